@@ -149,7 +149,8 @@ class TurnGrant:
     ``created_ms`` distinguishes the model from a namesake that was created after it was deleted.
     ``memory`` is what the model keeps of its δ-mem, see ``Memory.pack``; None before it kept any.
     ``retrieved`` are the turns of its log that fit the request best, best first; some may be in the history.
-    ``correction`` is the turn that corrects the reply, if one applies.
+    ``correction`` is the turn that corrects the reply, if one applies, else ``telling`` may be the one that
+    tells what is asked for.
     ``forgotten`` are the digests of turns that must not come back with the request's own history.
     ``brought`` are the turns that it follows, if others were said in their conversation since: the turn
     begins a conversation of its own, ``history_of``, and has them in its messages, as a chat client would.
@@ -173,6 +174,7 @@ class TurnGrant:
     forgotten: frozenset[bytes] = frozenset()
     brought: tuple[tuple[Message, ...], ...] = ()
     correction: Exchange | None = None
+    telling: Exchange | None = None
 
     @property
     def request(self) -> TurnRequest:

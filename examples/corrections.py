@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from remember import NO_MEMORY, STREAMS, served
+from remember import NO_CONTEXT, NO_MEMORY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -42,7 +42,7 @@ KINDS = ("same", "near", "far")
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "as served": {},
-    "weights alone": {"memory": NO_MEMORY, "context": {"corrections": False}},
+    "weights alone": {"memory": NO_MEMORY, "context": NO_CONTEXT},
 }
 
 

@@ -6,7 +6,7 @@ talk about other things. Some facts change, and so does their taste in tea. The 
 the trainer takes the model up by itself. After every third day the model is asked for everything that was
 told so far, in words that were never used before, once near to those that were and once far from them:
 
-* as served: with its memory, its weights and retrieval;
+* as served: with its memory, its weights, and what is looked up in the log;
 * by its weights alone;
 * with everything off, which is the base.
 
@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from remember import NO_MEMORY, STREAMS, served
+from remember import NO_CONTEXT, NO_MEMORY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -48,12 +48,11 @@ GENERAL_TOKENS = 120
 ASKED_A_DAY = 4
 CHATTER_A_DAY = 3
 MEASURED_EVERY = 3
-RETRIEVE = 3
 
 WAYS: Mapping[str, dict[str, Any]] = {
-    "as served": {"context": {"retrieve": RETRIEVE}},
-    "weights alone": {"memory": NO_MEMORY, "context": {"corrections": False}},
-    "everything off": {"memory": NO_MEMORY, "context": {"corrections": False}, "alias": "base"},
+    "as served": {},
+    "weights alone": {"memory": NO_MEMORY, "context": NO_CONTEXT},
+    "everything off": {"memory": NO_MEMORY, "context": NO_CONTEXT, "alias": "base"},
 }
 
 
@@ -143,7 +142,7 @@ def _said_on(facts: Sequence[Fact], chatter: Sequence[str], day: int) -> list[st
 
 def _talk(model: ModelHandle, day: int, says: Sequence[str]) -> None:
     for say in says:
-        model.chat(say, conversation=f"day {day}", max_tokens=TALK_TOKENS, context={"retrieve": RETRIEVE})
+        model.chat(say, conversation=f"day {day}", max_tokens=TALK_TOKENS)
 
 
 def _sleep(model: ModelHandle, seconds: float) -> None:

@@ -61,6 +61,8 @@ ANSWER_TOKENS = 24
 STREAMS = 8
 NO_MEMORY = {"read": False, "write": False}
 READ_ONLY = {"read": True, "write": False}
+NO_CONTEXT = {"corrections": False, "told": False}
+"""Nothing is looked up in the log: what is known comes from memory and weights."""
 CHANCE_DRAWS = 10
 SAME_WORDS = 6
 GENERAL = (
@@ -219,7 +221,7 @@ def _chat(server: Server, model: str, texts: list[str], *, max_tokens: int, memo
     messages: list[Any] = [
         {"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts)
     ]
-    extra = {} if memory is None else {"memory": memory}
+    extra = {"context": NO_CONTEXT} | ({} if memory is None else {"memory": memory})
     reply = server.client.chat.completions.create(
         model=model, messages=messages, temperature=0, max_tokens=max_tokens, extra_body=extra
     )

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from remember import NO_MEMORY, READ_ONLY, STREAMS, served
+from remember import NO_CONTEXT, NO_MEMORY, READ_ONLY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -154,7 +154,7 @@ def _said(memory: Mapping[str, bool], model: ModelHandle, ask: str) -> str:
         ask,
         conversation=None,
         memory=memory,
-        context={"corrections": False},
+        context=NO_CONTEXT,
         temperature=0,
         max_tokens=REPLY_TOKENS,
     )

@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from remember import NO_MEMORY, READ_ONLY, STREAMS, served
+from remember import NO_CONTEXT, NO_MEMORY, READ_ONLY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -58,7 +58,6 @@ FACTS = 3
 CORRECTED = 6
 """Questions for each fact that are corrected, at most."""
 
-RETRIEVED = 3
 ANSWER_TOKENS = 24
 TOLD_TOKENS = 12
 GENERAL_TOKENS = 120
@@ -80,8 +79,7 @@ class Way(NamedTuple):
     def request(self) -> dict[str, Any]:
         """The fields of a request that select this combination."""
         memory = READ_ONLY if self.memory else NO_MEMORY
-        retrieved = RETRIEVED if self.retrieval else 0
-        return {"memory": memory, "context": {"retrieve": retrieved, "corrections": self.retrieval}}
+        return {"memory": memory} if self.retrieval else {"memory": memory, "context": NO_CONTEXT}
 
 
 WAYS = sorted((Way(*on) for on in itertools.product((False, True), repeat=3)), key=sum)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from populace.policies.corrections import Corrected, CorrectionFinder
 from populace.policies.ingestion import RoleAndContent
 from populace.policies.lessons import Judgement
-from populace.policies.questions import is_question
+from populace.policies.questions import asks_for_told
 from populace.policies.retrieval import spoken_in, words_of
 from populace.policies.task_prompts import task_of
 from populace.policies.tellings import ASKED_SHARE, Tellings, newest_as_good
@@ -88,7 +88,7 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
     asking: defaultdict[str, list[LoggedTurn]] = defaultdict(list)
     telling: dict[str, int] = {}
     for turn in turns:
-        if turn.correction is not None or not is_question(turn.said):
+        if turn.correction is not None or not asks_for_told(turn.said):
             continue
         key = text_key(turn.said)
         if key not in found:

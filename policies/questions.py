@@ -20,6 +20,13 @@ OPENING = re.compile(
 in Rome". Of 120 questions that one person wrote 16 had no mark; of 300 sentences that tell something none
 matches."""
 
+ADVICE = re.compile(
+    r"\b(?:why|should|could|would|might|write|how (?:do|does|to|can|should|could|would)"
+    r"|(?:can|may|must) (?:i|we)|can you (?!tell\b|remind\b)|do (?:i|we) (?:do|have to|say|tell))\b",
+    re.IGNORECASE,
+)
+"""What asks for advice or for a text, also about what the person told, and not for what that was."""
+
 QUESTION_CHARACTERS_MAX = 300
 """A longer message is no question that is asked again, but a text with one at its end."""
 
@@ -39,3 +46,8 @@ def is_question(text: str) -> bool:
         return False
     is_marked = text.endswith("?") and len(words_of(told_in(text))) <= GREETING_WORDS_MAX
     return is_marked or OPENING.fullmatch(text) is not None
+
+
+def asks_for_told(text: str) -> bool:
+    """Return whether a message may ask for something that its person told: a question, and not for advice."""
+    return is_question(text) and ADVICE.search(text) is None

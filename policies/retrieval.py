@@ -42,23 +42,33 @@ class Retrieval:
     """A query of the log: up to ``count`` turns that fit the ``words``, but none of the ``known``.
 
     ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``. With
-    ``corrections`` the correction that applies is found too, see ``policies/corrections.py``.
+    ``corrections`` the correction that applies is found too, see ``policies/corrections.py``, and with
+    ``asked``, the text of a question, the turn that tells its answer, see ``policies/tellings.py``.
     """
 
     words: tuple[str, ...]
     count: int
     known: frozenset[bytes] = frozenset()
     corrections: bool = False
+    asked: str = ""
 
     @classmethod
-    def of(cls, messages: Sequence[RoleAndContent], count: int, *, corrections: bool = False) -> Self | None:
-        """The query of the user's last message; None if no turn can fit it."""
-        if count == 0 and not corrections:
+    def of(
+        cls, messages: Sequence[RoleAndContent], count: int, *, corrections: bool = False, told: bool = False
+    ) -> Self | None:
+        """The query of the user's last message; None if no turn can fit it.
+
+        What was ``told`` is asked for by the last message of all, if no turns are to be retrieved.
+        """
+        told = told and count == 0 and bool(messages) and messages[-1][0] == "user"
+        if count == 0 and not corrections and not told:
             return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")
         words = words_of(asked[-QUERY_WORDS_MAX * WORD_CHARACTERS :])
         distinct = tuple(dict.fromkeys(words))[-QUERY_WORDS_MAX:]
-        return cls(distinct, count, turns_in(messages), corrections) if distinct else None
+        if not distinct:
+            return None
+        return cls(distinct, count, turns_in(messages), corrections, asked if told else "")
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -85,10 +95,11 @@ class Exchange(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found in the log for a question: turns that fit it, best first; what corrects its reply."""
+    """What was found in the log for a question: turns that fit it, best first; what corrects or tells it."""
 
     exchanges: tuple[Exchange, ...] = ()
     correction: Exchange | None = None
+    telling: Exchange | None = None
 
 
 def words_of(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from populace.policies.common_words import is_content
-from populace.policies.questions import is_question, told_in
+from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
 from populace.policies.told_answers import named, value_words
 from populace.policies.word_weights import WordWeights
@@ -75,7 +75,7 @@ def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None
 
     None as well if one of them was corrected: the correction is to be read then, and not what was said.
     """
-    if not is_question(question) or any(exchange.is_corrected for exchange in exchanges):
+    if not asks_for_told(question) or any(exchange.is_corrected for exchange in exchanges):
         return None
     fitting = Tellings([(exchange.position, exchange.said) for exchange in exchanges]).fitting(question)
     best = max(fitting.values(), default=0.0)

@@ -23,7 +23,9 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.corrections import Corrected, applying
 from populace.policies.ingestion import turns_in
+from populace.policies.questions import asks_for_told, is_question
 from populace.policies.retrieval import Exchange, Found, Retrieval, exchange_of, turn_words
+from populace.policies.tellings import telling_for
 from populace.storage.records.records import InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import ledger
@@ -34,6 +36,9 @@ T = TypeVar("T")
 
 PAGE_TURNS = 1024
 """One read of the store brings this many turns into an index: some 100 ms, while its pages are pinned."""
+
+TELLINGS_MAX = 32
+"""At most this many of the best turns are read to find the one that tells what is asked for."""
 
 LOOKED_AT_MAX = 128
 """At most this many of the best turns are read to find those that may be retrieved."""
@@ -59,22 +64,35 @@ class Retriever:
         if wanted is None:
             return grant
         found = await self.find(model, grant, wanted)
-        return replace(grant, retrieved=found.exchanges, correction=found.correction)
+        return replace(grant, retrieved=found.exchanges, correction=found.correction, telling=found.telling)
 
     async def find(self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval) -> Found:
-        """Find turns before the granted one, best first, and what corrects its reply.
+        """Find turns before the granted one, best first, and what corrects its reply, or tells it.
 
         Returns up to ``wanted.count`` turns that the grant has neither in its history nor as ``brought``, and
         all turns of these that fit better: how many of them the prompt has room for is known only later.
         Raises what a read raises. ``model`` None is one that is not active; its log is read anew.
         """
         correction = await self._correction(model, grant, wanted.words) if wanted.corrections else None
-        exchanges = await self._fitting(model, grant, wanted) if wanted.count else ()
-        return Found(exchanges, correction)
+        if wanted.count:
+            return Found(await self._fitting(model, grant, wanted), correction)
+        if correction is not None or not asks_for_told(wanted.asked):
+            return Found((), correction)
+        ranked = await self._ranked(model, grant, wanted)
+        told = await self._read(grant.model, lambda txn: _tellings(txn, grant.model, ranked))
+        return Found(telling=telling_for(wanted.asked, told))
 
     async def _fitting(
         self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval
     ) -> tuple[Exchange, ...]:
+        ranked = await self._ranked(model, grant, wanted)
+        granted = turns_in([message for turn in (*grant.history, *grant.brought) for message in turn])
+        return await self._read(
+            grant.model, lambda txn: _exchanges(txn, grant.model, ranked, wanted, granted)
+        )
+
+    async def _ranked(self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval) -> list[int]:
+        """Return the positions of the turns that fit best."""
         begun = index = LogIndex() if model is None else model.index
         while index.end < grant.position:
             index = await self._extended(grant.model, index, grant.position)
@@ -82,10 +100,7 @@ class Retriever:
         # Else passivated or corrected meanwhile, or a peek.
         if model is not None and model.is_running(grant) and model.index is begun:
             self._put(model, index)
-        granted = turns_in([message for turn in (*grant.history, *grant.brought) for message in turn])
-        return await self._read(
-            grant.model, lambda txn: _exchanges(txn, grant.model, ranked, wanted, granted)
-        )
+        return ranked
 
     async def _correction(
         self, model: PersonalModel | None, grant: TurnGrant, words: Sequence[str]
@@ -209,11 +224,20 @@ def _exchanges(
         exchange = _found(txn, model, position)
         if exchange is None or exchange.turn in wanted.known or exchange.turn in found:
             continue
+        # Shown without the model's reply, a question tells nothing.
+        if is_question(exchange.said) and not exchange.is_corrected:
+            continue
         found[exchange.turn] = exchange
         left -= exchange.turn not in granted
         if left == 0:
             break
     return tuple(found.values())
+
+
+def _tellings(txn: ReadTransaction, model: ModelId, ranked: Sequence[int]) -> list[Exchange]:
+    """The best turns, without those that were corrected: what counts there is the correction."""
+    found = (_found(txn, model, position) for position in ranked[:TELLINGS_MAX])
+    return [exchange for exchange in found if exchange is not None and not exchange.is_corrected]
 
 
 def _corrections(txn: ReadTransaction, model: ModelId) -> tuple[Corrected, ...]:

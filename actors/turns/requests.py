@@ -35,6 +35,7 @@ def make_request(
     memory: MemoryChoice = BOTH,
     retrieved: int = 0,
     corrections: bool = True,
+    told: bool = True,
     choices: int = 1,
     kept: int | None = 0,
     prompts: tuple[Prompt, ...] = (),
@@ -49,8 +50,9 @@ def make_request(
 
     ``operation`` is the caller's idempotency key, ``conversation`` the one whose earlier turns are read, and
     ``retrieved`` how many turns of the log are retrieved; with ``corrections`` the reply keeps to the one
-    that applies to the last message. The same operation may be sent again over HTTP or from Python: the
-    resolved values are compared, so a default that is given explicitly is no other request.
+    that applies to the last message, and with ``told`` a question is answered with what an earlier turn
+    tells. The same operation may be sent again over HTTP or from Python: the resolved values are compared,
+    so a default that is given explicitly is no other request.
 
     ``prompts`` stand instead of messages, and ``template`` keeps the turn out of the memory, see
     ``ChatRequest``, also for ``instructions``, ``note``, ``whole``; ``follows`` is that of ``TurnRequest``.
@@ -86,6 +88,8 @@ def make_request(
         shaping += ("whole",)
     if not corrections and Retrieval.of(messages, 1) is not None:
         shaping += ("no corrections",)
+    if not told and Retrieval.of(messages, 0, told=True) is not None:
+        shaping += ("not told",)
     turn = TurnRequest(
         model=model,
         operation=operation_of(operation),
@@ -93,7 +97,7 @@ def make_request(
         alias=alias,
         history_of=conversation,
         turn_seconds_max=turn_seconds_max,
-        retrieval=Retrieval.of(messages, retrieved, corrections=corrections),
+        retrieval=Retrieval.of(messages, retrieved, corrections=corrections, told=told),
         follows=follows,
     )
     return ChatRequest(

@@ -22,6 +22,7 @@ from populace.actors.turn import ChatRequest, Interaction, Reply, TurnGrant, Tur
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.running_reply import RunningReply, no_deltas
+from populace.actors.turns.told_replies import told_reply
 from populace.actors.turns.turn_memory import TurnMemory
 from populace.policies.history import (
     CHARACTERS_PER_TOKEN,
@@ -286,6 +287,17 @@ async def generate_reply(
     deadline = asyncio.get_running_loop().time() + seconds_max
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)
+    if grant.telling is not None:
+        async with asyncio.timeout_at(deadline):
+            told = await told_reply(engine, request, grant, grant.telling)
+        if told is not None:
+            reply.exchanges = [grant.telling]
+            if engine.base.memory_module is not None:
+                choice = request.memory._replace(read=False, write=False)
+                reply.memory = TurnMemory(memory, choice, reply.messages, 0, engine.base.memory_module)
+            reply.add(told)
+            yield told
+            return
     for attempt in itertools.count():
         reply.history_turns, reply.messages = shown.history_turns, shown.messages
         earlier = history[len(history) - shown.history_turns :]

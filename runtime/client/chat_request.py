@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack, cast
+from typing import Any, NamedTuple, Unpack, cast
 
 from populace.actors.engine import Message, SamplingDefaults
 from populace.actors.errors import InvalidRequest
@@ -60,7 +60,7 @@ def chat_request(
     if uses.tools:
         sampling = replace(sampling, response_schema=uses.schema())
     check_unicode("A message", "".join(part for entry in messages for part in entry), "message")
-    retrieved, corrections = _context_choice(options.get("context"))
+    context = _context_choice(options.get("context"))
     return make_request(
         model,
         messages,
@@ -69,8 +69,9 @@ def chat_request(
         operation=options.get("operation"),
         conversation=conversation,
         memory=_memory_choice(options.get("memory")),
-        retrieved=retrieved,
-        corrections=corrections,
+        retrieved=context.retrieve,
+        corrections=context.corrections,
+        told=context.told,
         instructions=instructions,
         turn_seconds_max=_seconds_in(options),
     )
@@ -119,20 +120,27 @@ def _memory_choice(told: object) -> MemoryChoice:
     return MemoryChoice(**given)
 
 
-def _context_choice(told: object) -> tuple[int, bool]:
-    """Return how many turns are retrieved, and whether the reply keeps to a correction."""
-    given = _named(told)
-    is_known = given is not None and given.keys() <= {"retrieve", "corrections"}
-    count = given.get("retrieve", 0) if given is not None and is_known else None
-    corrections = True if given is None else given.get("corrections", True)
-    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= RETRIEVED_MAX
-    if not is_count or not isinstance(corrections, bool):
-        raise InvalidRequest(
-            f'context must be like {{"retrieve": 3, "corrections": True}}, with a count from 0 to '
-            f"{RETRIEVED_MAX}.",
-            "context",
-        )
-    return cast("int", count), corrections
+class _ContextChoice(NamedTuple):
+    """How many turns are retrieved, whether the reply keeps to a correction, and is told from one turn."""
+
+    retrieve: int = 0
+    corrections: bool = True
+    told: bool = True
+
+
+def _context_choice(said: object) -> _ContextChoice:
+    given = _named(said)
+    if given is not None and given.keys() <= set(_ContextChoice._fields):
+        chosen = _ContextChoice(**given)
+        is_count = isinstance(chosen.retrieve, int) and not isinstance(chosen.retrieve, bool)
+        are_flags = isinstance(chosen.corrections, bool) and isinstance(chosen.told, bool)
+        if is_count and are_flags and 0 <= chosen.retrieve <= RETRIEVED_MAX:
+            return chosen
+    raise InvalidRequest(
+        f'context must be like {{"retrieve": 3, "corrections": True, "told": True}}, with a count from 0 to '
+        f"{RETRIEVED_MAX}.",
+        "context",
+    )
 
 
 def _messages(told: Sequence[MessageLike]) -> tuple[Message, ...]:

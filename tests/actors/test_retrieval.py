@@ -26,7 +26,7 @@ ADA = ModelId("acme", "ada")
 SAID = (
     ("My dog is called Bruno.", "What a nice name."),
     ("I live in Lisbon.", "Lisbon is beautiful."),
-    ("Which dog is mine?", "I cannot know that."),
+    ("That dog is mine.", "I cannot know that."),
     ("My sister Marta has a dog, too.", "Say hello to Marta."),
 )
 DOG = "Dog name"
@@ -94,6 +94,16 @@ async def test_a_correction_is_found_by_its_own_words_and_comes_for_the_reply(
     await hosts.give_feedback(ada, 2, Opinion(thumb=False, correction="Rex is yours."))
 
     assert await found(hosts, asking(ada, "Rex")) == [(2, "Rex is yours.")]
+
+
+async def test_a_question_comes_only_with_a_corrected_answer(hosts: Hosts, ada: ModelId) -> None:
+    await say(hosts, ada, "Is a dog name fine?", "It is.", "op-4")
+
+    assert dict(await found(hosts, asking(ada, count=16))).keys() == {0, 2, 3}
+
+    await hosts.give_feedback(ada, 4, Opinion(thumb=False, correction="Only for a dog."))
+
+    assert (4, "Only for a dog.") in await found(hosts, asking(ada, count=16))
 
 
 async def test_a_disliked_turn_does_not_come(hosts: Hosts, ada: ModelId) -> None:
@@ -201,7 +211,7 @@ async def test_what_is_retrieved_is_told_in_a_system_message_in_the_logs_order(t
     assert isinstance(system, Message)
     assert system.role == "system"
     assert made.retrieved == (0, 2)
-    assert system.content.index("Bruno") < system.content.index("Which dog is mine?")
+    assert system.content.index("Bruno") < system.content.index("That dog is mine.")
     assert made.messages == (Message("user", DOG),), "the log has what was said"
 
 

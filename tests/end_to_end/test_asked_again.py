@@ -32,7 +32,7 @@ def say(served: Served, name: str, text: str, **options: Any) -> str:
 
 def from_weights(served: Served, name: str) -> list[str]:
     """Ask for each fact in a conversation of its own, without a trace: only the weights can know it."""
-    alone = {"context": {"corrections": False}, "peek": True, "temperature": 0}
+    alone = {"context": {"corrections": False, "told": False}, "peek": True, "temperature": 0}
     return [say(served, name, asked, **alone) for asked, _ in FACTS.values()]
 
 

@@ -26,7 +26,9 @@ def test_what_was_said_elsewhere_is_told_and_the_reply_names_it(served: Served, 
         client.chat.completions.create(model=ada, messages=asking(text), max_tokens=8)
     question = asking("What is my dog called?")
 
-    alone = client.chat.completions.create(model=ada, messages=question, max_tokens=24)
+    alone = client.chat.completions.create(
+        model=ada, messages=question, max_tokens=24, extra_body={"context": {"told": False}}
+    )
     told = client.chat.completions.create(
         model=ada, messages=question, max_tokens=24, extra_body={"context": {"retrieve": 3}}
     )

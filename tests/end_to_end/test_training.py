@@ -65,7 +65,7 @@ def says(served: Served, name: str, ask: str, *, corrections: bool = False) -> s
         messages=[message],  # pyright: ignore[reportArgumentType] - a literal of its TypedDict
         max_tokens=24,
         temperature=0,
-        extra_body={"context": {"corrections": corrections}},
+        extra_body={"context": {"corrections": corrections, "told": False}},
     )
     return reply.choices[0].message.content or ""
 

@@ -172,6 +172,7 @@ async def _complete(
             memory=body.memory_choice,
             retrieved=body.retrieved,
             corrections=body.corrections,
+            told=body.told,
             choices=body.choices,
             kept=body.kept,
             prompts=() if isinstance(body, ChatBody) or messages else body.prompts,

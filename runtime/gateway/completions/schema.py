@@ -102,11 +102,13 @@ class RepetitionBody(Body):
 class ContextBody(Body):
     """How many turns of the model's own log are put into the prompt; those that fit it best are chosen.
 
-    With ``corrections`` the reply keeps to the person's correction, if one applies to the last message.
+    With ``corrections`` the reply keeps to the person's correction, if one applies to the last message. With
+    ``told`` a question is answered with what one earlier turn tells, if no turns are to be retrieved.
     """
 
     retrieve: Annotated[int, Field(ge=0, le=RETRIEVED_MAX)] = 0
     corrections: bool = True
+    told: bool = True
 
 
 class PopulationBody(Body):
@@ -253,6 +255,11 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
         return False
 
     @property
+    def told(self) -> bool:
+        """Whether a question is answered with what an earlier turn tells; a raw prompt asks nothing."""
+        return False
+
+    @property
     def history_of(self) -> str | None:
         """The conversation in the log whose turns precede the messages; a raw prompt has none."""
         return None
@@ -352,6 +359,10 @@ class ChatBody(SamplingBody, TalkParameters, UnusedChatParameters):
     @property
     def corrections(self) -> bool:
         return self.context is None or self.context.corrections
+
+    @property
+    def told(self) -> bool:
+        return self.context is None or self.context.told
 
     @property
     def history_of(self) -> str | None:

@@ -106,6 +106,7 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             memory=chat.memory_choice,
             retrieved=chat.retrieved,
             corrections=chat.corrections,
+            told=chat.told,
             template={**chat.template_variables, **uses.template},
             follows=follows,
             instructions=len(told),

@@ -38,20 +38,29 @@ def test_the_same_operation_with_other_options_has_another_body() -> None:
     assert first.turn.body_hash != other.turn.body_hash
 
 
-def test_what_is_retrieved_shapes_the_reply_and_corrections_alone_are_the_default() -> None:
+def test_what_is_retrieved_shapes_the_reply_and_what_was_corrected_and_told_is_the_default() -> None:
     plain = chat_request(ADA, "Which dog?")
     asking = chat_request(ADA, "Which dog?", context={"retrieve": 3})
     others = [
         chat_request(ADA, "Which dog?", context=told)
-        for told in ({"retrieve": 2}, {"corrections": False}, {}, {"retrieve": 0, "corrections": True})
+        for told in (
+            {"retrieve": 2},
+            {"corrections": False},
+            {"told": False},
+            {"corrections": False, "told": False},
+            {},
+            {"retrieve": 0, "corrections": True, "told": True},
+        )
     ]
 
     assert asking.turn.retrieval == Retrieval(("which", "dog"), 3, corrections=True)
-    assert plain.turn.retrieval == Retrieval(("which", "dog"), 0, corrections=True)
-    two, uncorrected, *same = others
-    assert uncorrected.turn.retrieval is None
+    assert plain.turn.retrieval == Retrieval(("which", "dog"), 0, corrections=True, asked="Which dog?")
+    two, uncorrected, untold, nothing, *same = others
+    assert uncorrected.turn.retrieval == Retrieval(("which", "dog"), 0, asked="Which dog?")
+    assert untold.turn.retrieval == Retrieval(("which", "dog"), 0, corrections=True)
+    assert nothing.turn.retrieval is None
     assert {one.turn.body_hash for one in same} == {plain.turn.body_hash}
-    assert len({one.turn.body_hash for one in (plain, asking, two, uncorrected)}) == 4
+    assert len({one.turn.body_hash for one in (plain, asking, two, uncorrected, untold, nothing)}) == 6
 
 
 def test_a_message_without_words_has_one_body_with_and_without_corrections() -> None:

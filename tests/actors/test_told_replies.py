@@ -1,0 +1,189 @@
+"""A question is answered from the turn that tells it, if that can be read off there, and else as ever."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from populace.actors.context import READING_TASK
+from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.feedback import Opinion
+from populace.actors.host.model_host import ModelHost
+from populace.actors.hosts import Hosts
+from populace.actors.turn import BASE_REVISION, ChatRequest, Interaction, ModelId
+from populace.actors.turns.requests import make_request
+from populace.actors.turns.turn_director import begin_reply
+from tests.actors.conftest import MakeHost
+from tests.actors.fakes import BASE, ScriptedEngine
+from tests.actors.turns import grant_of, reply, turn_of
+
+ADA = ModelId("acme", "ada")
+TOLD = "My dog is called Bruno."
+ASKED = "What is my dog called?"
+AS_EVER = "I cannot know that."
+
+
+class Reader:
+    """A script that says ``read`` where it is asked to read, and else ``AS_EVER``."""
+
+    def __init__(self, read: str = "Your dog is called Bruno.") -> None:
+        self.read = read
+        self.finish_reason: Any = "stop"
+
+    async def __call__(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        first = request.prompt[0]
+        reads = isinstance(first, Message) and first.content.endswith(READING_TASK)
+        state = b"written" if request.memory is not None and request.memory.new_from is not None else None
+        text, reason = (self.read, self.finish_reason) if reads else (AS_EVER, "stop")
+        yield Delta(text, tuple(map(ord, text)), 7, finish_reason=reason, memory=state)
+
+
+@pytest.fixture
+def reader() -> Reader:
+    return Reader()
+
+
+@pytest.fixture
+def engine(reader: Reader) -> ScriptedEngine:
+    one = ScriptedEngine(reader)
+    one.base = BASE._replace(memory_module="m" * 64)
+    return one
+
+
+@pytest.fixture
+async def host(make_host: MakeHost, engine: ScriptedEngine) -> ModelHost:
+    host = make_host(engine=engine)
+    await host.create_model(ADA)
+    for number, text in enumerate((TOLD, "It rains.", "Tell me a joke about penguins.")):
+        await say(host, text, f"told-{number}")
+    return host
+
+
+def request(text: str, operation: str, *before: Message, **options: Any) -> ChatRequest:
+    options = {"sampling": Sampling(temperature=0.7), "turn_seconds_max": 60.0, **options}
+    sampling = options.pop("sampling")
+    return make_request(ADA, (*before, Message("user", text)), sampling, operation=operation, **options)
+
+
+async def say(host: ModelHost, text: str, operation: str, *before: Message, **options: Any) -> Interaction:
+    return await host.chat(request(text, operation, *before, **options))
+
+
+async def test_it_is_read_off_the_turn_that_tells_it(host: ModelHost, engine: ScriptedEngine) -> None:
+    before = (Message("system", "Be brief."), Message("user", "Hi."), Message("assistant", "Hello."))
+    memory = await host.memories.show(ADA)
+
+    made = await say(host, ASKED, "ask", *before)
+
+    assert (made.reply, made.retrieved, made.history_turns) == ("Your dog is called Bruno.", (0,), 0)
+    assert made.messages == (*before, Message("user", ASKED)), "the log has what was said"
+    sent = engine.requests[-1]
+    assert sent.prompt[-1] == Message("user", f"{TOLD} {ASKED}")
+    assert not any(isinstance(one, Message) and one.content == "Hi." for one in sent.prompt)
+    assert (sent.sampling, sent.memory) == (Sampling(64, temperature=0.0), None)
+    assert made.memory is None, "it neither read nor wrote"
+    assert (await host.memories.show(ADA)).state == memory.state
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        ("Your dog is called Rex.", "stop"),
+        ("My dog is called Bruno.", "stop"),
+        ("Your dog is called Bruno, a fine", "stop"),
+        ("Your dog is called Bruno.", "length"),
+        ("", "stop"),
+    ],
+    ids=["made up", "an echo", "broken off", "too long", "empty"],
+)
+async def test_what_is_no_answer_is_not_shown(
+    host: ModelHost, engine: ScriptedEngine, reader: Reader, read: str, reason: str
+) -> None:
+    reader.read, reader.finish_reason = read, reason
+
+    made = await say(host, ASKED, "ask")
+
+    assert (made.reply, made.retrieved) == (AS_EVER, ())
+    assert [one.request_id.rpartition(":")[2] for one in engine.requests[-2:]] == ["told", "0"]
+    assert made.memory is not None
+    assert made.memory.written_from is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("Why is my dog called Bruno?", {}),
+        ("My dog is called Bruno, I said.", {}),
+        ("What is the capital of Italy?", {}),
+        (ASKED, {"told": False}),
+        (ASKED, {"retrieved": 1, "told": False}),
+        (ASKED, {"sampling": Sampling(logprobs=1)}),
+        (ASKED, {"sampling": Sampling(response_pattern="a+")}),
+        (ASKED, {"template": {"tools": "[]"}}),
+        (ASKED, {"whole": True}),
+    ],
+)
+async def test_nothing_else_is_read(
+    host: ModelHost, engine: ScriptedEngine, text: str, options: dict[str, Any]
+) -> None:
+    await say(host, text, "ask", **options)
+
+    assert not any(one.request_id.endswith(":told") for one in engine.requests)
+
+
+async def test_several_choices_are_made_as_ever(host: ModelHost, engine: ScriptedEngine) -> None:
+    made = await host.chat(replace(request(ASKED, "ask"), choices=2))
+
+    assert made.reply == AS_EVER
+    assert not any(one.request_id.endswith(":told") for one in engine.requests)
+
+
+async def test_a_short_reply_is_asked_for_as_short(host: ModelHost, engine: ScriptedEngine) -> None:
+    await say(host, ASKED, "ask", sampling=Sampling(5))
+
+    assert engine.requests[-1].sampling.max_tokens == 5
+
+
+async def test_a_correction_comes_before_it(host: ModelHost, engine: ScriptedEngine) -> None:
+    await say(host, "How do people call my dog?", "other")
+    await host.give_feedback(ADA, 3, Opinion(correction="Brunello."))
+
+    made = await say(host, "How do people call my dog?", "ask")
+
+    assert made.retrieved == (3,)
+    assert engine.requests[-1].keeps_to == "Brunello."
+
+
+async def test_what_was_told_anew_or_forgotten_counts(host: ModelHost, engine: ScriptedEngine) -> None:
+    await say(host, "My dog is called Rex now.", "anew")
+    await say(host, ASKED, "ask")
+    told = [one.prompt[-1] for one in engine.requests if one.request_id.endswith(":told")]
+    assert told == [Message("user", f"My dog is called Rex now. {ASKED}")]
+
+    await host.forgetting.forget(ADA, (3,), "forget")
+    made = await say(host, ASKED, "again")
+    assert made.retrieved == (0,)
+
+
+async def test_it_is_streamed_whole(host: ModelHost, engine: ScriptedEngine) -> None:
+    async with aclosing(await begin_reply(host, engine, request(ASKED, "ask"), stream=True)) as running:
+        said = [delta.text async for delta in running]
+
+    assert said == ["Your dog is called Bruno."]
+    assert running.interaction is not None
+    assert running.interaction.retrieved == (0,)
+
+
+async def test_a_peek_is_answered_from_it_and_one_at_the_base_is_not(hosts: Hosts, tenant: str) -> None:
+    model = (await hosts.create_model(ModelId(tenant, "ada"))).model
+    asked = request(ASKED, "ask").turn.retrieval
+    await hosts.finish_turn(await grant_of(hosts, turn_of(model, "told")), reply("Nice.", asked=TOLD))
+
+    found = await hosts.begin_peek(replace(turn_of(model, "ask"), retrieval=asked))
+    of_base = await hosts.begin_peek(replace(turn_of(model, "ask", alias=BASE_REVISION), retrieval=asked))
+
+    assert found.telling is not None
+    assert (found.telling.position, found.telling.said) == (0, TOLD)
+    assert of_base.telling is None
