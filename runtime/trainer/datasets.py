@@ -36,6 +36,7 @@ from populace.learning.evaluation import HeldOut, HeldOutPeople, HeldOutReplies
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.asked_again import (
     AskedLessons,
     HeldOutQuestion,
@@ -252,13 +253,13 @@ def _wordings(
     if not judging:
         return None
     pairs = lessons.encoder.fitting(judging, _alone)
+    sampler = inputs.sampler
     return HeldOutQuestions(
-        lessons.name,
         [question for question, _ in pairs],
         [sequence for _, sequence in pairs],
         inputs.base,
         inputs.parent,
-        inputs.sampler,
+        None if sampler is None else AsServed(lessons.name, inputs.base, sampler),
     )
 
 

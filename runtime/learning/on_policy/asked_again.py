@@ -12,7 +12,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 from populace.actors.engine import Message
-from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, TrainingFailed
 from populace.actors.feedback import Feedback, feedback_by_position, judged
 from populace.actors.turn import Interaction
 from populace.adapters.lora.trainable import TrainableAdapter
@@ -21,9 +20,15 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import reply_losses
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.record import RolloutRecord
-from populace.learning.on_policy.sampler import Sampler
-from populace.learning.on_policy.teachers import OwnReplies, Teacher, recorded_replies, teaching_prompt
+from populace.learning.on_policy.teachers import (
+    REPLY_TOKENS,
+    OwnReplies,
+    Teacher,
+    recorded_replies,
+    teaching_prompt,
+)
 from populace.policies.asked_again import LoggedTurn, asked_again, logged_turn
 from populace.policies.corrections import Corrected
 from populace.policies.evaluation_gate import Evaluation
@@ -145,16 +150,14 @@ def asked_lessons(
 class HeldOutQuestions:
     """Judges a candidate by the wordings that were not learned.
 
-    ``parent`` is what the job continues from, None the base. Without a ``sampler`` only the losses are
-    compared.
+    ``parent`` is what the job continues from, None the base. With ``asks`` None only the losses are compared.
     """
 
-    name: str
     questions: Sequence[HeldOutQuestion]
     sequences: Sequence[TrainSequence]
     base: FrozenBase
     parent: TrainableAdapter | None
-    sampler: Sampler | None
+    asks: AsServed | None
 
     def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
         """Add the losses of the teacher's replies, and how many the candidate's own have the told words.
@@ -166,7 +169,7 @@ class HeldOutQuestions:
             return evaluation
         parent = fmean(reply_losses(self.base, self.parent, self.sequences))
         loss = fmean(reply_losses(self.base, candidate, self.sequences))
-        right = None if self.sampler is None else self._right(self.sampler, candidate)
+        right = None if self.asks is None else self._right(self.asks, candidate)
         judged_by = asked._replace(
             held_out=len(self.sequences),
             held_out_loss_parent=parent,
@@ -175,14 +178,11 @@ class HeldOutQuestions:
         )
         return evaluation._replace(asked_again=judged_by)
 
-    def _right(self, sampler: Sampler, candidate: TrainableAdapter) -> int:
+    def _right(self, asks: AsServed, candidate: TrainableAdapter) -> int:
         prompts = [(Message("user", question.asked),) for question in self.questions]
-        try:
-            replies = OwnReplies(sampler, self.base, candidate).replies(self.name, prompts)
-        except (EngineUnavailable, Refused, InvalidRequest) as error:
-            raise TrainingFailed(self.name, f"its replies could not be made: {error}") from error
+        replies = asks.replies(candidate, prompts, REPLY_TOKENS)
         return sum(
-            question.values.issubset(words_of(reply.text))
+            question.values.issubset(words_of(reply.reply))
             for question, reply in zip(self.questions, replies, strict=True)
         )
 
