@@ -43,6 +43,7 @@ class RunningLog:
         if self not in _running:
             return
         _running.remove(self)
+        atexit.unregister(self.close)
         logging.getLogger().removeHandler(self._handler)
         logging.getLogger(OURS).setLevel(self._level_before)
         self._listener.stop()

@@ -34,8 +34,12 @@ class RequestIds:
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = given if _SANE.fullmatch(given) else f"req_{secrets.token_hex(16)}"
 
+        status = None
+
         async def named(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
@@ -44,4 +48,5 @@ class RequestIds:
             await self._app(scope, receive, named)
             # The route and not the path, which has people's names.
             route = getattr(scope.get("route"), "path", "other")
-            logger.debug("%s %s took %.3f s", scope["method"], route, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            logger.debug("%s %s was answered with %s in %.3f s", scope["method"], route, status, seconds)

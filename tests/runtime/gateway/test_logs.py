@@ -85,6 +85,8 @@ async def test_the_lines_of_a_request_have_its_id(
     lines = lines_of(log)
     warned = [line for line in lines if line.get("request_id") == "mine" and line["level"] == "warning"]
     assert [line["error.code"] for line in warned] == ["engine_unavailable"]
+    told = [line["msg"] for line in lines if line.get("request_id") == "mine" and line["level"] == "debug"]
+    assert told[-1].startswith("POST /v1/chat/completions was answered with 503 in ")
     [broken] = [line for line in lines if "exc" in line]
     assert broken["request_id"] == failed.headers["x-request-id"]
     assert broken["msg"] == "POST /v1/chat/completions failed"
