@@ -255,7 +255,7 @@ class ConversationNotFound(PopulaceError):
     conversation: str
 
 
-class TurnExpired(PopulaceError, retry_after_s=0.0):
+class TurnExpired(PopulaceError, retry_after_s=0.0, logged=("reason",)):
     """The turn's deadline passed, or its caller abandoned it, before it was committed."""
 
     code = "turn_expired"
@@ -265,7 +265,7 @@ class TurnExpired(PopulaceError, retry_after_s=0.0):
     reason: str
 
 
-class HostUnavailable(PopulaceError, retry_after_s=1.0):
+class HostUnavailable(PopulaceError, retry_after_s=1.0, logged=("host", "reason")):
     """The host of this model is restarting or unreachable."""
 
     code = "host_unavailable"
@@ -325,13 +325,13 @@ class TrainingFailed(PopulaceError):
     reason: str
 
 
-class NothingToTrain(TrainingFailed):
+class NothingToTrain(TrainingFailed, logged=("reason",)):
     """There is nothing that this method can learn from: no example, or no reply that teaches."""
 
     code = "nothing_to_train"
 
 
-class TrainingDiverged(TrainingFailed):
+class TrainingDiverged(TrainingFailed, logged=("reason",)):
     """A loss or a gradient was NaN or infinite. ``step`` counts from 0."""
 
     code = "training_diverged"
@@ -342,7 +342,7 @@ class TrainingDiverged(TrainingFailed):
         self.step = step
 
 
-class TrainingStopped(TrainingFailed):
+class TrainingStopped(TrainingFailed, logged=("reason",)):
     """Training was stopped before its last step. The session is where it was stopped."""
 
     code = "training_stopped"
@@ -383,7 +383,7 @@ class ClusterNotFound(PopulaceError):
     hint: str
 
 
-class StartFailed(PopulaceError):
+class StartFailed(PopulaceError, logged=("part",)):
     """A part of the population did not become healthy when it was started; ``reason`` is its own error."""
 
     code = "start_failed"

@@ -14,6 +14,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId
 from populace.storage.records import keys
 from populace.storage.records.errors import ModelNotFound, StorageError
+from populace.storage.records.named import Named
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import ledger
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
@@ -101,7 +102,7 @@ class Communities:
             known = self._read(model, lambda txn: _latest_in(txn, model, before))
         except StorageError as error:
             # A turn of another shard does not fail with the community's; the next one looks again.
-            logger.warning("the community of %s is taken to be what it was: %s", tenant, error)
+            logger.warning("the community of %s is taken to be what it was: %s", Named(tenant), error)
             return known
         self._known.pop(tenant, None)
         self._known[tenant] = now, known

@@ -374,4 +374,4 @@ async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:
         await hosts.abandon_turn(grant, "the turn did not finish")
     except PopulaceError as error:
         # The caller gets the error of the turn and not this one; the deadline ends the turn.
-        logger.warning("A turn of %s could not be given back: %s", grant.model.name, error)
+        logger.warning("A turn of %s could not be given back: %s", grant.model, error)

@@ -14,6 +14,8 @@ from populace.cli.doctor import doctor
 from populace.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
 from populace.cli.evaluate import evaluate
 from populace.cli.keys import app as key_app
+from populace.cli.logs import EXAMPLES as LOGS_EXAMPLES
+from populace.cli.logs import logs
 from populace.cli.memory_module import app as memory_app
 from populace.cli.models import app as model_app
 from populace.cli.population import app as population_app
@@ -61,4 +63,5 @@ app.add_typer(key_app, name="key")
 app.command(epilog=BACKUP_EXAMPLES)(backup)
 app.command(epilog=RESTORE_EXAMPLES)(restore)
 app.command()(doctor)
+app.command(epilog=LOGS_EXAMPLES)(logs)
 app.add_typer(bench_app, name="bench")

@@ -126,7 +126,8 @@ def _greet(started: "Started", reply: str) -> None:
     out.print(f"  {QUESTION}", highlight=False, markup=False)
     out.print(f"  {reply}\n", highlight=False, markup=False)
     out.print(f"  Address  {url}", highlight=False)
-    out.print(f"  API key  {key}\n", highlight=False)
+    out.print(f"  API key  {key}", highlight=False)
+    out.print(f"  Logs     {started.logs}; {program()} logs shows them\n", highlight=False, soft_wrap=True)
     out.print("Create a model and talk to it:\n")
     for line in _curl_lines(url, key):
         out.print(line, highlight=False, markup=False, soft_wrap=True)

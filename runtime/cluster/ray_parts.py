@@ -39,6 +39,7 @@ from populace.settings.machine import has_gpu
 from populace.settings.settings import Settings
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
+from populace.telemetry.options import TelemetryOptions
 from populace.trainer.actor import STOP_SECONDS_MAX, TeacherOptions, TrainerOptions, start_trainer
 
 LOCAL_TENANT = "local"
@@ -83,6 +84,7 @@ def run_population(
     engine: EngineKind,
     memory: MemoryModuleFile | None,
     report: Callable[[str], None],
+    telemetry: TelemetryOptions,
 ) -> Generator[Directory]:
     """Start hosts, engine replicas and gateway; stop them at the end of the block."""
     context_tokens = min(settings.context_tokens, base.context_tokens)
@@ -98,7 +100,8 @@ def run_population(
     try:
         report("Starting the hosts")
         handles += start_hosts(
-            _host_options(settings, info, base, gateway), environment=quiet_environment() | ONE_THREAD
+            [option._replace(telemetry=telemetry) for option in _host_options(settings, info, base, gateway)],
+            environment=quiet_environment() | ONE_THREAD,
         )
         if settings.log_level != "debug":
             # Hides Serve's own progress; ours is reported.
@@ -113,13 +116,16 @@ def run_population(
                 gpus=1 if engine == "vllm" and has_gpu() else 0,
                 replicas=settings.replicas,
                 environment=_engine_environment(settings, engine, options.kv_gib),
+                telemetry=telemetry,
             ),
             client.APPLICATION,
         )
         report("Starting the gateway")
         _deploy(
             deployment.gateway_application(
-                _gateway_options(settings, store, info, base, gateway.cluster_key),
+                _gateway_options(settings, store, info, base, gateway.cluster_key)._replace(
+                    telemetry=telemetry
+                ),
                 environment=quiet_environment() | ONE_THREAD,
             ),
             deployment.APPLICATION,
@@ -127,7 +133,7 @@ def run_population(
         if settings.training != "off":
             trainers.append(
                 start_trainer(
-                    _trainer_options(settings, store, info, base, memory),
+                    _trainer_options(settings, store, info, base, memory)._replace(telemetry=telemetry),
                     environment=quiet_environment() | {"OMP_NUM_THREADS": str(settings.training_threads)},
                 )
             )

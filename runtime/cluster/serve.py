@@ -9,6 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from populace.actors.engine import EngineKind
@@ -22,18 +23,23 @@ from populace.settings.settings import Settings, SettingsError
 from populace.storage import warm_files
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.store import Store
+from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import LOGS_DIRECTORY, TelemetryOptions
 
 logger = logging.getLogger(__name__)
 
+NAME_KEY_PURPOSE = b"populace-names-in-telemetry"
+
 
 class Started(NamedTuple):
-    """The addresses and parts of a running Populace."""
+    """The addresses and parts of a running Populace, and the directory of its logs."""
 
     running: Running
     api_key: str
     base: BaseModelFiles
     engine: EngineKind
     memory: MemoryModuleFile | None
+    logs: Path
 
 
 @contextmanager
@@ -58,6 +64,8 @@ def run_cluster(
     with contextlib.ExitStack() as stack:
         stack.enter_context(DirectoryLock(settings.data, owner))
         store = Store.create_or_open(settings.data, shards=settings.shards, master_key=settings.master_key)
+        telemetry = telemetry_options(settings, store)
+        stack.callback(log_setup(telemetry, "serve"))
         base = prepare_base(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
         )
@@ -69,12 +77,26 @@ def run_cluster(
         stack.callback(warm_files.sweep, warm_files.warm_root())
         report("Starting Ray")
         ray_address = stack.enter_context(run_ray(settings))
-        directory = stack.enter_context(run_population(settings, store, base, engine, memory, report))
+        directory = stack.enter_context(
+            run_population(settings, store, base, engine, memory, report, telemetry)
+        )
         running = Running(ray_address, http_url(settings), os.getpid(), store.store_id)
         api_key = ensure_key(directory, Credentials(settings.config), store.store_id)
         write_running(settings.data, running)
         stack.callback(remove_running, settings.data)
-        yield Started(running, api_key, base, engine, memory)
+        logger.info("ready at %s with the %s engine", running.url, engine)
+        yield Started(running, api_key, base, engine, memory, telemetry.directory)
+
+
+def telemetry_options(settings: Settings, store: Store) -> TelemetryOptions:
+    """Return what each process of this Populace logs, and where; names are hashed with the store's key."""
+    return TelemetryOptions(
+        directory=settings.data / LOGS_DIRECTORY,
+        name_key=store.sealing.master_key.derive(store.store_id.encode(), NAME_KEY_PURPOSE),
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        names_plain=settings.telemetry_content == "names",
+    )
 
 
 def choose_engine(settings: Settings) -> EngineKind:

@@ -30,6 +30,7 @@ from populace.actors.errors import EngineUnavailable
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
 from populace.engines.routes import ROUTED
 from populace.storage.records.errors import PopulaceError
+from populace.telemetry.calls import sent_caller
 
 APPLICATION = "populace-engine"
 DEPLOYMENT = "engine"
@@ -156,6 +157,7 @@ class _Calls:
         self._request = request
         self._target = target
         self._queue = queue
+        self._caller = sent_caller()
         self._sent = 0
         self._open: dict[asyncio.Future[int], Any] = {}
 
@@ -164,7 +166,7 @@ class _Calls:
         if self._sent == SENDS_MAX:
             return
         self._sent += 1
-        response = self._handle.generate.remote(self._request, self._target)
+        response = self._handle.generate.remote(self._request, self._target, self._caller)
         outcome = asyncio.ensure_future(_outcome(response))
         self._open[outcome] = response
         outcome.add_done_callback(self._ended)

@@ -22,6 +22,9 @@ from populace.engines.options import EngineOptions
 from populace.engines.runs import Runs
 from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
+from populace.telemetry.calls import SentCaller, caller_of, serving
+from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import TelemetryOptions
 
 PUBLISH_SECONDS = 2.0
 """How often Serve asks a replica what it holds. Serve's own round, a second or less, comes on top of it."""
@@ -35,17 +38,23 @@ ROUTER = "populace.engines.routing.ResidencyRouter"
 class EngineReplica:
     """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
 
-    async def __init__(self, kind: EngineKind, options: EngineOptions) -> None:
+    async def __init__(
+        self, kind: EngineKind, options: EngineOptions, telemetry: TelemetryOptions | None = None
+    ) -> None:
+        log_setup(telemetry, "replica", serve.get_replica_context().rank.rank)
         self._sender = TokenSender()
         self._engine = await start_engine(kind, options)
         self._runs = Runs(self._engine, self._sender)
 
-    async def generate(self, request: GenerateRequest, target: StreamTarget) -> int:
+    async def generate(
+        self, request: GenerateRequest, target: StreamTarget, caller: SentCaller | None = None
+    ) -> int:
         """Send the deltas to ``target``; return how many there were when all are sent.
 
-        May be called again for the same target: the request runs once.
+        May be called again for the same target: the request runs once. ``caller`` is whose request it is.
         """
-        return await self._runs.run(request, target)
+        with serving(caller_of(caller)):
+            return await self._runs.run(request, target)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Bring the adapter into this engine's memory. May be called again."""
@@ -80,7 +89,13 @@ class EngineReplica:
 
 
 def engine_application(
-    kind: EngineKind, options: EngineOptions, *, gpus: int, replicas: int, environment: dict[str, str]
+    kind: EngineKind,
+    options: EngineOptions,
+    *,
+    gpus: int,
+    replicas: int,
+    environment: dict[str, str],
+    telemetry: TelemetryOptions | None = None,
 ) -> serve.Application:
     """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each.
 
@@ -108,4 +123,4 @@ def engine_application(
             "runtime_env": {"env_vars": environment},
         },
     )
-    return deployment.bind(kind, options)
+    return deployment.bind(kind, options, telemetry)

@@ -1,5 +1,6 @@
 """The gateway as an ASGI application."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import Access
 from populace.gateway.http.body_limit import BodyLimit
 from populace.gateway.http.context import EngineProbe, Gateway
-from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response
+from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response, status_of
 from populace.gateway.http.last_resort import LastResort
 from populace.gateway.http.metrics import GatewayMetrics
 from populace.gateway.http.problems import describe_problem
@@ -50,6 +51,8 @@ from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.responses import conversations
 from populace.gateway.responses import routes as responses
 from populace.storage.records.errors import PopulaceError
+
+logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 """Status of a response whose client had disconnected, as in nginx; only the metrics ever see it."""
@@ -163,6 +166,8 @@ def create_app(
 async def _populace_error(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, PopulaceError)
+    if status_of(type(error)) >= 500:
+        logger.warning("a request was refused: %s", error)
     return error_response(error)
 
 

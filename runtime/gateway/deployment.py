@@ -25,6 +25,8 @@ from populace.hosting.directory import Directory
 from populace.hosting.host_client import connect_host
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.uploads.upload_files import UploadFiles
+from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import TelemetryOptions
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve
@@ -60,12 +62,14 @@ class GatewayOptions(NamedTuple):
     recognises_tasks: bool
     cors_origins: tuple[str, ...] = ()
     tools_auto: str = "refuse"
+    telemetry: TelemetryOptions | None = None
 
 
 class GatewayReplica:
     """Serves HTTP as long as the replica lives."""
 
     async def __init__(self, options: GatewayOptions) -> None:  # type: ignore[misc]
+        log_setup(options.telemetry, "gateway", serve.get_replica_context().rank.rank)
         listener = bind(options.host, options.port)
         clients = [connect_host(index) for index in range(options.hosts)]
         engine = ReplicaEngine(options.base)

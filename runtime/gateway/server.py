@@ -21,6 +21,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                # Its loggers go where all others do.
+                log_config=None,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",

@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,14 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.engines.client import ReplicaEngine
 from populace.hosting.host_sweep import sweep
-from populace.hosting.operations import OPERATIONS, Call
+from populace.hosting.operations import OPERATIONS, Call, SentCall
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
+from populace.telemetry.calls import context_of
+from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import TelemetryOptions
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class HostOptions(NamedTuple):
     master_key: str | None = None
     gateway: GatewayAddress | None = None
     community: str | None = None
+    telemetry: TelemetryOptions | None = None
 
 
 class PopulationInfo(NamedTuple):
@@ -109,6 +114,7 @@ class HostActor:
     """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
 
     def __init__(self, options: HostOptions) -> None:
+        log_setup(options.telemetry, "host", options.number)
         self._options = options
         # A token of the previous process must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
@@ -153,9 +159,17 @@ class HostActor:
         operation = OPERATIONS.get(name)
         if operation is None:
             raise HostUnavailable(self._host.name, f"its version has no operation `{name}`")
-        return await operation.run(self._host, *args, **options)
+        try:
+            return await operation.run(self._host, *args, **options)
+        except Exception as error:
+            # Here and not where the message is answered: only this task knows whose request it is.
+            if not isinstance(error, PopulaceError):
+                logger.exception("the call %s failed unexpectedly", operation.name)
+            raise
 
-    async def call_many(self, calls: list[Call], message: str, again_for: str | None) -> Answers:
+    async def call_many(
+        self, calls: Sequence[Call | SentCall], message: str, again_for: str | None
+    ) -> Answers:
         """Run the calls, or return the results of a message that arrived before.
 
         ``again_for`` names, when a message is sent again, the process that may have run it: its
@@ -169,8 +183,10 @@ class HostActor:
                 return Answers(self._incarnation, [Failed(restarted)] * len(calls))
             # A task has the name of its operation: ``forget`` may have to take its result back.
             tasks = [
-                asyncio.create_task(self.call(name, *args, **options), name=name)
-                for name, args, options in calls
+                asyncio.create_task(
+                    self.call(name, *args, **options), name=name, context=context_of(*caller or (None,))
+                )
+                for name, args, options, *caller in calls
             ]
             self._messages[message] = tasks
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._messages.pop, message)
@@ -234,8 +250,6 @@ class HostActor:
         error = task.exception()
         if error is None:
             return task.result()
-        if not isinstance(error, PopulaceError):
-            logger.error("A call failed unexpectedly", exc_info=error)
         return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
 

@@ -17,8 +17,9 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from populace.actors.errors import HostUnavailable
 from populace.hosting.host_actor import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
-from populace.hosting.operations import Call, Method, Operation, P, T, operation_of
+from populace.hosting.operations import Call, Method, Operation, P, SentCall, T, operation_of
 from populace.storage.records.errors import PopulaceError
+from populace.telemetry.calls import SentCaller, sent_caller
 
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
@@ -31,6 +32,7 @@ class Pending(NamedTuple):
 
     operation: Operation[..., Any]
     call: Call
+    caller: SentCaller | None
     answer: "asyncio.Future[Any]"
 
 
@@ -49,7 +51,7 @@ class RayHostClient:
         loop = asyncio.get_running_loop()
         operation = operation_of(method)
         answer: asyncio.Future[Any] = loop.create_future()
-        self._queue.append(Pending(operation, (operation.name, args, options), answer))
+        self._queue.append(Pending(operation, (operation.name, args, options), sent_caller(), answer))
         self._schedule(loop)
         try:
             result = await answer
@@ -83,7 +85,8 @@ class RayHostClient:
 
     async def _exchange(self, batch: list[Pending], loop: asyncio.AbstractEventLoop) -> None:
         try:
-            results = await self._send_until_answered([pending.call for pending in batch])
+            calls: list[SentCall] = [(*pending.call, pending.caller) for pending in batch]
+            results = await self._send_until_answered(calls)
         except RayError as error:
             results = [Failed(host_error(self._name, error))] * len(batch)
         except Exception as error:  # for example arguments that do not pickle: no caller may wait for ever
@@ -97,7 +100,7 @@ class RayHostClient:
             else:
                 self._give_back(pending.operation, result)
 
-    async def _send_until_answered(self, calls: list[Call]) -> list[Any]:
+    async def _send_until_answered(self, calls: list[SentCall]) -> list[Any]:
         message = secrets.token_hex(16)
         answers = await self._until_answered(
             lambda again_for: self.handle.call_many.remote(calls, message, again_for)
@@ -157,4 +160,7 @@ def host_error(name: str, error: RayError) -> Exception:
     cause: object = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, PopulaceError):
         return cause
+    if isinstance(error, RayTaskError) and not isinstance(cause, OSError):
+        # Its message may quote what was said, and this one is logged.
+        return HostUnavailable(name, f"{type(cause).__name__}; its own log has the details")
     return HostUnavailable(name, f"{type(cause).__name__}: {str(cause).split(chr(10), 1)[0]}")

@@ -18,6 +18,7 @@ from populace.actors.memories import Memories
 from populace.actors.suites import Suites
 from populace.actors.training import TrainingJobs
 from populace.actors.turn import TurnGrant
+from populace.telemetry.calls import SentCaller
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,7 +27,10 @@ Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]
 """A method as its protocol declares it, like ``Hosts.begin_turn``."""
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
-"""A call as it is sent: an operation's name, its arguments and its keyword arguments."""
+"""An operation's name, its arguments and its keyword arguments."""
+
+SentCall = tuple[str, tuple[Any, ...], dict[str, Any], SentCaller | None]
+"""A call as it is sent, with the request that it is for."""
 
 _PROTOCOLS: Final = {
     "": Hosts,

@@ -29,6 +29,8 @@ Repetitions = Literal["end", "keep"]
 TaskPrompts = Literal["peek", "turn"]
 ToolChoiceAuto = Literal["refuse", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "text"]
+TelemetryContent = Literal["none", "names"]
 
 PREFIX = "POPULACE_"
 MIB = 2**20
@@ -77,6 +79,12 @@ class Settings(BaseModel):
     ray_address: str | None = None
     """Ray cluster to use: ``auto`` or an address joins a running one, None starts one on this machine."""
     log_level: LogLevel = "info"
+    """Lowest level of what every process logs, in ``logs`` of ``data`` and on its standard error."""
+    log_format: LogFormat | None = None
+    """Format of the logs on standard error; None is text on a terminal, else JSON. The files are JSON."""
+    telemetry_content: TelemetryContent = "none"
+    """What logs say of people: ``none`` has keyed hashes of tenants' and models' names, ``names`` the names.
+    Nothing that was said is ever logged."""
 
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
     """Number of shards, written into the store's header at its creation; later values are ignored."""

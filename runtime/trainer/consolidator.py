@@ -33,14 +33,14 @@ class Consolidator:
             try:
                 await self._look_at(found[name])
             except PopulaceError as error:
-                logger.info("%s is looked at again: %s", name, error)
+                logger.info("%s is looked at again: %s", found[name].model, error)
 
     async def _look_at(self, found: UnsettledFeedback) -> None:
         if found.serving is not None and should_roll_back(found.of_parent, found.of_serving, self._rollback):
             await self._jobs.roll_back(found.model, found.serving)
             logger.info(
-                "%s/%s gave %s back: %d of %d replies were liked, of its parent's %d of %d",
-                *found.model,
+                "%s gave %s back: %d of %d replies were liked, of its parent's %d of %d",
+                found.model,
                 found.serving[:12],
                 found.of_serving.good,
                 found.of_serving.total,
@@ -53,6 +53,6 @@ class Consolidator:
             # The key allows one training for each log position and amount of feedback.
             key = f"consolidation-{found.standing.position}-{found.given}"
             await self._jobs.ask(found.model, TrainingOptions(), key)
-            logger.info("%s/%s is trained: %s", *found.model, decision.reason)
+            logger.info("%s is trained: %s", found.model, decision.reason)
         elif found.standing.judged == 0 and not (decision.due or decision.waits):
             await self._jobs.settle(found)

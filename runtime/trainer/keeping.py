@@ -52,7 +52,7 @@ class KeptSessions:
             try:
                 await self._jobs.let_go(gone)
             except PopulaceError as error:
-                logger.info("a kept training of %s/%s is let go later: %s", *gone.model, error)
+                logger.info("a kept training of %s is let go later: %s", gone.model, error)
 
     def _swept(self, opened: Sequence[bytes], kept: Sequence[KeptTraining]) -> list[KeptTraining]:
         """Sweep and trim; return the kept trainings whose files are gone."""

@@ -37,11 +37,14 @@ from populace.storage.records.errors import (
     UnknownOutcome,
     WriteQueueFull,
 )
+from populace.storage.records.named import Named
 from populace.storage.revisions import RevisionFiles
 from populace.storage.rows.ledger import FIRST_ALIAS
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
+from populace.telemetry.calls import Caller, serving
+from populace.telemetry.log_setup import person
 from populace.trainer.continuity import kept_by
 from populace.trainer.contributed import collect, is_still_agreed
 from populace.trainer.file_data import file_examples
@@ -155,7 +158,7 @@ class TrainingLoop:
         try:
             saved = await asyncio.to_thread(self._sessions.read, open_job.session_key)
         except RecordInvalid as error:
-            logger.warning("the training of %s/%s begins anew: %s", *job.model, error)
+            logger.warning("the training of %s begins anew: %s", job.model, error)
             saved = None
         view = await self._hosts.show_model(job.model)
         if view.base != runs.base_fingerprint and job.options.rebuilds is None:
@@ -223,7 +226,7 @@ class TrainingLoop:
         if isinstance(outcome, TrainingFailed):
             raise outcome
         if not await self._may_end(training):
-            logger.info("the training of %s/%s begins again without who withdrew", *training.job.model)
+            logger.info("the training of %s begins again without who withdrew", training.job.model)
             self._forget(training.job.model)
             return
         if await self._promote(training, outcome) == "promoted":
@@ -241,7 +244,7 @@ class TrainingLoop:
         try:
             return await self._keeping.read(job, kept_by(job))
         except RecordInvalid as error:
-            logger.warning("a kept training of %s/%s is damaged: %s", *job.model, error)
+            logger.warning("a kept training of %s is damaged: %s", job.model, error)
             return None
 
     async def _promote(self, training: TrainingRun, candidate: Candidate) -> JobState:
@@ -254,7 +257,7 @@ class TrainingLoop:
         with self._revisions.adding():
             await asyncio.to_thread(self._revisions.add, candidate.packed)
             ended = await self._jobs.finish(job.model, job.number, revision, training.progress)
-        logger.info("the training of %s/%s was %s %s", *job.model, ended.state, without_words(ended.reason))
+        logger.info("the training of %s was %s %s", job.model, ended.state, without_words(ended.reason))
         return ended.state
 
     def _keep(self, training: TrainingRun) -> None:
@@ -283,30 +286,32 @@ class TrainingLoop:
         """Do a part of one job's work; an error in it ends this job and no other."""
         model, number = job.model, job.number
         try:
-            await work
+            with serving(Caller(f"job-{person(model.owner)}-{number}")):
+                await work
         except GONE:
             self._forget(model)
         except NothingToTrain as error:
-            await self._end(model, number, "skipped", error.reason)
+            await self._end(model, number, "skipped", error.reason, error)
         except TrainingFailed as error:
-            await self._end(model, number, "failed", error.reason)
+            await self._end(model, number, "failed", error.reason, error)
         except PopulaceError as error:
             if isinstance(error, PASSING):
-                logger.warning("the training of %s/%s waits: %s", *model, error)
+                logger.warning("the training of %s waits: %s", model, error)
             else:
-                await self._end(model, number, "failed", str(error))
+                await self._end(model, number, "failed", str(error), error)
         except Exception as error:
             # A bug of ours that this job runs into: the others must not wait for it for ever.
-            logger.exception("the training of %s/%s failed unexpectedly", *model)
-            await self._end(model, number, "failed", _unexpected(error))
+            logger.exception("the training of %s failed unexpectedly", model)
+            await self._end(model, number, "failed", _unexpected(error), error)
 
-    async def _end(self, model: ModelId, number: int, state: EndState, reason: str) -> None:
+    async def _end(self, model: ModelId, number: int, state: EndState, reason: str, error: Exception) -> None:
         self._forget(model)
         try:
             await self._jobs.end(model, number, state, reason)
         except GONE:
             return
-        logger.info("the training of %s/%s %s: %s", *model, state, reason)
+        # Not the reason, which may quote: the log has its own words for an error.
+        logger.info("the training of %s %s: %s", model, state, error)
 
     def _save(self, training: TrainingRun) -> None:
         self._sessions.write(training.session_key, training.pack())
@@ -341,7 +346,7 @@ def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | Train
         try:
             outcomes |= trainer.train([learner], watch)
         except Exception as error:
-            logger.exception("the training of %s failed unexpectedly", learner.name)
+            logger.exception("the training of %s failed unexpectedly", Named(learner.name))
             outcomes[learner.name] = TrainingFailed(learner.name, _unexpected(error))
     return outcomes
 

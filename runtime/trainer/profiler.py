@@ -52,6 +52,6 @@ class Profiler:
         try:
             adapter = None if member.revision == BASE_REVISION else runs.read(member.revision)
         except AdapterInvalid as error:
-            logger.warning("%s/%s is not profiled: %s", *member.model, error)
+            logger.warning("%s is not profiled: %s", member.model, error)
             return None
         return profile_of(runs.base, runs.encoder, adapter, member.revision)

@@ -40,6 +40,8 @@ class PopulaceError(Exception):
 
     ``code`` is stable and machine readable; ``retry_after_s`` is set where the same call
     may succeed later. A class declares its fields as a dataclass does, and its message in ``template``.
+    A log has the numbers among them, a hash of ``model``, and of the others only those in ``logged``: texts
+    that quote neither a person nor a request.
     All fields go to ``Exception.__init__``, so that an error survives pickling between Ray
     processes with its numbers intact. A class without fields takes its message as argument.
     """
@@ -47,10 +49,15 @@ class PopulaceError(Exception):
     code: ClassVar[str] = "internal_error"
     template: ClassVar[str] = ""
     fields: ClassVar[tuple[str, ...]] = ()
+    logged: ClassVar[tuple[str, ...]] = ()
     retry_after_s: float | None = None
 
-    def __init_subclass__(cls, *, retry_after_s: float | None = None) -> None:
+    def __init_subclass__(
+        cls, *, retry_after_s: float | None = None, logged: tuple[str, ...] | None = None
+    ) -> None:
         super().__init_subclass__()
+        if logged is not None:
+            cls.logged = logged
         if retry_after_s is not None:
             cls.retry_after_s = retry_after_s
         hints = inspect.get_annotations(cls)
@@ -194,7 +201,7 @@ class Fenced(StorageError, retry_after_s=1.0):
     stored: int
 
 
-class UnknownOutcome(StorageError, retry_after_s=1.0):
+class UnknownOutcome(StorageError, retry_after_s=1.0, logged=("cause",)):
     """A commit failed after it began: it may or may not be durable."""
 
     code = "unknown_outcome"
@@ -207,7 +214,7 @@ class UnknownOutcome(StorageError, retry_after_s=1.0):
     cause: str
 
 
-class ShardStopped(StorageError, retry_after_s=1.0):
+class ShardStopped(StorageError, retry_after_s=1.0, logged=("reason",)):
     """The shard is closed, or stopped after a failed commit, and refuses work until reopened."""
 
     code = "shard_stopped"
@@ -228,7 +235,7 @@ class DiskFull(StorageError, retry_after_s=60.0):
     bytes_free: int
 
 
-class DiskRefused(StorageError, retry_after_s=60.0):
+class DiskRefused(StorageError, retry_after_s=60.0, logged=("path", "reason")):
     """The disk refused to create or open a file; acknowledged data is unchanged."""
 
     code = "disk_refused"
@@ -251,7 +258,7 @@ class WriteQueueFull(StorageError, retry_after_s=1.0):
     waiting: int
 
 
-class StoreVersionMismatch(StorageError):
+class StoreVersionMismatch(StorageError, logged=("path",)):
     """The store was written by a newer release than this one."""
 
     code = "store_version_mismatch"
@@ -265,7 +272,7 @@ class StoreVersionMismatch(StorageError):
     supported: int
 
 
-class StoreInvalid(StorageError):
+class StoreInvalid(StorageError, logged=("path",)):
     """The directory is not a Populace store, or its header is damaged."""
 
     code = "store_invalid"
@@ -275,7 +282,7 @@ class StoreInvalid(StorageError):
     reason: str
 
 
-class StoreDamaged(StorageError):
+class StoreDamaged(StorageError, logged=("path",)):
     """A shard was read whole after its disk failed, and its rows contradict each other."""
 
     code = "store_damaged"
@@ -288,7 +295,7 @@ class StoreDamaged(StorageError):
     found: str
 
 
-class StoreInUse(StorageError):
+class StoreInUse(StorageError, logged=("path",)):
     """Another process serves this data directory."""
 
     code = "store_in_use"
@@ -298,7 +305,7 @@ class StoreInUse(StorageError):
     owner: str
 
 
-class MasterKeyRefused(StorageError):
+class MasterKeyRefused(StorageError, logged=("path",)):
     """The file of the master key is missing, damaged or another store's: nothing can be read with it."""
 
     code = "master_key_refused"
@@ -321,7 +328,7 @@ class ArchiveInvalid(StorageError):
     reason: str
 
 
-class RecordInvalid(StorageError):
+class RecordInvalid(StorageError, logged=("kind",)):
     """Bytes read from disk do not match the schema of the record kind."""
 
     code = "record_invalid"

@@ -25,7 +25,7 @@ class JobNotFound(StorageError):
         return f"The model `{self.model}` has no training job {which}."
 
 
-class JobEnded(StorageError):
+class JobEnded(StorageError, logged=("state",)):
     """The training job has ended and cannot be changed any more."""
 
     code = "job_ended"

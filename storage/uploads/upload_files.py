@@ -24,6 +24,7 @@ from populace.storage.records.errors import DiskRefused, RecordInvalid
 from populace.storage.records.files import disk_named, replaced_durably, sync_directory, write_durably
 from populace.storage.records.keys import name_problem
 from populace.storage.records.master_key import KEY_BYTES, MASTER_KEY_FILE, MasterKey
+from populace.storage.records.named import Named
 from populace.storage.records.records import UploadRecord
 from populace.storage.uploads.errors import UploadNotFound, UploadsFull
 
@@ -127,7 +128,7 @@ class UploadFiles:
                 continue
             except RecordInvalid as error:
                 # One damaged record must not keep the tenant from all other files.
-                logger.warning("the file %s of %s is not listed: %s", path.stem, tenant, error)
+                logger.warning("the file %s of %s is not listed: %s", path.stem, Named(tenant), error)
         return sorted(found, key=lambda upload: (-upload.created_ms, upload.file_id))
 
     def find(self, tenant: str, file_id: str, now_ms: int) -> Upload:

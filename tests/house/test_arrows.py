@@ -37,24 +37,25 @@ ALLOWED: Mapping[str, str] = {
     "cli": (
         "actors actors.aggregation adapters adapters.memory archive base bench bench.recall client "
         "cluster gateway.http learning.on_policy module_training pictures policies settings storage "
-        "storage.backups storage.packed storage.records"
+        "storage.backups storage.packed storage.records telemetry"
     ),
     "client": (
         "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
         "settings storage storage.packed storage.records storage.rows storage.training suites"
     ),
     "cluster": (
-        "actors base engines gateway gateway.http hosting policies settings storage storage.records trainer"
+        "actors base engines gateway gateway.http hosting policies settings storage storage.records "
+        "telemetry trainer"
     ),
     "engines": (
         "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
-        "storage.records"
+        "storage.records telemetry"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.fine_tuning gateway.http "
-        "gateway.personal_models gateway.responses hosting storage storage.records storage.uploads"
+        "gateway.personal_models gateway.responses hosting storage storage.records storage.uploads telemetry"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
@@ -65,7 +66,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "gateway.http": (
         "actors actors.aggregation actors.turns api archive base pictures settings storage.backups "
-        "storage.packed storage.records storage.training storage.uploads"
+        "storage.packed storage.records storage.training storage.uploads telemetry"
     ),
     "gateway.personal_models": (
         "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
@@ -76,7 +77,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "hosting": (
         "actors actors.aggregation actors.host actors.keepers engines policies policies.diversity settings "
-        "storage storage.records storage.rows"
+        "storage storage.records storage.rows telemetry"
     ),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
@@ -97,10 +98,11 @@ ALLOWED: Mapping[str, str] = {
     "storage.training": "storage.records",
     "storage.uploads": "storage.backups storage.records",
     "suites": "actors policies settings storage.records",
+    "telemetry": "actors policies settings storage.records",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
         "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
-        "storage.training storage.uploads"
+        "storage.training storage.uploads telemetry"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

@@ -121,6 +121,7 @@ class Exchange(NamedTuple):
                 provenance = recorded(reply.interaction, "".join(kept))
             assert last, "a reply ends with a finish reason or an error"
         except PopulaceError as error:
+            logger.warning("a stream ended with an error: %s", error)
             # The status is sent already: the stream ends with the error and without [DONE].
             yield event(populace_error_body(error))
             return

@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
 from populace.base.prepare import BaseInvalid
-from populace.gateway.http.request_id import current_request_id
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
 from populace.storage.backups import errors as backups
@@ -17,6 +16,7 @@ from populace.storage.records import errors as storage
 from populace.storage.records.errors import PopulaceError
 from populace.storage.training import errors as training
 from populace.storage.uploads import errors as uploads
+from populace.telemetry.calls import current_request_id
 
 STATUS: Mapping[type[PopulaceError], int] = {
     PopulaceError: 500,

@@ -6,7 +6,6 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.gateway.http.errors import internal_error_body
-from populace.gateway.http.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -35,5 +34,7 @@ class LastResort:
         except Exception:
             if started or scope["type"] != "http":
                 raise
-            logger.exception("%s %s failed (%s)", scope["method"], scope["path"], current_request_id())
+            # The route and not the path, which has people's names.
+            route = getattr(scope.get("route"), "path", "a path without a route")
+            logger.exception("%s %s failed", scope["method"], route)
             await JSONResponse(internal_error_body(), status_code=500)(scope, receive, send)

@@ -1,23 +1,21 @@
 """Gives each request an id that its client, its response and the log can name."""
 
+import logging
 import re
 import secrets
-from contextvars import ContextVar
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from populace.telemetry.calls import Caller, serving
+
+logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 """What a client's own id may look like: others could break a line of the log, or fill it."""
-
-_current: ContextVar[str | None] = ContextVar("request_id", default=None)
-
-
-def current_request_id() -> str | None:
-    """Return the id of the request that this task serves; None outside of a request."""
-    return _current.get()
 
 
 class RequestIds:
@@ -36,13 +34,19 @@ class RequestIds:
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = given if _SANE.fullmatch(given) else f"req_{secrets.token_hex(16)}"
 
+        status = None
+
         async def named(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        token = _current.set(request_id)
-        try:
+        with serving(Caller(request_id)):
+            began = time.monotonic()
             await self._app(scope, receive, named)
-        finally:
-            _current.reset(token)
+            # The route and not the path, which has people's names.
+            route = getattr(scope.get("route"), "path", "other")
+            seconds = time.monotonic() - began
+            logger.debug("%s %s was answered with %s in %.3f s", scope["method"], route, status, seconds)

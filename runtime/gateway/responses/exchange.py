@@ -95,6 +95,7 @@ class ResponseExchange(NamedTuple):
                 told_at = None if reply.grant is None else reply.grant.position
                 provenance = recorded(reply.interaction, made.text, told_at)
         except PopulaceError as error:
+            logger.warning("a stream ended with an error: %s", error)
             # The status is sent already: the stream ends with the error.
             for event in writer.fail(problem_of(error)):
                 yield event

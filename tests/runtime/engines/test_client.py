@@ -10,9 +10,10 @@ from ray.exceptions import ActorUnavailableError, ObjectRefStreamEndOfStreamErro
 from populace.actors.engine import GenerateRequest, Sampling
 from populace.actors.errors import EngineUnavailable, PromptTooLong
 from populace.engines import channel, runs
-from populace.engines.channel import Silence, TokenSender
+from populace.engines.channel import Silence, StreamTarget, TokenSender
 from populace.engines.client import SENDS_MAX, SILENT_LOOKS_MAX, ReplicaEngine
 from populace.engines.runs import Runs
+from populace.telemetry.calls import Caller, SentCaller, caller_of, serving
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 
@@ -46,6 +47,7 @@ class ServeHandle:
         self.losses: list[str | None] = []
         self.error: Exception = LOST
         self.calls = 0
+        self.callers: list[Caller] = []
         self._running: set[asyncio.Task[int]] = set()
 
     def remote(self, *args: Any) -> Response:
@@ -53,11 +55,14 @@ class ServeHandle:
         lost = self.losses.pop(0) if self.losses else None
         return Response(asyncio.create_task(self._answer(lost, *args)))
 
-    async def _answer(self, lost: str | None, *args: Any) -> int:
+    async def _answer(
+        self, lost: str | None, request: GenerateRequest, target: StreamTarget, caller: SentCaller | None
+    ) -> int:
+        self.callers.append(caller_of(caller))
         if lost == "silently":
             await asyncio.Event().wait()
         if lost != "request":
-            run = asyncio.create_task(self._replica.run(*args))
+            run = asyncio.create_task(self._replica.run(request, target))
             if lost == "in flight":
                 self._running.add(run)
                 await asyncio.sleep(0)
@@ -234,3 +239,12 @@ async def test_embeddings_that_nobody_waits_for_end_in_the_replica() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await embedding
+
+
+async def test_each_call_of_a_request_says_which_request_it_is_for(client: ReplicaEngine) -> None:
+    client._handle.losses = ["request"]
+    with serving(Caller("req_1")):
+        await texts(client)
+    await texts(client)
+
+    assert [caller.request_id for caller in client._handle.callers] == ["req_1", "req_1", None]

@@ -21,6 +21,7 @@ from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient, h
 from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
+from populace.telemetry.calls import Caller, current_request_id, serving
 from tests.actors.fakes import FakeClock
 from tests.actors.populations import SHARDS, host_options, local_hosts, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
@@ -340,3 +341,35 @@ async def test_a_host_passivates_from_its_first_message_on(
     await wait_until(is_passive)
     assert [one.passivations for one in await directory.statistics()] == [1]
     await actor.close()
+
+
+async def test_a_call_runs_for_the_request_of_its_caller(
+    handle: ActorHandle, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its message is sent again, and beside calls of other requests in the same message."""
+    served: list[str | None] = []
+    call = handle.actor.call
+
+    async def watched(name: str, *args: Any, **options: Any) -> Any:
+        served.append(current_request_id())
+        return await call(name, *args, **options)
+
+    monkeypatch.setattr(handle.actor, "call", watched)
+    monkeypatch.setattr(host_client, "RESEND_SECONDS", 0.001)
+    handle.losses = ["answer"]
+    with serving(Caller("req_1")):
+        first = asyncio.ensure_future(directory.show_model(ADA))
+    with serving(Caller("req_2")):
+        second = asyncio.ensure_future(directory.show_model(BEN))
+    await asyncio.gather(first, second, directory.show_model(ADA))
+
+    assert served == ["req_1", "req_2", None]
+    assert handle.messages["call_many"] == 2
+
+
+async def test_a_call_of_a_release_that_sends_no_request_runs(handle: ActorHandle) -> None:
+    call: Call = ("create_model", (ADA,), {})
+
+    (created,) = (await handle.actor.call_many([call], "message", None)).results
+
+    assert created.model == ADA

@@ -1,0 +1,72 @@
+"""Starts the log of this process, and stops it."""
+
+import atexit
+import logging
+import sys
+from collections.abc import Callable
+from logging.handlers import QueueListener
+from queue import SimpleQueue
+from typing import Any
+
+from populace.telemetry.lines import OURS, Lines
+from populace.telemetry.log_file import LogFile
+from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.queued import LineQueue, Losses, StandardError
+from populace.telemetry.wording import Wording
+
+logger = logging.getLogger(__name__)
+
+_running: "list[RunningLog]" = []
+"""The log of this process, if it was set up: there is one, as there is one root logger."""
+
+
+class RunningLog:
+    """Takes what this process logs until ``close``."""
+
+    def __init__(self, options: TelemetryOptions, process: str, number: int) -> None:
+        """Use ``log_setup``."""
+        losses = Losses()
+        queue: SimpleQueue[Any] = SimpleQueue()
+        self.wording = Wording(options.name_key, names_plain=options.names_plain)
+        self._handler = LineQueue(queue, Lines(process, number, self.wording), losses)
+        self._file = LogFile(options.directory / f"{process}-{number}.jsonl", losses)
+        form = options.log_format or ("text" if sys.stderr.isatty() else "json")
+        self._listener = QueueListener(queue, self._file, StandardError(form))
+        self._listener.start()
+        ours = logging.getLogger(OURS)
+        self._level_before = ours.level
+        ours.setLevel(options.log_level.upper())
+        logging.getLogger().addHandler(self._handler)
+
+    def close(self) -> None:
+        """Write what was logged, and take no more. Safe to call twice."""
+        if self not in _running:
+            return
+        _running.remove(self)
+        atexit.unregister(self.close)
+        logging.getLogger().removeHandler(self._handler)
+        logging.getLogger(OURS).setLevel(self._level_before)
+        self._listener.stop()
+        self._file.close()
+
+
+def log_setup(options: TelemetryOptions | None, process: str, number: int = 0) -> Callable[[], None]:
+    """Log to ``<directory>/<process>-<number>.jsonl`` and to standard error from now on.
+
+    ``process`` is the kind of this process, such as ``host``. A log that was set up before ends. Returns what
+    ends this one; it ends with the process by itself. None sets up nothing. Never raises because of the disk.
+    """
+    if options is None:
+        return lambda: None
+    for former in _running:
+        former.close()
+    log = RunningLog(options, process, number)
+    _running.append(log)
+    atexit.register(log.close)
+    logger.info("%s %d begins", process, number)
+    return log.close
+
+
+def person(name: str) -> str:
+    """Return what stands for a person's name in the log of this process; the name if it has none."""
+    return _running[0].wording.name(name) if _running else name

@@ -1,0 +1,112 @@
+"""``populace logs`` shows what an operator asks for."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from populace.cli.main import app
+from populace.settings.environment import process_environment
+from populace.telemetry.options import LOGS_DIRECTORY
+from tests.limits import HANG_SECONDS
+from tests.runtime.telemetry.test_reading import Log
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POPULACE_DATA", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "60")
+    return tmp_path / LOGS_DIRECTORY
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ("logs", *arguments))
+
+
+def test_lines_of_several_processes_are_shown_in_order_and_whole(directory: Path) -> None:
+    host, gateway = Log(directory, "host-0"), Log(directory, "gateway-0")
+    host.write(2, "[red]a long line[/] " + 20 * "word ", request_id="req_1")
+    gateway.write(1, "the first")
+
+    shown = run().stdout.splitlines()
+
+    assert [line.partition(" ")[2] for line in shown] == [
+        "info    gateway-0 : the first",
+        f"info    host-0 : [red]a long line[/] {20 * 'word '} [req_1]",
+    ]
+
+
+def test_json_lines_are_those_of_the_files(directory: Path) -> None:
+    Log(directory, "host-0").write(0, "“one”", **{"error.code": "fenced"})
+
+    shown = run("--json", "--process", "host", "--level", "info").stdout
+
+    assert json.loads(shown) == json.loads((directory / "host-0.jsonl").read_text())
+    assert "“one”" in shown
+
+
+def test_since_is_a_time_or_a_while_ago(directory: Path) -> None:
+    log = Log(directory, "host-0")
+    now = int(time.time())
+    log.write(now - 3600, "old")
+    log.write(now, "new")
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now - 60))
+
+    for since in ("10m", "600s", moment):
+        assert [json.loads(line)["msg"] for line in run("--json", "--since", since).stdout.splitlines()] == [
+            "new"
+        ]
+    assert len(run("--since", "2h").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--since", "yesterday"), "'yesterday' is neither a time"),
+        (("--level", "loud"), "There is no level 'loud'; there are debug, info"),
+        (("--process", "hosts"), "No process 'hosts' logs"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(
+    directory: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    Log(directory, "host-0").write(0, "one")
+
+    refused = run(*arguments)
+
+    assert refused.exit_code == 1
+    assert said in " ".join(refused.stderr.split())
+
+
+def test_without_logs_it_says_where_they_would_be(directory: Path) -> None:
+    refused = run()
+
+    assert refused.exit_code == 1
+    assert str(directory) in refused.stderr.replace("\n", "")
+    assert "`populace serve` writes them there" in " ".join(refused.stderr.split())
+
+
+def test_following_shows_what_comes_and_ends_quietly_at_ctrl_c(directory: Path) -> None:
+    log = Log(directory, "host-0", bytes_max=300)
+    log.write(0, "0")
+    following = subprocess.Popen(
+        [sys.executable, "-m", "populace", "logs", "-f", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=process_environment(POPULACE_DATA=str(directory.parent)),
+    )
+    assert following.stdout is not None
+    shown = [json.loads(following.stdout.readline())["msg"]]
+    for second in range(1, 10):
+        log.write(second, str(second))
+        shown.append(json.loads(following.stdout.readline())["msg"])
+    following.send_signal(2)
+    _, complaint = following.communicate(timeout=HANG_SECONDS)
+
+    assert shown == [str(second) for second in range(10)]
+    assert (following.returncode, complaint) == (0, "")
