@@ -69,7 +69,8 @@ export async function send(method, address, { body, headers, signal: abort, as }
 
 export const get = async (address, options) => (await send("GET", address, options)).json();
 export const put = async (address, body) => (await send("PUT", address, { body })).json();
-export const post = async (address, body, options) => (await send("POST", address, { body, ...options })).json();
+export const post = async (address, body, options) =>
+  (await send("POST", address, { body, ...options })).json();
 export const remove = async (address) => (await send("DELETE", address)).json();
 
 /** Send a request and yield the objects of the events that come. Throws Failure, also for an event of one. */
@@ -89,7 +90,11 @@ export async function* events(address, body, { signal: abort, headers } = {}) {
     if (part.done) throw new Failure("The reply ended before it was whole.", { code: "broken" });
     held += part.value;
     for (let end; (end = held.indexOf("\n\n")) >= 0; held = held.slice(end + 2)) {
-      const data = held.slice(0, end).split("\n").find((line) => line.startsWith("data: "))?.slice(6);
+      const data = held
+        .slice(0, end)
+        .split("\n")
+        .find((line) => line.startsWith("data: "))
+        ?.slice(6);
       if (data === "[DONE]") return;
       if (data === undefined) continue;
       const told = JSON.parse(data);
@@ -108,7 +113,8 @@ async function failed(response, isSession) {
   }
   if (response.status === 401 && isSession) signOut("The key is no longer valid. Sign in with another one.");
   const wait = Number(response.headers.get("retry-after")) || null;
-  if (told === null) return new Failure(`The server answered ${response.status}.`, { status: response.status, code: "" });
+  if (told === null)
+    return new Failure(`The server answered ${response.status}.`, { status: response.status, code: "" });
   return of(told, response.status, wait);
 }
 

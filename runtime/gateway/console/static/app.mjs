@@ -15,12 +15,19 @@ const PAGES = {
   population: () => import("./population.mjs"),
   system: () => import("./system.mjs"),
 };
-const MENU = [["people", "People"], ["population", "Population"], ["system", "System"]];
+const MENU = [
+  ["people", "People"],
+  ["population", "Population"],
+  ["system", "System"],
+];
 
 function App() {
   return html`<${Dialogs} /><${Notices} />
-    ${!reachable.value && html`<div class="banner" role="alert">
-      The server does not answer. The console tries again by itself.</div>`}
+    ${
+      !reachable.value &&
+      html`<div class="banner" role="alert">
+      The server does not answer. The console tries again by itself.</div>`
+    }
     ${key.value ? html`<${Frame} />` : html`<${Door} />`}`;
 }
 
@@ -40,12 +47,17 @@ function Frame() {
     <header class="side">
       <a class="brand" href=${at("people")}>
         <img src=${new URL("icon.svg", import.meta.url).href} alt="" />Populace</a>
-      <nav aria-label="Pages">${MENU.map(([id, title]) => html`<a key=${id} href=${at(id)}
+      <nav aria-label="Pages">${MENU.map(
+        ([id, title]) => html`<a key=${id} href=${at(id)}
         aria-current=${id === (page === "person" ? "people" : page) ? "page" : undefined}>
-        <${Icon} name=${id} />${title}</a>`)}</nav>
+        <${Icon} name=${id} />${title}</a>`,
+      )}</nav>
       <div class="foot">
-        ${population.value && html`<p class="who">${population.value.tenant}<br />
-          <span class="small">${population.value.base.name} · ${population.value.version}</span></p>`}
+        ${
+          population.value &&
+          html`<p class="who">${population.value.tenant}<br />
+          <span class="small">${population.value.base.name} · ${population.value.version}</span></p>`
+        }
         <button class="plain" onClick=${switchTheme} aria-label="Switch between light and dark">
           <${Icon} name="sun" /><span>Light or dark</span></button>
         <button class="plain" onClick=${() => signOut()} aria-label="Sign out">
@@ -73,7 +85,10 @@ function Page({ page }) {
 }
 
 function Outdated() {
-  const failure = { message: "This page could not be loaded: the server may have a newer console.", advice: "Load the console again." };
+  const failure = {
+    message: "This page could not be loaded: the server may have a newer console.",
+    advice: "Load the console again.",
+  };
   return html`<${Problem} failure=${failure} again=${() => location.reload()} />`;
 }
 

@@ -36,7 +36,8 @@ class Talk {
       ]);
       this.turns.value = [...log.data.filter((turn) => turn.position < end), ...this.turns.value];
       const opinions = new Map(this.opinions.value);
-      for (const one of given.data) opinions.set(one.position, { ...opinions.get(one.position), ...said(one) });
+      for (const one of given.data)
+        opinions.set(one.position, { ...opinions.get(one.position), ...said(one) });
       this.opinions.value = opinions;
       this.earliest.value = start;
       this.loaded.value = true;
@@ -59,7 +60,10 @@ class Talk {
     };
     let last = null;
     try {
-      for await (const part of events("/v1/chat/completions", body, { signal: this.abort.signal, headers: { "idempotency-key": key } })) {
+      for await (const part of events("/v1/chat/completions", body, {
+        signal: this.abort.signal,
+        headers: { "idempotency-key": key },
+      })) {
         const [choice] = part.choices;
         if (choice?.delta.content) reply.value += choice.delta.content;
         if (part.populace) last = { ...part.populace, finish: choice?.finish_reason ?? "stop", id: part.id };
@@ -86,15 +90,23 @@ class Talk {
       peeks,
     };
     this.running.value = null;
-    this.turns.value = [...this.turns.value.filter((other) => other.position === null || other.position !== turn.position), turn];
+    this.turns.value = [
+      ...this.turns.value.filter((other) => other.position === null || other.position !== turn.position),
+      turn,
+    ];
   }
 
   judge(position, opinion) {
-    this.opinions.value = new Map(this.opinions.value).set(position, { ...this.opinions.value.get(position), ...opinion });
+    this.opinions.value = new Map(this.opinions.value).set(position, {
+      ...this.opinions.value.get(position),
+      ...opinion,
+    });
   }
 
   drop(positions) {
-    this.turns.value = this.turns.value.map((turn) => (positions.includes(turn.position) ? { ...turn, forgotten: true } : turn));
+    this.turns.value = this.turns.value.map((turn) =>
+      positions.includes(turn.position) ? { ...turn, forgotten: true } : turn,
+    );
   }
 }
 
@@ -129,19 +141,37 @@ export default function Chat({ model, reload }) {
   const isEmpty = talk.loaded.value && !turns.length && !running;
   return html`<div class="talk">
     <div class="feed" ref=${feed} role="log" aria-label=${`Conversation with ${model.id}`} tabindex="0">
-      ${talk.failure.value && html`<${Problem} failure=${talk.failure.value}
-        again=${() => talk.earlier()} />`}
-      ${talk.loaded.value && talk.earliest.value > talk.oldest && html`<div class="row centre">
-        <button class="plain" onClick=${back}>Earlier turns</button></div>`}
-      ${isEmpty && html`<${Empty} title=${`Say something to ${model.id}`}>
-        <p>What you tell is remembered from the next turn on. What you correct is learned by the next training.</p></${Empty}>`}
-      ${turns.map((turn) => html`<${Turn} key=${turn.position ?? turn.created} turn=${turn} name=${model.id}
+      ${
+        talk.failure.value &&
+        html`<${Problem} failure=${talk.failure.value}
+        again=${() => talk.earlier()} />`
+      }
+      ${
+        talk.loaded.value &&
+        talk.earliest.value > talk.oldest &&
+        html`<div class="row centre">
+        <button class="plain" onClick=${back}>Earlier turns</button></div>`
+      }
+      ${
+        isEmpty &&
+        html`<${Empty} title=${`Say something to ${model.id}`}>
+        <p>What you tell is remembered from the next turn on. What you correct is learned by the next
+          training.</p></${Empty}>`
+      }
+      ${turns.map(
+        (turn) => html`<${Turn} key=${turn.position ?? turn.created} turn=${turn} name=${model.id}
         opinion=${talk.opinions.value.get(turn.position)}
           onOpinion=${(given) => talk.judge(turn.position, given)}
-        onForgotten=${(positions) => talk.drop(positions)} />`)}
-      ${running && html`<${Running} running=${running} feed=${feed}
+        onForgotten=${(positions) => talk.drop(positions)} />`,
+      )}
+      ${
+        running &&
+        html`<${Running} running=${running} feed=${feed}
         again=${() => send(running.text, running.peeks, running.key)}
-        close=${() => { talk.running.value = null; }} />`}
+        close=${() => {
+          talk.running.value = null;
+        }} />`
+      }
     </div>
     <${Composer} busy=${running !== null && running.state === "waiting"}
       onSend=${(text, peeks) => send(text, peeks).catch(tell)}
@@ -151,20 +181,34 @@ export default function Chat({ model, reload }) {
 
 /** The reply that is being made. Who reads further up is not pulled down by it. */
 function Running({ running, feed, again, close }) {
-  useEffect(() => running.reply.subscribe(() => {
-    const box = feed.current;
-    if (box && box.scrollHeight - box.scrollTop - box.clientHeight < NEAR) requestAnimationFrame(() => { box.scrollTop = box.scrollHeight; });
-  }), [running.reply]);
+  useEffect(
+    () =>
+      running.reply.subscribe(() => {
+        const box = feed.current;
+        if (box && box.scrollHeight - box.scrollTop - box.clientHeight < NEAR)
+          requestAnimationFrame(() => {
+            box.scrollTop = box.scrollHeight;
+          });
+      }),
+    [running.reply],
+  );
   const text = running.reply.value;
   return html`<article class="turn">
     <div class="mine"><${Words} text=${running.text} /></div>
     ${text && html`<div class="theirs"><${Words} text=${text} /></div>`}
-    ${running.state === "waiting" && !text && html`<div class="theirs thinking" role="status"
-      aria-label="The reply is being made"><i /><i /><i /></div>`}
-    ${running.state === "stopped" && html`<div class="row small quiet"
+    ${
+      running.state === "waiting" &&
+      !text &&
+      html`<div class="theirs thinking" role="status"
+      aria-label="The reply is being made"><i /><i /><i /></div>`
+    }
+    ${
+      running.state === "stopped" &&
+      html`<div class="row small quiet"
       role="status">Stopped: nothing of this turn is kept.
       <button class="plain" onClick=${again}>Send again</button>
-        <button class="plain" onClick=${close}>Dismiss</button></div>`}
+        <button class="plain" onClick=${close}>Dismiss</button></div>`
+    }
     ${running.failure && html`<${Problem} failure=${running.failure} again=${again} />`}
   </article>`;
 }
@@ -197,10 +241,12 @@ function Composer({ busy, onSend, onStop, name }) {
         title="The reply reads what is remembered, and nothing of it is logged or remembered">
         <input type="checkbox" ref=${trace} /> Leave no trace</label>
       <span class="hint wide">Enter sends, Shift and Enter begins a line${busy ? ", Escape stops" : ""}</span>
-      ${busy
-        ? html`<button type="button" class="round" aria-label="Stop the reply" onClick=${onStop}>
+      ${
+        busy
+          ? html`<button type="button" class="round" aria-label="Stop the reply" onClick=${onStop}>
           <${Icon} name="stop" /></button>`
-        : html`<button class="main round" aria-label="Send"><${Icon} name="send" /></button>`}
+          : html`<button class="main round" aria-label="Send"><${Icon} name="send" /></button>`
+      }
     </div>
   </form>`;
 }

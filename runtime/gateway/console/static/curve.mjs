@@ -24,7 +24,9 @@ export function Curve({ points, label, words }) {
   newest.current = points;
   useEffect(() => {
     let wanted = true;
-    const watch = new ResizeObserver(([entry]) => drawn.current?.setSize({ width: entry.contentRect.width, height: HEIGHT }));
+    const watch = new ResizeObserver(([entry]) =>
+      drawn.current?.setSize({ width: entry.contentRect.width, height: HEIGHT }),
+    );
     plotting().then((Plot) => {
       if (!wanted) return;
       drawn.current = new Plot(options(box.current, label), columns(newest.current), box.current);
@@ -46,14 +48,22 @@ const columns = (points) => [points.map(([x]) => x), points.map(([, y]) => y)];
 function options(box, label) {
   const style = getComputedStyle(box);
   const ink = style.color;
-  const axis = { stroke: ink, grid: { stroke: style.borderColor, width: 1 }, ticks: { show: false }, font: "12px sans-serif" };
+  const axis = {
+    stroke: ink,
+    grid: { stroke: style.borderColor, width: 1 },
+    ticks: { show: false },
+    font: "12px sans-serif",
+  };
   return {
     width: box.clientWidth,
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false, points: { size: 7 } },
     scales: { x: { time: false } },
-    axes: [{ ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] }, { ...axis, size: 46 }],
+    axes: [
+      { ...axis, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] },
+      { ...axis, size: 46 },
+    ],
     series: [{}, { label, stroke: style.accentColor, width: 2, points: { show: false } }],
   };
 }

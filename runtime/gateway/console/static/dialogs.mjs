@@ -35,9 +35,12 @@ function Confirmation({ title, text, action, danger, word, children, resolve }) 
       <h2 id="asked">${title}</h2>
       <p>${text}</p>
       ${children}
-      ${word !== null && html`<label>Type <b>${word}</b> to go on
+      ${
+        word !== null &&
+        html`<label>Type <b>${word}</b> to go on
         <input value=${typed} onInput=${(event) => setTyped(event.target.value)} autocomplete="off"
-          spellcheck=${false} autocapitalize="off" autofocus /></label>`}
+          spellcheck=${false} autocapitalize="off" autofocus /></label>`
+      }
       <div class="row end">
         <button type="button" onClick=${() => answer(false)}>Cancel</button>
         <button class=${danger ? "main danger" : "main"} disabled=${word !== null && typed !== word}

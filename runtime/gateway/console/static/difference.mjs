@@ -14,15 +14,18 @@ export function Difference({ name, one, other }) {
       <thead><tr><th scope="col">layer</th><th scope="col">distance</th>
         <th scope="col" class="number">this</th><th scope="col" class="number">other</th>
         <th scope="col" class="number">angle</th></tr></thead>
-      <tbody>${data.map((layer) => html`<tr key=${layer.module}>
+      <tbody>${data.map(
+        (layer) => html`<tr key=${layer.module}>
         <td class="small">${shorter(layer.module)}</td>
         <td><${Bar} share=${layer.distance / most} label=${`distance ${decimal(layer.distance)}`} /></td>
         <td class="number">${decimal(layer.norm, 2)}</td>
           <td class="number quiet">${decimal(layer.other_norm, 2)}</td>
         <td class="number">${layer.angles.length ? `${Math.round(layer.angles[0])}°` : "–"}</td>
-          </tr>`)}</tbody></table></div>`;
+          </tr>`,
+      )}</tbody></table></div>`;
   }}</${Loaded}>`;
 }
 
 /** A layer's name without what all of them begin with. */
-const shorter = (module) => module.replace(/^(base_model\.)?(model\.)*(layers\.)?/, "").replace(/\.(self_attn|mlp)\./, " ");
+const shorter = (module) =>
+  module.replace(/^(base_model\.)?(model\.)*(layers\.)?/, "").replace(/\.(self_attn|mlp)\./, " ");

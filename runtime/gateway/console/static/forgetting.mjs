@@ -8,7 +8,7 @@ import { count } from "./words.mjs";
 export async function forget(name, positions) {
   const agreed = await confirm({
     title: `Forget ${count(positions.length, "turn")}?`,
-    text: "It leaves the log and the memory, and revisions that learned from it are no longer served. No copy of it stays.",
+    text: "It leaves the log, the memory and all that learned from it. No copy of it stays.",
     action: "Forget",
     danger: true,
   });

@@ -13,7 +13,11 @@ export default function Keeping({ model, reload }) {
   </div>`;
 }
 
-const SHARES = [["", "Nothing", "It takes no part in answers of the population."], ["votes", "Votes", "Its choice counts, and its words are told only if another said the same."], ["texts", "Texts", "Its replies are told, and it can be merged."]];
+const SHARES = [
+  ["", "Nothing", "It takes no part in answers of the population."],
+  ["votes", "Votes", "Its choice counts, and its words are told only if another said the same."],
+  ["texts", "Texts", "Its replies are told, and it can be merged."],
+];
 
 function Sharing({ name }) {
   const members = useLoaded((signal) => get("/v1/population/members", { signal }), [name]);
@@ -22,12 +26,14 @@ function Sharing({ name }) {
   };
   return html`<section class="sheet"><header><h2>Sharing with the population</h2></header>
     <${Loaded} of=${members}>${({ data }) => {
-    const now = data.find((member) => member.model === name)?.sharing ?? "";
-    return html`<fieldset class="choices"><legend class="unseen">What is shared</legend>
-      ${SHARES.map(([id, title, text]) => html`<label class="check" key=${id}>
+      const now = data.find((member) => member.model === name)?.sharing ?? "";
+      return html`<fieldset class="choices"><legend class="unseen">What is shared</legend>
+      ${SHARES.map(
+        ([id, title, text]) => html`<label class="check" key=${id}>
       <input type="radio" name="sharing" value=${id} checked=${now === id} onChange=${() => share(id)} />
-      <span>${title}<br /><span class="small quiet">${text}</span></span></label>`)}</fieldset>`;
-  }}</${Loaded}></section>`;
+      <span>${title}<br /><span class="small quiet">${text}</span></span></label>`,
+      )}</fieldset>`;
+    }}</${Loaded}></section>`;
 }
 
 function Contribution({ model, reload }) {
@@ -45,7 +51,9 @@ function Contribution({ model, reload }) {
 function Fork({ name }) {
   const fork = async (event) => {
     event.preventDefault();
-    const made = await attempt(() => post(path(name, "/fork"), { name: new FormData(event.target).get("name").trim() }));
+    const made = await attempt(() =>
+      post(path(name, "/fork"), { name: new FormData(event.target).get("name").trim() }),
+    );
     if (!made) return;
     say(`${made.id} is a copy of ${name}.`);
     go("people", made.id);
@@ -72,14 +80,18 @@ function Export({ name }) {
   };
   return html`<section class="sheet"><header><h2>Export</h2>
     <button onClick=${save} disabled=${busy}>${busy ? "Being written…" : "Download"}</button></header>
-    <p class="hint">A zip file with everything: the log in plain text, the memory, all revisions and the suite. Whoever has it can read it.</p></section>`;
+    <p class="hint">A zip file with everything: the log in plain text, the memory, all revisions and the
+      suite. Whoever has it can read it.</p></section>`;
 }
 
 function Erase({ name }) {
   const erase = async () => {
     const agreed = await confirm({
-      title: `Erase ${name}?`, word: name, action: "Erase for ever", danger: true,
-      text: "The model, its log, its memory and all that it learned are gone, and no copy of them stays here. This cannot be taken back.",
+      title: `Erase ${name}?`,
+      word: name,
+      action: "Erase for ever",
+      danger: true,
+      text: "The model, its log, its memory and all that it learned go for ever. This cannot be taken back.",
     });
     if (!agreed || !(await attempt(() => remove(path(name))))) return;
     say(`${name} was erased.`);
@@ -87,5 +99,6 @@ function Erase({ name }) {
   };
   return html`<section class="sheet"><header><h2>Erase</h2>
     <button class="danger" onClick=${erase}>Erase ${name}</button></header>
-    <p class="hint">All that ${name} ever said is removed from every file. Export it first if it may be wanted again.</p></section>`;
+    <p class="hint">All that ${name} ever said is removed from every file. Export it first if it may be wanted
+      again.</p></section>`;
 }

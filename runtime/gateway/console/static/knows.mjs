@@ -1,4 +1,4 @@
-// What the model knows about its person: asked of it, with the turn that each answer comes from, and its memory.
+// What the model knows about its person, asked of it, with the turn that each answer comes from; its memory.
 import { get, path, post, send } from "./api.mjs";
 import { confirm } from "./dialogs.mjs";
 import { forget } from "./forgetting.mjs";
@@ -16,7 +16,7 @@ export default function Knows({ model, reload }) {
   </div>`;
 }
 
-/** The answers to the questions that people are asked most. Asking costs replies, so it waits to be wished for. */
+/** The answers to the questions that people are asked most. Asking costs replies, so it waits for a wish. */
 function Facts({ model, reload }) {
   const [state, setState] = useState({ known: null, failure: null, busy: false });
   const ask = async () => {
@@ -30,29 +30,55 @@ function Facts({ model, reload }) {
   };
   const gone = (positions) => {
     reload();
-    setState((before) => ({ ...before, known: { ...before.known, facts: before.known.facts.filter((fact) => !positions.includes(fact.position)) } }));
+    setState((before) => ({
+      ...before,
+      known: {
+        ...before.known,
+        facts: before.known.facts.filter((fact) => !positions.includes(fact.position)),
+      },
+    }));
   };
   const { known, failure, busy } = state;
   return html`<section class="sheet">
     <header><h2>What it knows about ${model.id}</h2>
       <button class=${known ? "" : "main"} onClick=${ask} disabled=${busy}>
         ${known ? "Ask again" : "Ask it"}</button></header>
-    ${!known && !failure && html`<p
+    ${
+      !known &&
+      !failure &&
+      html`<p
       class="hint">It is asked for a name, a home, work, family and what people like, and for what its log
-      speaks of. Each answer that the log bears out is shown with its turn. Nothing of this is remembered.</p>`}
-    ${busy && html`<div role="status" class="stack"><div class="bar moving"><i /></div>
+      speaks of. Each answer that the log bears out is shown with its turn. Nothing of this is
+      remembered.</p>`
+    }
+    ${
+      busy &&
+      html`<div role="status" class="stack"><div class="bar moving"><i /></div>
       <p class="hint">It is being asked some forty questions; that takes as long as as many replies.</p>
-        </div>`}
+        </div>`
+    }
     ${failure && html`<${Problem} failure=${failure} again=${ask} />`}
-    ${known && !known.facts.length && html`<${Empty} title="Nothing yet">
-      <p>Tell it something in the chat, and ask again.</p></${Empty}>`}
-    ${known && html`<ul class="known">
-      ${known.facts.map((fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${model.id}
-      onGone=${gone} reload=${reload} />`)}</ul>
-      ${known.unknown.length > 0 && html`<details>
+    ${
+      known &&
+      !known.facts.length &&
+      html`<${Empty} title="Nothing yet">
+      <p>Tell it something in the chat, and ask again.</p></${Empty}>`
+    }
+    ${
+      known &&
+      html`<ul class="known">
+      ${known.facts.map(
+        (fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${model.id}
+      onGone=${gone} reload=${reload} />`,
+      )}</ul>
+      ${
+        known.unknown.length > 0 &&
+        html`<details>
         <summary class="quiet small">${count(known.unknown.length, "question")} without an answer</summary>
         <ul class="small quiet">${known.unknown.map((question) => html`<li>${question}</li>`)}</ul>
-          </details>`}`}
+          </details>`
+      }`
+    }
   </section>`;
 }
 
@@ -65,7 +91,9 @@ function Fact({ fact, name, onGone, reload }) {
   const tellAnew = async (event) => {
     event.preventDefault();
     const content = new FormData(event.target).get("words").trim();
-    const told = await attempt(() => post("/v1/chat/completions", { model: name, messages: [{ role: "user", content }] }));
+    const told = await attempt(() =>
+      post("/v1/chat/completions", { model: name, messages: [{ role: "user", content }] }),
+    );
     if (!told) return;
     setCorrecting(false);
     say("It was told. Ask again to see what it knows now.");
@@ -82,11 +110,14 @@ function Fact({ fact, name, onGone, reload }) {
         aria-expanded=${correcting ? "true" : "false"}>Correct</button>
       <button class="plain danger" onClick=${forgetIt}>Forget</button>
     </div>
-    ${correcting && html`<form class="stack" onSubmit=${tellAnew}>
+    ${
+      correcting &&
+      html`<form class="stack" onSubmit=${tellAnew}>
       <label>Tell it how it is, in a sentence of yours<input name="words" required dir="auto" autofocus
         placeholder="My dog is called Bruno." /></label>
       <div class="row end"><button type="button" onClick=${() => setCorrecting(false)}>Cancel</button>
-        <button class="main">Tell it</button></div></form>`}
+        <button class="main">Tell it</button></div></form>`
+    }
   </li>`;
 }
 
@@ -122,28 +153,39 @@ function Search({ name, reload }) {
       dir="auto" />
       <button>Find</button></form>
     ${found && !found.length && html`<p class="hint">No turn says that.</p>`}
-    ${found && found.length > 0 && html`<ul class="found">
-      ${found.map((turn) => html`<li key=${turn.position}><label class="check">
+    ${
+      found &&
+      found.length > 0 &&
+      html`<ul class="found">
+      ${found.map(
+        (turn) => html`<li key=${turn.position}><label class="check">
       <input type="checkbox" checked=${chosen.has(turn.position)} onChange=${() => toggle(turn.position)} />
       <span><span class="whole-text" dir="auto">${turn.messages.at(-1)?.content ?? ""}</span>
         <span class="small quiet numbers">turn ${turn.position} · ${moment(turn.created)}</span></span>
-          </label></li>`)}</ul>
+          </label></li>`,
+      )}</ul>
       <div class="row end"><button class="danger" disabled=${!chosen.size}
-        onClick=${forgetChosen}>Forget ${chosen.size || ""}</button></div>`}
+        onClick=${forgetChosen}>Forget ${chosen.size || ""}</button></div>`
+    }
   </section>`;
 }
 
 function Memory({ model, reload }) {
   const { id } = model;
-  const memory = useLoaded(async (signal) => {
-    const told = await get(path(id, "/memory"), { signal });
-    if (!told.norms.length) return { ...told, picture: null };
-    const drawn = await (await send("GET", path(id, "/memory/picture"), { signal })).text();
-    return { ...told, picture: `data:image/svg+xml,${encodeURIComponent(drawn)}` };
-  }, [id, model.memory_version]);
+  const memory = useLoaded(
+    async (signal) => {
+      const told = await get(path(id, "/memory"), { signal });
+      if (!told.norms.length) return { ...told, picture: null };
+      const drawn = await (await send("GET", path(id, "/memory/picture"), { signal })).text();
+      return { ...told, picture: `data:image/svg+xml,${encodeURIComponent(drawn)}` };
+    },
+    [id, model.memory_version],
+  );
   const empty = async () => {
     const agreed = await confirm({
-      title: `Empty the memory of ${id}?`, action: "Empty it", danger: true,
+      title: `Empty the memory of ${id}?`,
+      action: "Empty it",
+      danger: true,
       text: "The log and the revisions stay, and the memory can be set back to any turn of the log.",
     });
     if (agreed && (await attempt(() => post(path(id, "/memory"), { position: null })))) {
@@ -153,20 +195,27 @@ function Memory({ model, reload }) {
   };
   return html`<section class="sheet"><header><h2>Memory</h2></header>
     <${Loaded} of=${memory}>${(told) => html`<div class="stack">
-    ${!told.norms.length
-      ? html`<${Empty} title="Nothing was written yet"><p>${told.served_module
-        ? "The first turn that tells something begins it."
-        : "This server runs without a memory module: people are known from their log and their revisions alone."}</p></${Empty}>`
-      : html`<figure class="stack">
+    ${
+      !told.norms.length
+        ? html`<${Empty} title="Nothing was written yet"><p>${
+            told.served_module
+              ? "The first turn that tells something begins it."
+              : "This server has no memory module: people are known from their log and their revisions alone."
+          }</p></${Empty}>`
+        : html`<figure class="stack">
         <img class="picture" src=${told.picture}
         alt=${`The memory of ${id}: ${told.norms.length} layers, a tile for each`} />
-        <figcaption class="hint">A tile is a layer of the base, a square one of its values: blue below zero, red above.</figcaption></figure>
+        <figcaption class="hint">A tile is a layer of the base, a square one of its values: blue below zero,
+          red above.</figcaption></figure>
       <ol class="norms" aria-label="Norm of each layer">
-        ${told.norms.map((norm, layer) => html`<li key=${layer}>
+        ${told.norms.map(
+          (norm, layer) => html`<li key=${layer}>
         <span class="small quiet numbers">${layer}</span>
           <${Bar} share=${norm / Math.max(...told.norms)} label=${`layer ${layer}: ${decimal(norm, 2)}`} />
-        <span class="small numbers">${decimal(norm, 2)}</span></li>`)}</ol>
+        <span class="small numbers">${decimal(norm, 2)}</span></li>`,
+        )}</ol>
       <p class="facts"><span>version <b>${told.version}</b></span><span><b>${bytes(told.bytes)}</b></span></p>
-      <div class="row end"><button class="danger" onClick=${empty}>Empty the memory</button></div>`}
+      <div class="row end"><button class="danger" onClick=${empty}>Empty the memory</button></div>`
+    }
   </div>`}</${Loaded}></section>`;
 }

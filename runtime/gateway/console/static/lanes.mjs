@@ -1,4 +1,4 @@
-// Where the revisions of a lineage lie in a drawing: the newest above, each child in its parent's lane or a new one.
+// Where the revisions of a lineage lie: the newest above, each child in its parent's lane or a new one.
 
 /**
  * Place revisions. Returns rows newest first: {revision, row, lane, parentRow, parentLane}.
@@ -34,7 +34,9 @@ export function placed(given) {
 
 /** Order revisions by when they were made, and each one after its parent whatever the clock said. */
 function parentsFirst(given) {
-  const left = new Map([...given].sort((one, other) => one.created - other.created).map((one) => [one.id, one]));
+  const left = new Map(
+    [...given].sort((one, other) => one.created - other.created).map((one) => [one.id, one]),
+  );
   const ordered = [];
   const take = (revision) => {
     left.delete(revision.id);

@@ -1,4 +1,4 @@
-// A list of people that is longer than a browser can hold: pages near the view are kept, the others' beginnings.
+// A list of people that is longer than a browser can hold: pages near the view, and where the others begin.
 import { Failure, get, returns } from "./api.mjs";
 import { signal } from "./view.mjs";
 
@@ -34,25 +34,36 @@ export class NameList {
     return this.pages.get(Math.floor(index / PAGE))?.[index % PAGE];
   }
 
-  /** Load what these rows need. Returns by how many rows everything moved up, which a scroller has to follow. */
+  /** Load what these rows need. Returns by how many rows everything moved, which a scroller follows. */
   see(from, to) {
     this.seen = [from, to];
     const first = Math.floor(from / PAGE);
     const last = Math.floor(to / PAGE);
-    for (let page = Math.max(0, first - 1); page <= last + 1; page += 1) this.load(page);
+    this.want(first, last);
     for (const page of this.pages.keys()) {
-      if (this.pages.size > PAGES_KEPT && (page < first - PAGES_KEPT / 3 || page > last + PAGES_KEPT / 3)) this.pages.delete(page);
+      if (this.pages.size > PAGES_KEPT && (page < first - PAGES_KEPT / 3 || page > last + PAGES_KEPT / 3))
+        this.pages.delete(page);
     }
     if (first > PAGES_SHOWN * 0.8) return this.shift(Math.floor(PAGES_SHOWN / 2));
-    if (first === 0 && this.dropped.length) return this.shift(-Math.min(this.dropped.length, Math.floor(PAGES_SHOWN / 2)));
+    if (first === 0 && this.dropped.length)
+      return this.shift(-Math.min(this.dropped.length, Math.floor(PAGES_SHOWN / 2)));
     return 0;
+  }
+
+  /** Load these pages and one on either side; what follows a page is known only once that is here. */
+  want(first, last) {
+    for (let page = Math.max(0, first - 1); page <= last + 1; page += 1) this.load(page);
   }
 
   async load(page) {
     const start = this.starts[page];
     if (start === undefined || this.pages.has(page) || this.loading.has(start)) return;
     this.loading.add(start);
-    const query = new URLSearchParams({ limit: PAGE, prefix: this.prefix, ...(start === null ? {} : { after: start }) });
+    const query = new URLSearchParams({
+      limit: PAGE,
+      prefix: this.prefix,
+      ...(start === null ? {} : { after: start }),
+    });
     try {
       const found = await get(`/v1/personal-models?${query}`, { signal: this.abort.signal });
       this.keep(this.starts.indexOf(start), found);
@@ -69,6 +80,7 @@ export class NameList {
     this.pages.set(page, found.data);
     if (found.after === null) this.last = { page: page + this.dropped.length, size: found.data.length };
     else if (this.starts[page + 1] === undefined) this.starts[page + 1] = found.after;
+    this.want(...this.seen.map((row) => Math.floor(row / PAGE)));
     this.tell(null);
   }
 
@@ -87,9 +99,7 @@ export class NameList {
   tell(failure) {
     const known = this.starts.length - 1;
     const atEnd = this.last !== null;
-    const length = atEnd
-      ? (this.last.page - this.dropped.length) * PAGE + this.last.size
-      : known * PAGE;
+    const length = atEnd ? (this.last.page - this.dropped.length) * PAGE + this.last.size : known * PAGE;
     this.state.value = { length, ended: atEnd, failure, changes: this.state.value.changes + 1 };
   }
 }

@@ -38,11 +38,13 @@ function close(notice) {
 
 export function Notices() {
   return html`<div class="notices" role="status" aria-live="polite">
-    ${shown.value.map((notice) => html`<div class=${notice.failure ? "notice bad" : "notice"}
+    ${shown.value.map(
+      (notice) => html`<div class=${notice.failure ? "notice bad" : "notice"}
       key=${notice.id}>
       <div><p>${notice.text}</p>
         ${notice.failure?.advice && html`<p class="small quiet">${notice.failure.advice}</p>`}</div>
       <button class="plain" aria-label="Close this message" onClick=${() => close(notice)}>✕</button>
-    </div>`)}
+    </div>`,
+    )}
   </div>`;
 }

@@ -1,4 +1,4 @@
-// All people, by name. The list may have a million: only what is in view is drawn, and pages come as they are needed.
+// All people, by name. There may be a million: what is in view is drawn, and pages come as they are needed.
 import { post } from "./api.mjs";
 import { Empty, Problem } from "./loading.mjs";
 import { NameList } from "./name_list.mjs";
@@ -81,15 +81,22 @@ function Names({ prefix, first, onFirst }) {
       <ul style=${{ height: `${length * ROW}px` }} aria-label="People">${rows}</ul>
       ${!ended && html`<p class="more quiet" role="status">${length ? "More are coming" : "Loading"}</p>`}
     </div>
-    ${isLong && html`<nav class="letters" aria-label="People from a letter on">
-      ${LETTERS.map((letter) => html`<button class="plain" key=${letter}
+    ${
+      isLong &&
+      html`<nav class="letters" aria-label="People from a letter on">
+      ${LETTERS.map(
+        (letter) => html`<button class="plain" key=${letter}
         aria-pressed=${letter === first ? "true" : "false"}
         aria-label=${`From ${letter} on`} onClick=${() => onFirst(letter === first ? "" : letter)}>
-          ${letter}</button>`)}</nav>`}
+          ${letter}</button>`,
+      )}</nav>`
+    }
   </div>
-  <p class="hint numbers" role="status">${ended
-    ? count(length + list.before, "person", "people") + (first ? ` from ${first} on` : "")
-    : `More than ${count(length + list.before, "person", "people")}`}</p>`;
+  <p class="hint numbers" role="status">${
+    ended
+      ? count(length + list.before, "person", "people") + (first ? ` from ${first} on` : "")
+      : `More than ${count(length + list.before, "person", "people")}`
+  }</p>`;
 }
 
 function Row({ index, view, top }) {
@@ -101,8 +108,12 @@ function Row({ index, view, top }) {
       <${Face} name=${view.id} />
       <b>${view.id}</b>
       <span class="quiet numbers">${count(view.log_position, "turn")}</span>
-      <span class="wide">${served ? html`<code class="chip accent">${short(served)}</code>` : html`<span
-        class="chip">base</span>`}</span>
+      <span class="wide">${
+        served
+          ? html`<code class="chip accent">${short(served)}</code>`
+          : html`<span
+        class="chip">base</span>`
+      }</span>
       <span class="wide quiet small">
         ${view.active ? html`<span class="chip good">awake</span>` : ago(view.created)}</span>
     </a></li>`;
@@ -110,7 +121,8 @@ function Row({ index, view, top }) {
 
 function Nothing({ prefix, first }) {
   if (prefix || first) {
-    return html`<${Empty} title=${`Nobody's name begins ${prefix ? `with “${prefix}”` : `at “${first}” or later`}`}>
+    const wanted = prefix ? `with “${prefix}”` : `at “${first}” or later`;
+    return html`<${Empty} title=${`Nobody's name begins ${wanted}`}>
       <p>Names are of small letters, digits, hyphens and underscores.</p></${Empty}>`;
   }
   return html`<${Empty} title="There is nobody here yet">
@@ -147,4 +159,3 @@ function arrows(event) {
   event.preventDefault();
   next.focus();
 }
-

@@ -2,7 +2,7 @@
 import { get, path } from "./api.mjs";
 import { Loaded, useLoaded } from "./loading.mjs";
 import { at, place } from "./places.mjs";
-import { Face, html, useEffect, useState } from "./view.mjs";
+import { Face, html, useEffect, useRef, useState } from "./view.mjs";
 import { ago, count, moment, short } from "./words.mjs";
 
 const PARTS = [
@@ -26,15 +26,25 @@ export default function Person() {
       wanted = false;
     };
   }, [load]);
+  const tabs = useRef(null);
+  useEffect(() => {
+    const { current } = tabs;
+    const shown = current.querySelector("[aria-current]");
+    current.scrollLeft = shown.offsetLeft - (current.clientWidth - shown.offsetWidth) / 2;
+  }, [part]);
   return html`<section class=${`person ${part}`}>
     <div class="head">
       <${Face} name=${name} large />
       <div class="grow"><h1><bdi>${name}</bdi></h1>
         ${model.value && html`<${Facts} model=${model.value} />`}</div>
     </div>
-    <nav class="tabs" aria-label=${`Pages of ${name}`}>${PARTS.map(([id, title]) => html`<a key=${id}
-      href=${at("people", name, id)} aria-current=${id === part ? "page" : undefined}>${title}</a>`)}</nav>
-    <${Loaded} of=${model}>${(value) => drawn && html`<${drawn} model=${value} reload=${model.reload}
+    <nav class="tabs" ref=${tabs} aria-label=${`Pages of ${name}`}>${PARTS.map(
+      ([id, title]) => html`<a key=${id}
+      href=${at("people", name, id)} aria-current=${id === part ? "page" : undefined}>${title}</a>`,
+    )}</nav>
+    <${Loaded} of=${model}>${(value) =>
+      drawn &&
+      html`<${drawn} model=${value} reload=${model.reload}
       key=${part} />`}</${Loaded}>
   </section>`;
 }

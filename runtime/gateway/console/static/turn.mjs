@@ -15,12 +15,16 @@ export function Words({ text }) {
 
 export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
   const [correcting, setCorrecting] = useState(false);
-  if (turn.forgotten) return html`<article
+  if (turn.forgotten)
+    return html`<article
     class="turn gone quiet small">Turn ${turn.position} was forgotten.</article>`;
   if (NOTES.has(turn.messages[0]?.role)) return null;
-  const asked = [...turn.messages].reverse().find((message) => message.role === "user") ?? turn.messages.at(-1);
+  const asked =
+    [...turn.messages].reverse().find((message) => message.role === "user") ?? turn.messages.at(-1);
   const judge = async (given) => {
-    const done = await attempt(() => post("/v1/feedback", { model: name, position: turn.position, ...given }));
+    const done = await attempt(() =>
+      post("/v1/feedback", { model: name, position: turn.position, ...given }),
+    );
     if (done) onOpinion(given);
     return done;
   };
@@ -34,21 +38,34 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
   return html`<article class="turn">
     ${asked && html`<div class="mine"><${Words} text=${asked.content} /></div>`}
     <div class="theirs"><${Words} text=${turn.reply || "(nothing)"} />
-      ${opinion.correction && html`<div class="corrected"><span class="small quiet">should have been</span>
-        <${Words} text=${opinion.correction} /></div>`}
+      ${
+        opinion.correction &&
+        html`<div class="corrected"><span class="small quiet">should have been</span>
+        <${Words} text=${opinion.correction} /></div>`
+      }
     </div>
-    ${turn.position === null
-      ? html`<p class="under small quiet">no trace of this turn is kept</p>`
-      : html`<div class="under row">
+    ${
+      turn.position === null
+        ? html`<p class="under small quiet">no trace of this turn is kept</p>`
+        : html`<div class="under row">
         ${thumb("up", "A good reply")}${thumb("down", "A bad reply")}
         <button class="plain" onClick=${() => setCorrecting(!correcting)}
           aria-expanded=${correcting ? "true" : "false"}>Correct</button>
         <button class="plain danger" onClick=${forgetIt}>Forget</button>
         <${MadeWith} turn=${turn} />
-      </div>`}
-    ${correcting && html`<${Correction} reply=${opinion.correction ?? turn.reply}
+      </div>`
+    }
+    ${
+      correcting &&
+      html`<${Correction} reply=${opinion.correction ?? turn.reply}
       close=${() => setCorrecting(false)}
-      give=${async (correction) => { if (await judge({ correction })) { setCorrecting(false); say("The next training learns this."); } }} />`}
+      give=${async (correction) => {
+        if (await judge({ correction })) {
+          setCorrecting(false);
+          say("The next training learns this.");
+        }
+      }} />`
+    }
   </article>`;
 }
 
@@ -75,4 +92,3 @@ function Correction({ reply, give, close }) {
       <button class="main">Keep this</button></div>
   </form>`;
 }
-

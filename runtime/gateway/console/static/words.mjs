@@ -3,7 +3,13 @@ const COMPACT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFra
 const WHOLE = new Intl.NumberFormat("en-GB");
 const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const AGO = new Intl.RelativeTimeFormat("en-GB", { numeric: "auto" });
-const STEPS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]];
+const STEPS = [
+  ["year", 31536000],
+  ["month", 2592000],
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
 
 export const whole = (number) => WHOLE.format(number);
 export const compact = (number) => (number < 10000 ? WHOLE.format(number) : COMPACT.format(number));
@@ -38,4 +44,5 @@ export function bytes(size) {
 export const short = (revision) => (!revision || revision === "base" ? "base" : revision.slice(0, 10));
 
 /** What a number of one that may be missing is. */
-export const decimal = (number, digits = 3) => (number === null || number === undefined ? "–" : number.toFixed(digits));
+export const decimal = (number, digits = 3) =>
+  number === null || number === undefined ? "–" : number.toFixed(digits);

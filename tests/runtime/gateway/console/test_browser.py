@@ -210,13 +210,11 @@ async def test_a_long_list_of_people_scrolls_and_is_searched(population: Populat
     page = await open_page("people")
     rows = page.get_by_role("list", name="People").get_by_role("listitem")
     scroller = page.locator(".scroller")
-    for _ in range(3):
+    for counted in ("More than 400 people", "451 people"):
+        await expect(page.get_by_text(counted, exact=True)).to_be_visible()
         await scroller.evaluate("box => box.scrollTo(0, box.scrollHeight)")
-        await expect(page.get_by_text(re.compile("people$")).first).to_be_visible()
-        await page.wait_for_timeout(200)
 
     await expect(rows.filter(has_text="p0449")).to_be_visible()
-    await expect(page.get_by_text("451 people", exact=True)).to_be_visible()
     assert await rows.count() <= ROWS_DRAWN_MAX
     await page.keyboard.press("/")
     await page.keyboard.type("p012")

@@ -96,6 +96,7 @@ async def test_every_page_can_be_read_by_everybody(
             await page.close()
             page = await open_page(place, size=size, theme=theme)
         await settle(page, place)
+        await page.mouse.move(0, 0)
         problems[name] = serious(await read_by_axe(page))
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
             f"{name} is too wide"
