@@ -1,6 +1,7 @@
 """What a person does in the console, in a real browser, against the real gateway and store."""
 
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.browser
 ADA = ModelId("acme", "ada")
 ROWS_DRAWN_MAX = 60
 
-PERSON = {"created": 0, "log_position": 3, "aliases": {}, "active": False, "begins_on": None}
+PERSON: dict[str, Any] = {"created": 0, "log_position": 3, "aliases": {}, "active": False, "begins_on": None}
 SCROLL_TO = """async ([end, name]) => {
     const box = document.querySelector(".scroller");
     while (![...box.querySelectorAll("b")].some(found => found.textContent === name)) {
