@@ -1,12 +1,12 @@
 // What the model knows about its person, asked of it, with the turn that each answer comes from; its memory.
-import { get, path, post, send } from "./api.mjs";
-import { confirm } from "./dialogs.mjs";
+import { get, path, post } from "./api.mjs";
 import { forget } from "./forgetting.mjs";
-import { Empty, Loaded, Problem, useLoaded } from "./loading.mjs";
+import { Empty, Problem } from "./loading.mjs";
+import { Memory } from "./memory.mjs";
 import { attempt, say } from "./notices.mjs";
 import { Words } from "./turn.mjs";
 import { Bar, html, useState } from "./view.mjs";
-import { bytes, count, decimal, moment, percent } from "./words.mjs";
+import { count, moment, percent } from "./words.mjs";
 
 export default function Knows({ model, reload }) {
   return html`<div class="pair">
@@ -168,54 +168,4 @@ function Search({ name, reload }) {
         onClick=${forgetChosen}>Forget ${chosen.size || ""}</button></div>`
     }
   </section>`;
-}
-
-function Memory({ model, reload }) {
-  const { id } = model;
-  const memory = useLoaded(
-    async (signal) => {
-      const told = await get(path(id, "/memory"), { signal });
-      if (!told.norms.length) return { ...told, picture: null };
-      const drawn = await (await send("GET", path(id, "/memory/picture"), { signal })).text();
-      return { ...told, picture: `data:image/svg+xml,${encodeURIComponent(drawn)}` };
-    },
-    [id, model.memory_version],
-  );
-  const empty = async () => {
-    const agreed = await confirm({
-      title: `Empty the memory of ${id}?`,
-      action: "Empty it",
-      danger: true,
-      text: "The log and the revisions stay, and the memory can be set back to any turn of the log.",
-    });
-    if (agreed && (await attempt(() => post(path(id, "/memory"), { position: null })))) {
-      say("The memory is empty.");
-      reload();
-    }
-  };
-  return html`<section class="sheet"><header><h2>Memory</h2></header>
-    <${Loaded} of=${memory}>${(told) => html`<div class="stack">
-    ${
-      !told.norms.length
-        ? html`<${Empty} title="Nothing was written yet"><p>${
-            told.served_module
-              ? "The first turn that tells something begins it."
-              : "This server has no memory module: people are known from their log and their revisions alone."
-          }</p></${Empty}>`
-        : html`<figure class="stack">
-        <img class="picture" src=${told.picture}
-        alt=${`The memory of ${id}: ${told.norms.length} layers, a tile for each`} />
-        <figcaption class="hint">A tile is a layer of the base, a square one of its values: blue below zero,
-          red above.</figcaption></figure>
-      <ol class="norms" aria-label="Norm of each layer">
-        ${told.norms.map(
-          (norm, layer) => html`<li key=${layer}>
-        <span class="small quiet numbers">${layer}</span>
-          <${Bar} share=${norm / Math.max(...told.norms)} label=${`layer ${layer}: ${decimal(norm, 2)}`} />
-        <span class="small numbers">${decimal(norm, 2)}</span></li>`,
-        )}</ol>
-      <p class="facts"><span>version <b>${told.version}</b></span><span><b>${bytes(told.bytes)}</b></span></p>
-      <div class="row end"><button class="danger" onClick=${empty}>Empty the memory</button></div>`
-    }
-  </div>`}</${Loaded}></section>`;
 }

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import httpx
+import numpy as np
 
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.turn import ModelId
+from populace.adapters.memory.state import StateFormat
 from populace.settings.clock import SystemClock
 from tests.actors.trainings import trained
 from tests.runtime.gateway.population import Population, chat_body
@@ -27,6 +29,14 @@ MARKUP = (
 )
 """What must be shown as text: markup, writing from right to left, and an emoji of three code points."""
 CURVE = tuple((step, 2.4 / (1 + step / 9) + 0.06 * ((step * 7) % 5)) for step in range(1, 61))
+
+
+def remember(population: Population) -> None:
+    """Have the engine keep a memory from now on, whose states are drawn at random."""
+    layout = StateFormat("ab" * 32, layers=12, states=2, rank=4)
+    values = np.random.default_rng(7).normal(0, 0.4, layout.shape).astype(np.float32)
+    population.engine.base = population.engine.base._replace(memory_module=layout.module)
+    population.engine.memory = layout.pack(values)
 
 
 async def talk(population: Population, client: httpx.AsyncClient, name: str = "ada") -> None:

@@ -32,6 +32,12 @@ SUITE = [
     {"ask": "What is 3 + 4?", "expect": "7", "check": "number"},
 ]
 DOOR_BYTES_MAX = 60_000
+DRAWN = """() => [...document.querySelectorAll(".tiles-of-memory canvas")].map(tile => {
+    const drawn = tile.getContext("2d").getImageData(0, 0, tile.width, tile.height).data;
+    return drawn.some((value, index) => index % 4 === 3 && value) ? [tile.width, tile.height] : null;
+})"""
+"""The sizes of the memory's tiles that have something in them."""
+
 LOOKS = [("light", DESK), ("dark", PHONE)]
 
 
@@ -40,6 +46,7 @@ async def staged(population: Population, client: httpx.AsyncClient) -> None:
     """Something on every page: turns, three revisions, a training under way, a suite, members."""
     for name in PEOPLE:
         await population.create(name)
+    staging.remember(population)
     for seed in ("one", "two", "three"):
         await staging.talk(population, client)
         await staging.promoted(population, client, seed)
@@ -60,6 +67,9 @@ async def settle(page: Page, place: str) -> None:
         await expect(page.locator("canvas").first).to_be_visible()
     if place == "people/ada/revisions":
         await expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+    if place == "people/ada/knows":
+        await expect(page.get_by_role("figure", name="The memory of ada: 12 layers")).to_be_visible()
+        assert await page.evaluate(DRAWN) == [[8, 4]] * 12
     if place == "population":
         await page.get_by_label("Ask them all").fill("Which one is in Italy?")
         await page.get_by_label("Choices").fill("Paris, Rome, Oslo")
