@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve lint test test-engines test-faults test-clients test-all clients-page mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-clients test-all clients-page console-pictures mutants clean
 .NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
@@ -37,8 +37,8 @@ lint: install ## ruff and pyright
 	$(BIN)/pyright
 
 # Each test is in exactly one of four tiers, whatever its marks: tests/house/test_tiers.py.
-PLAIN := (not engine and not ray and not fault and not client) or smoke
-ENGINES := (engine or ray) and not fault and not client and not smoke
+PLAIN := (not engine and not ray and not browser and not fault and not client) or smoke
+ENGINES := (engine or ray or browser) and not fault and not client and not smoke
 FAULTS := fault and not smoke
 CLIENTS := client and not fault and not smoke
 # On two processes, each file on one of them, so that what a file shares is made once.
@@ -52,7 +52,7 @@ test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray
 	$(BIN)/ruff format --check .
 	$(SUPERVISED) $(AT_ONCE) $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS) -- $(BIN)/pyright
 
-test-engines: install ## the tests that load language models, start engines or clusters
+test-engines: install ## the tests that load language models, start engines, clusters or a browser
 	$(SUPERVISED) $(AT_ONCE) \
 	    $(BIN)/pytest -m "($(ENGINES)) and not only_loads" $(ARGS) -- \
 	    $(BIN)/pytest -m "($(ENGINES)) and only_loads" $(ARGS)
@@ -65,6 +65,9 @@ test-clients: install ## other people's clients against a server: docs/clients.m
 
 clients-page: install ## run the clients, and write docs/clients.md and what is expected of them from this run
 	$(SUPERVISED) $(BIN)/pytest tests/clients -m client --write-clients-page $(ARGS)
+
+console-pictures: install ## write the pictures of the console in docs/console from the pages as they are
+	$(SUPERVISED) $(BIN)/pytest tests/runtime/gateway/console -m browser --write-console-pictures $(ARGS)
 
 test-all: ## all four, whatever fails; CI runs the same through .ci/run
 	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-clients

@@ -240,8 +240,13 @@ class Hosts(Protocol):
 
     async def show_model(self, model: ModelId) -> ModelView: ...
 
-    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
-        """List a tenant's models by name, ascending, strictly after the name ``after``."""
+    async def list_models(
+        self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
+    ) -> ModelPage:
+        """List a tenant's models by name, ascending, strictly after the name ``after``.
+
+        Only those whose names begin with ``prefix``.
+        """
         ...
 
     async def export_model(self, model: ModelId) -> PortableModel:

@@ -29,7 +29,7 @@ ONLY_LOAD = tuple(
 )
 """Folders whose tests load a model in torch, and start neither an engine nor a cluster."""
 
-MUST_RUN_MARKERS = ("engine", "ray", "fault", "client", "smoke")
+MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 
 
 @pytest.fixture(scope="session")

@@ -173,8 +173,10 @@ class ModelHost:
     async def show_model(self, model: ModelId) -> ModelView:
         return self._view(self._catalogue.load(model))
 
-    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
-        stored = self._catalogue.list(tenant, after, limit)
+    async def list_models(
+        self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
+    ) -> ModelPage:
+        stored = self._catalogue.list(tenant, after, limit, prefix)
         views = tuple(self._view(model) for model in stored)
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
 

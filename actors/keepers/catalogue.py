@@ -158,12 +158,13 @@ class Catalogue:
             records = ledger.read_log(transaction, model.tenant, model.name, start=start, limit=limit)
         return tuple(interaction_view(model, record) for record in records)
 
-    def list(self, tenant: str, after: str | None, limit: int) -> tuple[StoredModel, ...]:
+    def list(self, tenant: str, after: str | None, limit: int, prefix: str = "") -> tuple[StoredModel, ...]:
         """List this host's models of a tenant, merged over its shards in name order."""
         pages: list[list[StoredModel]] = []
         for number in self._shards.numbers:
             with self._shards.read(number) as transaction:
-                pages.append(list(ledger.list_models(transaction, tenant, after=after, limit=limit)))
+                found = ledger.list_models(transaction, tenant, after=after, limit=limit, prefix=prefix)
+                pages.append(list(found))
         merged = heapq.merge(*pages, key=lambda stored: stored.identity.name)
         return tuple(stored for stored, _ in zip(merged, range(limit), strict=False))
 

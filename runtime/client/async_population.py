@@ -60,11 +60,13 @@ class AsyncPopulation:
                 await self.connection.publish(handle.id, Path(adapter), create=True)
         return handle
 
-    async def models(self) -> AsyncGenerator[ModelView, None]:
-        """Walk all models by name, a page at a time."""
+    async def models(self, prefix: str = "") -> AsyncGenerator[ModelView, None]:
+        """Walk all models whose names begin with ``prefix`` by name, a page at a time."""
         after: str | None = None
         while True:
-            page = await self.connection.hosts.list_models(self.tenant, after=after, limit=PAGE)
+            page = await self.connection.hosts.list_models(
+                self.tenant, after=after, limit=PAGE, prefix=prefix
+            )
             for view in page.models:
                 yield view
             if page.after is None:

@@ -78,8 +78,11 @@ class HttpHosts:
     async def show_model(self, model: ModelId) -> ModelView:
         return (await self._http.get(path_of(model), ModelObject)).value(model.tenant)
 
-    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
-        query: dict[str, Any] = {"limit": limit} | ({} if after is None else {"after": after})
+    async def list_models(
+        self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
+    ) -> ModelPage:
+        query: dict[str, Any] = {"limit": limit, "prefix": prefix}
+        query |= {} if after is None else {"after": after}
         page = await self._http.get("/v1/personal-models", Page[ModelObject], params=query)
         return ModelPage(tuple(view.value(tenant) for view in page.data), page.after)
 

@@ -62,9 +62,9 @@ class Population:
         created = self._population.create(name, adapter=adapter, exist_ok=exist_ok)
         return ModelHandle(self._loop, self._loop.run(created))
 
-    def models(self) -> Iterator[ModelView]:
-        """Walk all models by name, a page at a time."""
-        views = self._population.models()
+    def models(self, prefix: str = "") -> Iterator[ModelView]:
+        """Walk all models whose names begin with ``prefix`` by name, a page at a time."""
+        views = self._population.models(prefix)
         try:
             while (view := self._loop.run(anext(views, None))) is not None:
                 yield view

@@ -20,6 +20,7 @@ from populace.api.errors import ErrorObject
 from populace.gateway import operations
 from populace.gateway.completions import embeddings, population
 from populace.gateway.completions import routes as completions
+from populace.gateway.console import routes as console
 from populace.gateway.description import DescribedApp
 from populace.gateway.fine_tuning import files
 from populace.gateway.fine_tuning import jobs as fine_tuning
@@ -123,7 +124,7 @@ def create_app(
         feedback,
         forgetting,
     ]
-    modules += [training, suites, contributions, operations]
+    modules += [training, suites, contributions, operations, console]
     if archive_service is not None:
         app.state.archive_service = archive_service
         modules.append(archives)

@@ -84,8 +84,10 @@ class Directory:
     async def show_model(self, model: ModelId) -> ModelView:
         return await self.retried(model, Hosts.show_model, model)
 
-    async def list_models(self, tenant: str, *, after: str | None = None, limit: int = 100) -> ModelPage:
-        pages = await self.everywhere(Hosts.list_models, tenant, after=after, limit=limit)
+    async def list_models(
+        self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
+    ) -> ModelPage:
+        pages = await self.everywhere(Hosts.list_models, tenant, after=after, limit=limit, prefix=prefix)
         merged = heapq.merge(*(page.models for page in pages), key=lambda view: view.model.name)
         views = tuple(view for view, _ in zip(merged, range(limit), strict=False))
         return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)

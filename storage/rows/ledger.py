@@ -186,12 +186,18 @@ def read_model(txn: ReadTransaction, tenant: str, name: str) -> StoredModel | No
 
 
 def list_models(
-    txn: ReadTransaction, tenant: str, *, after: str | None = None, limit: int = 100
+    txn: ReadTransaction, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
 ) -> list[StoredModel]:
-    """Return up to ``limit`` of the tenant's models by name, strictly after the name ``after``."""
-    # ``after`` may be any text, also one too long for an LMDB key.
-    start = None if after is None else keys.identities(tenant) + after.encode(errors="replace")[:256] + b"\0"
-    found = txn.scan(keys.identities(tenant), after=start, limit=limit)
+    """Return up to ``limit`` of the tenant's models by name, strictly after the name ``after``.
+
+    Only those whose names begin with ``prefix``.
+    """
+    # Both may be any text, also one too long for an LMDB key. A NUL ends a name in it.
+    if "\0" in prefix:
+        return []
+    tenants = keys.identities(tenant)
+    start = None if after is None else tenants + after.encode(errors="replace")[:256] + b"\0"
+    found = txn.scan(tenants + prefix.encode(errors="replace")[:256], after=start, limit=limit)
     return [_model(txn, IdentityRecord.unpack(data)) for _, data in found]
 
 

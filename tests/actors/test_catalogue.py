@@ -106,6 +106,10 @@ async def test_models_are_listed_in_pages_in_the_order_of_names(hosts: Hosts, te
     assert {view.model.tenant for view in first.models} == {tenant}
     assert (await hosts.list_models(tenant, limit=0)).models == ()
 
+    begun = await hosts.list_models(tenant, prefix="model-", after="model-4")
+    assert [view.model.name for view in begun.models] == ["model-5"]
+    assert (await hosts.list_models(tenant, prefix="other")).models == ()
+
 
 async def test_publishing_moves_latest_and_keeps_the_other_aliases(hosts: Hosts, tenant: str) -> None:
     first, second, third = (revision(seed, created_ms) for created_ms, seed in enumerate("abc"))

@@ -54,8 +54,9 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
-        "actors actors.aggregation api engines gateway.completions gateway.fine_tuning gateway.http "
-        "gateway.personal_models gateway.responses hosting storage storage.records storage.uploads telemetry"
+        "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
+        "gateway.http gateway.personal_models gateway.responses hosting storage storage.records "
+        "storage.uploads telemetry"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "

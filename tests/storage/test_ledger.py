@@ -291,10 +291,23 @@ def test_models_are_listed_by_name_after_a_name_and_of_one_tenant(shard: Shard) 
         everything = ledger.list_models(txn, TENANT)
         page = ledger.list_models(txn, TENANT, after="a", limit=2)
         between = ledger.list_models(txn, TENANT, after="b-0")
+        begun = {
+            prefix: ledger.list_models(txn, TENANT, prefix=prefix) for prefix in ("b", "b-", "bb", "a\0")
+        }
+        begun_after = ledger.list_models(txn, TENANT, prefix="b", after="b")
+        before = ledger.list_models(txn, TENANT, prefix="b", after="a", limit=1)
 
     assert [model.identity.name for model in everything] == ["a", "b", "b-1", "c"]
     assert [model.identity.name for model in page] == ["b", "b-1"]
     assert [model.identity.name for model in between] == ["b-1", "c"]
+    assert {prefix: [model.identity.name for model in found] for prefix, found in begun.items()} == {
+        "b": ["b", "b-1"],
+        "b-": ["b-1"],
+        "bb": [],
+        "a\0": [],
+    }
+    assert [model.identity.name for model in begun_after] == ["b-1"]
+    assert [model.identity.name for model in before] == ["b"]
 
 
 def test_keys_are_found_listed_and_revoked_once(shard: Shard) -> None:

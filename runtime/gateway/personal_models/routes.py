@@ -94,10 +94,14 @@ async def create_model(request: Request, tenant: Caller, body: NewModelBody) -> 
 
 @router.get("/v1/personal-models", response_model=Page[ModelObject])
 async def list_models(
-    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 100
+    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 100, prefix: str = ""
 ) -> Response:
+    """List the caller's models by name, from the one after ``after`` on.
+
+    Only those whose names begin with ``prefix``. A page costs the same wherever it begins.
+    """
     gateway = gateway_of(request)
-    page = await gateway.hosts.list_models(tenant, after=after, limit=limit)
+    page = await gateway.hosts.list_models(tenant, after=after, limit=limit, prefix=prefix)
     return answer(
         Page[ModelObject](data=tuple(ModelObject.of(view) for view in page.models), after=page.after)
     )

@@ -337,6 +337,7 @@ async def test_models_are_created_listed_forked_and_erased(remote: AsyncPopulati
 
     assert (await bob.show()).log_position == 1
     assert [view.model.name async for view in remote.models()] == ["ada", "bob"]
+    assert [view.model.name async for view in remote.models("b")] == ["bob"]
     await bob.erase()
     with pytest.raises(ModelNotFound) as missing:
         await bob.show()

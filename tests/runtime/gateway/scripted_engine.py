@@ -28,7 +28,7 @@ class ScriptedEngine:
 
     ``reply`` is said instead, if there is one. ``hold_before`` names the token that waits for ``gate``;
     ``held`` is set when a reply waits there. ``failure`` is raised instead of token ``fail_before``,
-    ``refusal`` when an adapter is prepared.
+    ``refusal`` when an adapter is prepared. ``memory`` is the state after every turn that writes one.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,7 @@ class ScriptedEngine:
         self.refusal: Exception | None = None
         self.finish_reason: FinishReason = "stop"
         self.prepared: list[str] = []
+        self.memory: bytes | None = None
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Everything is ready, unless there is a ``refusal``."""
@@ -78,6 +79,7 @@ class ScriptedEngine:
                     logprobs=() if request.sampling.logprobs is None else (row,),
                     finish_reason=self.finish_reason if index == len(tokens) - 1 else None,
                     prompt=prompt_read(request) if index == 0 else None,
+                    memory=self.memory if request.memory and index == len(tokens) - 1 else None,
                 )
         finally:
             self.running.discard(request.request_id)

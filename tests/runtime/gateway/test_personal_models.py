@@ -146,6 +146,23 @@ async def test_a_page_may_start_after_any_text(client: httpx.AsyncClient, after:
     assert reply.status_code == 200
 
 
+async def test_models_are_found_by_how_their_names_begin(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    for name in ("bob", "bea", "cleo"):
+        await population.create(name)
+
+    found = {
+        prefix: [one["id"] for one in (await client.get(MODELS, params={"prefix": prefix})).json()["data"]]
+        for prefix in ("b", "be", "bob", "B", "é", "\0", "z" * 5000)
+    }
+    second = (await client.get(MODELS, params={"prefix": "b", "limit": 1, "after": "bea"})).json()
+
+    nothing: dict[str, list[str]] = {prefix: [] for prefix in ("B", "é", "\0", "z" * 5000)}
+    assert found == {"b": ["bea", "bob"], "be": ["bea"], "bob": ["bob"], **nothing}
+    assert [one["id"] for one in second["data"]] == ["bob"]
+
+
 @pytest.mark.parametrize("path", [MODELS, "/v1/models", f"{MODELS}/ada/interactions"])
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "9" * 5000])
 async def test_a_limit_out_of_range_is_refused(client: httpx.AsyncClient, path: str, limit: str) -> None:

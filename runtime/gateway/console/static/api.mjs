@@ -1,0 +1,142 @@
+// Requests to the API: what comes back, what went wrong and what to do about it.
+import { signal } from "./view.mjs";
+import { key, signOut } from "./session.mjs";
+
+/** Whether the server answers; while it does not, the console looks again by itself. */
+export const reachable = signal(true);
+
+/** Counts how often the server came back: pages that watch it load again. */
+export const returns = signal(0);
+
+const AGAIN_MS = 1500;
+
+/** What to do about an error whose message does not say it. */
+const ADVICE = {
+  unreachable: "The console tries again by itself. If it stays like this, see whether `populace serve` runs.",
+  unauthorized: "Sign in with a key that is valid: `populace key create` makes one.",
+  model_not_found: "It may have been erased. Go back to the list of people.",
+  model_exists: "Choose another name.",
+  route_not_found: "This server lacks a part that the console asks for: it may have been started without it.",
+  mailbox_full: "Wait for the replies under way, and try again.",
+  engine_unavailable: "The engine is starting or has failed: see System, and try again in a moment.",
+  host_unavailable: "A part of the server restarts: try again in a moment.",
+  nothing_to_train: "Talk, and judge or correct a few replies first.",
+  training_under_way: "Wait for it, or cancel it.",
+  broken: "Send it again: a reply that was recorded already comes back as it is.",
+};
+
+export class Failure extends Error {
+  constructor(message, { status = 0, code = "unreachable", request = null, retryAfter = null } = {}) {
+    super(message);
+    Object.assign(this, { status, code, request, retryAfter });
+  }
+
+  /** What to do now, in words. */
+  get advice() {
+    if (ADVICE[this.code]) return ADVICE[this.code];
+    if (this.retryAfter) return `Try again in ${this.retryAfter} s.`;
+    if (this.status >= 500) return "Try again. If it happens again, the server's log has the details.";
+    return "";
+  }
+}
+
+export const path = (name, more = "") => `/v1/personal-models/${encodeURIComponent(name)}${more}`;
+
+/** Send a request with this key, or the session's. Throws Failure. */
+export async function send(method, address, { body, headers, signal: abort, as } = {}) {
+  const presented = as ?? key.value;
+  let response;
+  try {
+    response = await fetch(address, {
+      method,
+      headers: {
+        authorization: `Bearer ${presented}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: abort,
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    lost();
+    throw new Failure("The server does not answer.");
+  }
+  if (!response.ok) throw await failed(response, as === undefined);
+  return response;
+}
+
+export const get = async (address, options) => (await send("GET", address, options)).json();
+export const put = async (address, body) => (await send("PUT", address, { body })).json();
+export const post = async (address, body, options) =>
+  (await send("POST", address, { body, ...options })).json();
+export const remove = async (address) => (await send("DELETE", address)).json();
+
+/** Send a request and yield the objects of the events that come. Throws Failure, also for an event of one. */
+export async function* events(address, body, { signal: abort, headers } = {}) {
+  const response = await send("POST", address, { body, headers, signal: abort });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    let part;
+    try {
+      part = await reader.read();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      lost();
+      throw new Failure("The connection broke before the reply was whole.", { code: "broken" });
+    }
+    if (part.done) throw new Failure("The reply ended before it was whole.", { code: "broken" });
+    held += part.value;
+    for (let end; (end = held.indexOf("\n\n")) >= 0; held = held.slice(end + 2)) {
+      const data = held
+        .slice(0, end)
+        .split("\n")
+        .find((line) => line.startsWith("data: "))
+        ?.slice(6);
+      if (data === "[DONE]") return;
+      if (data === undefined) continue;
+      const told = JSON.parse(data);
+      if (told.error) throw of(told.error, 0);
+      yield told;
+    }
+  }
+}
+
+async function failed(response, isSession) {
+  let told = null;
+  try {
+    told = (await response.json()).error;
+  } catch {
+    // Something between this page and the server answered, in words of its own.
+  }
+  if (response.status === 401 && isSession) signOut("The key is no longer valid. Sign in with another one.");
+  const wait = Number(response.headers.get("retry-after")) || null;
+  if (told === null)
+    return new Failure(`The server answered ${response.status}.`, { status: response.status, code: "" });
+  return of(told, response.status, wait);
+}
+
+function of(told, status, retryAfter = null) {
+  return new Failure(told.message, { status, code: told.code, request: told.request_id ?? null, retryAfter });
+}
+
+let looking = false;
+
+/** Look for the server until it answers. */
+async function lost() {
+  reachable.value = false;
+  if (looking) return;
+  looking = true;
+  while (!reachable.value) {
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    try {
+      reachable.value = (await fetch("/readyz", { cache: "no-store" })).ok;
+    } catch {
+      // It is still away.
+    }
+  }
+  looking = false;
+  returns.value += 1;
+}

@@ -1,0 +1,171 @@
+// What the model knows about its person, asked of it, with the turn that each answer comes from; its memory.
+import { get, path, post } from "./api.mjs";
+import { forget } from "./forgetting.mjs";
+import { Empty, Problem } from "./loading.mjs";
+import { Memory } from "./memory.mjs";
+import { attempt, say } from "./notices.mjs";
+import { Words } from "./turn.mjs";
+import { Bar, html, useState } from "./view.mjs";
+import { count, moment, percent } from "./words.mjs";
+
+export default function Knows({ model, reload }) {
+  return html`<div class="pair">
+    <div class="stack"><${Facts} model=${model} reload=${reload} />
+      <${Search} name=${model.id} reload=${reload} /></div>
+    <${Memory} model=${model} reload=${reload} />
+  </div>`;
+}
+
+/** The answers to the questions that people are asked most. Asking costs replies, so it waits for a wish. */
+function Facts({ model, reload }) {
+  const [state, setState] = useState({ known: null, failure: null, busy: false });
+  const ask = async () => {
+    setState({ ...state, failure: null, busy: true });
+    try {
+      setState({ known: await get(path(model.id, "/memory/known")), failure: null, busy: false });
+    } catch (failure) {
+      if (failure.advice === undefined) throw failure;
+      setState({ known: null, failure, busy: false });
+    }
+  };
+  const gone = (positions) => {
+    reload();
+    setState((before) => ({
+      ...before,
+      known: {
+        ...before.known,
+        facts: before.known.facts.filter((fact) => !positions.includes(fact.position)),
+      },
+    }));
+  };
+  const { known, failure, busy } = state;
+  return html`<section class="sheet">
+    <header><h2>What it knows about ${model.id}</h2>
+      <button class=${known ? "" : "main"} onClick=${ask} disabled=${busy}>
+        ${known ? "Ask again" : "Ask it"}</button></header>
+    ${
+      !known &&
+      !failure &&
+      html`<p
+      class="hint">It is asked for a name, a home, work, family and what people like, and for what its log
+      speaks of. Each answer that the log bears out is shown with its turn. Nothing of this is
+      remembered.</p>`
+    }
+    ${
+      busy &&
+      html`<div role="status" class="stack"><div class="bar moving"><i /></div>
+      <p class="hint">It is being asked some forty questions; that takes as long as as many replies.</p>
+        </div>`
+    }
+    ${failure && html`<${Problem} failure=${failure} again=${ask} />`}
+    ${
+      known &&
+      !known.facts.length &&
+      html`<${Empty} title="Nothing yet">
+      <p>Tell it something in the chat, and ask again.</p></${Empty}>`
+    }
+    ${
+      known &&
+      html`<ul class="known">
+      ${known.facts.map(
+        (fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${model.id}
+      onGone=${gone} reload=${reload} />`,
+      )}</ul>
+      ${
+        known.unknown.length > 0 &&
+        html`<details>
+        <summary class="quiet small">${count(known.unknown.length, "question")} without an answer</summary>
+        <ul class="small quiet">${known.unknown.map((question) => html`<li>${question}</li>`)}</ul>
+          </details>`
+      }`
+    }
+  </section>`;
+}
+
+function Fact({ fact, name, onGone, reload }) {
+  const [correcting, setCorrecting] = useState(false);
+  const forgetIt = async () => {
+    const positions = await forget(name, [fact.position]);
+    if (positions) onGone(positions);
+  };
+  const tellAnew = async (event) => {
+    event.preventDefault();
+    const content = new FormData(event.target).get("words").trim();
+    const told = await attempt(() =>
+      post("/v1/chat/completions", { model: name, messages: [{ role: "user", content }] }),
+    );
+    if (!told) return;
+    setCorrecting(false);
+    say("It was told. Ask again to see what it knows now.");
+    reload();
+  };
+  return html`<li class="fact">
+    <p class="quiet small">${fact.question}</p>
+    <${Words} text=${fact.answer} />
+    <p class="small quiet"><q class="whole-text" dir="auto">${fact.said}</q></p>
+    <div class="row small">
+      <${Bar} share=${fact.sure} label=${`${percent(fact.sure)} sure`} />
+        <span class="quiet numbers">${percent(fact.sure)} sure · turn ${fact.position}</span>
+      <button class="plain" onClick=${() => setCorrecting(!correcting)}
+        aria-expanded=${correcting ? "true" : "false"}>Correct</button>
+      <button class="plain danger" onClick=${forgetIt}>Forget</button>
+    </div>
+    ${
+      correcting &&
+      html`<form class="stack" onSubmit=${tellAnew}>
+      <label>Tell it how it is, in a sentence of yours<input name="words" required dir="auto" autofocus
+        placeholder="My dog is called Bruno." /></label>
+      <div class="row end"><button type="button" onClick=${() => setCorrecting(false)}>Cancel</button>
+        <button class="main">Tell it</button></div></form>`
+    }
+  </li>`;
+}
+
+/** Find turns by words that were said in them, to forget them. */
+function Search({ name, reload }) {
+  const [found, setFound] = useState(null);
+  const [chosen, setChosen] = useState(new Set());
+  const search = async (event) => {
+    event.preventDefault();
+    const query = new FormData(event.target).get("query").trim();
+    if (!query) return;
+    const told = await attempt(() => post(path(name, "/forget"), { query }));
+    if (!told) return;
+    setFound(told.found);
+    setChosen(new Set());
+  };
+  const toggle = (position) => {
+    const next = new Set(chosen);
+    if (!next.delete(position)) next.add(position);
+    setChosen(next);
+  };
+  const forgetChosen = async () => {
+    const gone = await forget(name, [...chosen]);
+    if (!gone) return;
+    setFound(found.filter((turn) => !gone.includes(turn.position)));
+    setChosen(new Set());
+    reload();
+  };
+  return html`<section class="sheet">
+    <header><h2>Find and forget</h2></header>
+    <form class="row" onSubmit=${search}>
+      <input name="query" class="grow" aria-label="Words that were said" placeholder="Words that were said"
+      dir="auto" />
+      <button>Find</button></form>
+    ${found && !found.length && html`<p class="hint">No turn says that.</p>`}
+    ${
+      found &&
+      found.length > 0 &&
+      html`<ul class="found">
+      ${found.map(
+        (turn) => html`<li key=${turn.position}><label class="check">
+      <input type="checkbox" checked=${chosen.has(turn.position)} onChange=${() => toggle(turn.position)} />
+      <span><span class="whole-text" dir="auto">${turn.messages.at(-1)?.content ?? ""}</span>
+        <span class="small quiet numbers">turn ${turn.position} · ${moment(turn.created)}</span></span>
+          </label></li>`,
+      )}</ul>
+      <div class="row end"><button class="danger" disabled=${!chosen.size}
+        onClick=${forgetChosen}>Forget ${chosen.size || ""}</button></div>`
+    }
+  </section>`;
+}

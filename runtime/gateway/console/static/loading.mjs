@@ -1,0 +1,60 @@
+// What is loaded for a page: while it comes, when it failed, and again when the server has come back.
+import { Failure, returns } from "./api.mjs";
+import { html, useCallback, useEffect, useRef, useState } from "./view.mjs";
+
+/**
+ * Load a value when `dependencies` change, and each `everyMs` while the page is looked at.
+ *
+ * Returns {value, failure, reload}; the last value stays while a newer one is on its way, or failed.
+ */
+export function useLoaded(load, dependencies, everyMs = 0) {
+  const [state, setState] = useState({ value: undefined, failure: null });
+  const running = useRef(null);
+  const reload = useCallback(async () => {
+    running.current?.abort();
+    const abort = new AbortController();
+    running.current = abort;
+    try {
+      const value = await load(abort.signal);
+      if (!abort.signal.aborted) setState({ value, failure: null });
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      if (!(error instanceof Failure)) throw error;
+      setState((before) => ({ ...before, failure: error }));
+    }
+  }, dependencies);
+  useEffect(() => {
+    setState({ value: undefined, failure: null });
+    reload();
+    return () => running.current?.abort();
+  }, [reload]);
+  useEffect(() => returns.subscribe((times) => times && reload()), [reload]);
+  useEffect(() => {
+    if (!everyMs) return undefined;
+    const timer = setInterval(() => document.hidden || reload(), everyMs);
+    return () => clearInterval(timer);
+  }, [reload, everyMs]);
+  return { ...state, reload };
+}
+
+/** Draw `children` with the value once it is there, and else a placeholder or the failure. */
+export function Loaded({ of, children }) {
+  if (of.value !== undefined) return children(of.value);
+  if (of.failure) return html`<${Problem} failure=${of.failure} again=${of.reload} />`;
+  return html`<div class="skeleton" role="status" aria-label="Loading"><i /><i /><i /></div>`;
+}
+
+/** What went wrong and what to do about it. */
+export function Problem({ failure, again }) {
+  return html`<div class="sheet failure" role="alert">
+    <p>${failure.message}</p>
+    ${failure.advice && html`<p>${failure.advice}</p>`}
+    ${failure.request && html`<p class="small quiet">Request <code>${failure.request}</code></p>`}
+    ${again && html`<div class="row end"><button onClick=${again}>Try again</button></div>`}
+  </div>`;
+}
+
+/** What there is not yet, and how it comes about. */
+export function Empty({ title, children }) {
+  return html`<div class="empty"><h2>${title}</h2>${children}</div>`;
+}

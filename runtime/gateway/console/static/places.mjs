@@ -1,0 +1,24 @@
+// Which page is shown: `#/people/ada/chat` and the like, so that going back works and links can be kept.
+import { computed, signal } from "./view.mjs";
+
+const address = signal(location.hash);
+addEventListener("hashchange", () => {
+  address.value = location.hash;
+});
+
+/** The parts of the place, such as ["people", "ada", "chat"]. */
+export const place = computed(() => address.value.replace(/^#\/?/, "").split("/").filter(Boolean).map(plain));
+
+export const at = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+
+export function go(...parts) {
+  location.hash = at(...parts);
+}
+
+function plain(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

@@ -1,0 +1,260 @@
+"""What a person does in the console, in a real browser, against the real gateway and store."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from populace.actors.training import JobProgress
+from populace.actors.turn import ModelId
+from tests.actors.trainings import trained
+from tests.runtime.gateway.console import staging
+from tests.runtime.gateway.console.conftest import ConsoleServer, Open, held_reply, sign_in
+from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.test_access import altered
+
+pytestmark = pytest.mark.browser
+
+ADA = ModelId("acme", "ada")
+ROWS_DRAWN_MAX = 60
+
+PERSON: dict[str, Any] = {"created": 0, "log_position": 3, "aliases": {}, "active": False, "begins_on": None}
+SCROLL_TO = """async ([end, name]) => {
+    const box = document.querySelector(".scroller");
+    while (![...box.querySelectorAll("b")].some(found => found.textContent === name)) {
+        box.scrollTop = end ? box.scrollHeight : 0;
+        await new Promise(done => setTimeout(done, 5));
+    }
+    return box.querySelector("ul").offsetHeight;
+}"""
+
+
+async def say(page: Page, text: str) -> None:
+    await page.get_by_label("Message to ada").fill(text)
+    await page.keyboard.press("Enter")
+
+
+async def test_a_person_signs_in_creates_a_model_and_talks_with_it(
+    server: ConsoleServer, population: Population, open_page: Open
+) -> None:
+    page = await open_page("door")
+    await page.get_by_label("API key").fill(altered(population.keys["acme"]))
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("key")
+    await page.get_by_label("API key").fill(population.keys["acme"])
+    await page.keyboard.press("Enter")
+
+    await page.get_by_label("Name of a new person").fill("<b>Eve</b>")
+    await page.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("status").filter(has_text="<b>Eve</b>")).to_be_visible()
+    await page.get_by_label("Name of a new person").fill("eve")
+    await page.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("heading", name="eve", exact=True)).to_be_visible()
+    await expect(page.get_by_text("Say something to eve")).to_be_visible()
+
+    population.engine.reply = ("Nice", " to", " meet", " you.")
+    feed = page.get_by_role("log")
+    async with held_reply(population, before=2):
+        await page.get_by_label("Message to eve").fill(staging.MARKUP)
+        await page.keyboard.press("Enter")
+        await expect(feed.get_by_text("Nice to", exact=True)).to_be_visible()
+    await expect(feed.get_by_text("Nice to meet you.", exact=True)).to_be_visible()
+
+    await expect(feed.get_by_text(staging.MARKUP, exact=True)).to_be_visible()
+    assert await feed.locator("img, b").count() == 0
+    [turn] = await population.log("eve")
+    assert (turn.messages[-1].content, turn.reply) == (staging.MARKUP, "Nice to meet you.")
+
+
+async def test_replies_are_judged_corrected_and_forgotten(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    population.engine.reply = ("Your dog is", " Rex.")
+    page = await open_page("people/ada/chat")
+    await say(page, "What is my dog called?")
+    turn = page.get_by_role("log").get_by_role("article")
+
+    await turn.get_by_role("button", name="A bad reply").click()
+    await expect(turn.get_by_role("button", name="A bad reply")).to_have_attribute("aria-pressed", "true")
+    await turn.get_by_role("button", name="Correct").click()
+    await turn.get_by_label("What the reply should have been").fill("Your dog is Bruno.")
+    await turn.get_by_role("button", name="Keep this").click()
+    await expect(turn.get_by_text("Your dog is Bruno.")).to_be_visible()
+    await page.reload()
+    await expect(turn.get_by_text("Your dog is Bruno.")).to_be_visible()
+
+    given = (await client.get("/v1/personal-models/ada/feedback")).json()["data"]
+    assert [(one["thumb"], one["correction"]) for one in given] == [
+        ("down", None),
+        (None, "Your dog is Bruno."),
+    ]
+
+    await turn.get_by_role("button", name="Forget").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    await expect(turn).to_have_text("Turn 0 was forgotten.")
+    assert (await population.log("ada"))[0].forgotten
+    await page.reload()
+    await expect(turn).to_have_text("Turn 0 was forgotten.")
+
+
+async def test_a_reply_that_is_stopped_leaves_no_trace(population: Population, open_page: Open) -> None:
+    population.engine.reply = ("Once", " upon", " a", " time")
+    page = await open_page("people/ada/chat")
+    async with held_reply(population, before=1):
+        await say(page, "Tell me a story.")
+        await expect(page.get_by_role("log").get_by_text("Once", exact=True)).to_be_visible()
+        await page.get_by_role("button", name="Stop the reply").click()
+        await expect(page.get_by_text("nothing of this turn is kept")).to_be_visible()
+        await population.engine.wait_freed()
+
+    assert await population.log("ada") == ()
+
+
+async def test_a_training_is_watched_cancelled_promoted_and_rolled_back(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    await staging.talk(population, client)
+    page = await open_page("people/ada/training")
+    await page.get_by_role("button", name="Train", exact=True).click()
+    await expect(page.get_by_role("heading", name="Training 0")).to_be_visible()
+
+    job = await population.directory.jobs.start(ADA, 0)
+    for steps in (10, 20):
+        await staging.report(population, job, steps)
+        await expect(page.get_by_text(f"{steps} of 60")).to_be_visible()
+    await expect(page.get_by_role("img", name=re.compile("^loss by step")).locator("canvas")).to_be_visible()
+    await page.get_by_role("button", name="Cancel").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Cancel the training").click()
+    await expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()
+    assert [one.state for one in await population.directory.jobs.of_model(ADA)] == ["cancelled"]
+
+    await page.get_by_role("button", name="Train", exact=True).click()
+    await expect(page.get_by_role("heading", name="Training 1")).to_be_visible()
+    job = await population.directory.jobs.start(ADA, 1)
+    made = trained(job, "new")
+    await population.directory.jobs.finish(ADA, 1, made, JobProgress(step=4, steps=4, loss=0.5))
+    await expect(page.get_by_text("passed", exact=True)).to_be_visible()
+    await page.get_by_role("link", name="Revisions").click()
+    await page.get_by_role("button", name="Roll back").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
+    await expect(page.get_by_role("button", name="Serve it")).to_be_visible()
+    assert (await population.directory.show_model(ADA)).aliases == {}
+
+    await page.get_by_role("button", name="Serve it").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Serve it").click()
+    await expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+    assert (await population.directory.show_model(ADA)).aliases == {"latest": made.digest}
+
+
+async def test_the_population_is_asked_and_its_votes_arrive(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    page = await open_page("population")
+    await expect(page.get_by_text("Nobody takes part yet")).to_be_visible()
+    for name in ("bob", "cyd"):
+        await population.create(name)
+    await staging.share(client, ("ada", "bob", "cyd"))
+    population.engine.reply = (" Rome",)
+
+    await page.reload()
+    await page.get_by_label("Ask them all").fill("Which one is in Italy?")
+    await page.get_by_label("Choices").fill("Paris, Rome, Oslo")
+    await page.get_by_role("button", name="Ask").click()
+
+    await expect(page.get_by_text("3 of 3 voted")).to_be_visible()
+    await expect(page.get_by_role("listitem").filter(has_text="ada: Rome")).to_be_visible()
+
+
+async def test_a_person_is_erased_only_after_their_name_was_typed(
+    population: Population, open_page: Open
+) -> None:
+    page = await open_page("people/ada/keeping")
+    await page.get_by_role("button", name="Erase ada").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("button", name="Erase for ever")).to_be_disabled()
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+
+    await page.get_by_role("button", name="Erase ada").click()
+    await dialog.get_by_label("Type ada to go on").fill("ada")
+    await dialog.get_by_role("button", name="Erase for ever").click()
+
+    await expect(page.get_by_text("There is nobody here yet")).to_be_visible()
+    assert (await population.directory.list_models("acme")).models == ()
+
+
+async def test_a_key_that_is_no_longer_valid_signs_out(population: Population, open_page: Open) -> None:
+    page = await open_page("people")
+    await page.evaluate(
+        "key => sessionStorage.setItem('populace.key', key)", altered(population.keys["acme"])
+    )
+    await page.reload()
+
+    await expect(page.get_by_role("alert")).to_contain_text("no longer valid")
+    assert await page.evaluate("sessionStorage.length") == 0
+
+
+async def test_a_server_that_restarts_in_the_middle_of_a_reply_is_waited_for(
+    server: ConsoleServer, population: Population, open_page: Open
+) -> None:
+    population.engine.reply = ("It", " was", " night.")
+    page = await open_page("people/ada/chat")
+    async with held_reply(population, before=1):
+        await say(page, "Tell me a story.")
+        await expect(page.get_by_role("log").get_by_text("It", exact=True)).to_be_visible()
+        await server.stop()
+        await expect(page.get_by_text("The server does not answer.")).to_be_visible()
+        await expect(page.get_by_text("broke before the reply was whole")).to_be_visible()
+    server.start()
+    await expect(page.get_by_text("The server does not answer.")).to_have_count(0)
+    await page.get_by_role("button", name="Try again").click()
+
+    await expect(page.get_by_role("log").get_by_text("It was night.", exact=True)).to_be_visible()
+    assert [turn.reply for turn in await population.log("ada")] == ["It was night."]
+
+
+async def test_a_long_list_of_people_scrolls_and_is_searched(population: Population, open_page: Open) -> None:
+    for number in range(450):
+        await population.create(f"p{number:04d}")
+    page = await open_page("people")
+    rows = page.get_by_role("list", name="People").get_by_role("listitem")
+    scroller = page.locator(".scroller")
+    for counted in ("More than 400 people", "451 people"):
+        await expect(page.get_by_text(counted, exact=True)).to_be_visible()
+        await scroller.evaluate("box => box.scrollTo(0, box.scrollHeight)")
+
+    await expect(rows.filter(has_text="p0449")).to_be_visible()
+    assert await rows.count() <= ROWS_DRAWN_MAX
+    await page.keyboard.press("/")
+    await page.keyboard.type("p012")
+    await expect(page.get_by_text("10 people", exact=True)).to_be_visible()
+    await page.get_by_label("Find people").fill("zz")
+    await expect(page.get_by_text("Nobody's name begins with")).to_be_visible()
+
+
+async def test_more_people_than_a_browser_can_draw_scroll_to_the_last_one_and_back(
+    population: Population, open_page: Open
+) -> None:
+    # They are made up here, because what is tried is the page; that pages are found is tried elsewhere.
+    count, drawn_max = 130_000, 8_000_000
+
+    async def answer(route: Route) -> None:
+        query = httpx.URL(route.request.url).params
+        start = int(query["after"][1:]) + 1 if "after" in query else 0
+        names = [f"p{number:06d}" for number in range(start, min(start + int(query["limit"]), count))]
+        after = names[-1] if start + len(names) < count else None
+        await route.fulfill(json={"data": [{**PERSON, "id": name} for name in names], "after": after})
+
+    page = await open_page("door")
+    await page.route("**/v1/personal-models?*", answer)
+    await sign_in(page, population.keys["acme"])
+    await page.goto(page.url.replace("door", "people"))
+
+    await expect(page.get_by_role("link", name="p000000")).to_be_visible()
+    height = await page.evaluate(SCROLL_TO, [True, f"p{count - 1:06d}"])
+    await expect(page.get_by_text("130,000 people", exact=True)).to_be_visible()
+    assert height < drawn_max
+    assert await page.evaluate(SCROLL_TO, [False, "p000000"]) < drawn_max
+    assert await page.get_by_role("list", name="People").get_by_role("listitem").count() <= ROWS_DRAWN_MAX

@@ -1,0 +1,143 @@
+"""How the console looks: to whoever cannot see it, on a phone, in the dark, and how soon."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from tests.runtime.gateway.console import staging
+from tests.runtime.gateway.console.conftest import DESK, PHONE, Open
+from tests.runtime.gateway.population import Population
+
+pytestmark = pytest.mark.browser
+
+PLACES = {
+    "door": "door",
+    "people": "people",
+    "chat": "people/ada/chat",
+    "knows": "people/ada/knows",
+    "revisions": "people/ada/revisions",
+    "training": "people/ada/training",
+    "suite": "people/ada/suite",
+    "keeping": "people/ada/keeping",
+    "population": "population",
+    "system": "system",
+}
+PEOPLE = ("ben", "cyd", "grace", "linus", "nora-2", "tim_b", "zoe")
+SUITE = [
+    {"ask": "What is my dog called?", "expect": "Bruno"},
+    {"ask": "What is 3 + 4?", "expect": "7", "check": "number"},
+]
+DOOR_BYTES_MAX = 60_000
+DRAWN = """() => [...document.querySelectorAll(".tiles-of-memory canvas")].map(tile => {
+    const drawn = tile.getContext("2d").getImageData(0, 0, tile.width, tile.height).data;
+    return drawn.some((value, index) => index % 4 === 3 && value) ? [tile.width, tile.height] : null;
+})"""
+"""The sizes of the memory's tiles that have something in them."""
+
+LOOKS = [("light", DESK), ("dark", PHONE)]
+
+
+@pytest.fixture
+async def staged(population: Population, client: httpx.AsyncClient) -> None:
+    """Something on every page: turns, three revisions, a training under way, a suite, members."""
+    for name in PEOPLE:
+        await population.create(name)
+    staging.remember(population)
+    for seed in ("one", "two", "three"):
+        await staging.talk(population, client)
+        await staging.promoted(population, client, seed)
+        if seed == "two":
+            await client.post(f"{staging.MODELS}/ada/rollback", json={})
+    await staging.talk(population, client)
+    await staging.begun(population, client)
+    await client.put(f"{staging.MODELS}/ada/suite", json={"questions": SUITE})
+    await staging.share(client, ("ada", *PEOPLE[:4]))
+    population.engine.reply = (" Rome",)
+
+
+async def settle(page: Page, place: str) -> None:
+    """Wait until what the page shows first is there."""
+    await expect(page.locator(".skeleton")).to_have_count(0)
+    await expect(page.get_by_role("heading").first).to_be_visible()
+    if place == "people/ada/training":
+        await expect(page.locator("canvas").first).to_be_visible()
+    if place == "people/ada/revisions":
+        await expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+    if place == "people/ada/knows":
+        await expect(page.get_by_role("figure", name="The memory of ada: 12 layers")).to_be_visible()
+        assert await page.evaluate(DRAWN) == [[8, 4]] * 12
+    if place == "population":
+        await page.get_by_label("Ask them all").fill("Which one is in Italy?")
+        await page.get_by_label("Choices").fill("Paris, Rome, Oslo")
+        await page.get_by_role("button", name="Ask").click()
+        await expect(page.get_by_text("5 of 5 voted")).to_be_visible()
+    if place == "people/ada/suite":
+        await page.get_by_role("button", name="Ask", exact=True).click()
+        await expect(page.get_by_text("0 of 2")).to_be_visible()
+
+
+async def read_by_axe(page: Page) -> dict[str, Any]:
+    # Its results are untyped.
+    axe: Any = Axe()
+    return (await axe.run(page)).response
+
+
+def serious(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(("theme", "size"), LOOKS)
+async def test_every_page_can_be_read_by_everybody(
+    staged: None, open_page: Open, pictures: Path, theme: str, size: tuple[int, int]
+) -> None:
+    problems: dict[str, list[str]] = {}
+    page = await open_page("door", size=size, theme=theme)
+    for name, place in PLACES.items():
+        if name != "door":
+            await page.close()
+            page = await open_page(place, size=size, theme=theme)
+        await settle(page, place)
+        await page.mouse.move(0, 0)
+        problems[name] = serious(await read_by_axe(page))
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{name} is too wide"
+        )
+        await page.screenshot(path=pictures / f"{name}-{theme}.png")
+
+    assert {name: found for name, found in problems.items() if found} == {}
+
+
+async def test_all_is_done_with_a_keyboard(staged: None, open_page: Open) -> None:
+    page = await open_page("people")
+    await page.get_by_role("link", name="ada").focus()
+    await page.keyboard.press("ArrowDown")
+    await expect(page.get_by_role("link", name="ben")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="ben")).to_be_visible()
+    await page.get_by_role("link", name="Skip to the page").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("main")).to_be_focused()
+
+
+async def test_the_first_paint_needs_few_requests_and_bytes(open_page: Open) -> None:
+    page = await open_page("door")
+    loaded = await page.evaluate(
+        "performance.getEntriesByType('resource').map(one => [one.name, one.transferSize])"
+    )
+    paint = await page.evaluate(
+        "performance.getEntriesByType('paint').find(one => one.name === 'first-contentful-paint').startTime"
+    )
+
+    total = sum(size for _, size in loaded)
+    print(f"first contentful paint after {paint:.0f} ms, {len(loaded)} files, {total} bytes")
+    assert total <= DOOR_BYTES_MAX
+    assert not [name for name, _ in loaded if "uplot" in name], "a library comes when it is needed"
