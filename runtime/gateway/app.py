@@ -25,7 +25,7 @@ from populace.gateway.fine_tuning import jobs as fine_tuning
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import Access
 from populace.gateway.http.body_limit import BodyLimit
-from populace.gateway.http.context import EngineProbe, Gateway
+from populace.gateway.http.context import EngineProbe, Gateway, HostsProbe
 from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response
 from populace.gateway.http.last_resort import LastResort
 from populace.gateway.http.metrics import GatewayMetrics
@@ -68,6 +68,7 @@ def create_app(
     engine: Engine,
     *,
     probe_engine: EngineProbe,
+    probe_hosts: HostsProbe,
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
     cluster_key: str | None = None,
@@ -100,6 +101,7 @@ def create_app(
         hosts,
         engine,
         probe_engine,
+        probe_hosts,
         Access(hosts, cluster_key=cluster_key),
         metrics,
         turn_seconds_max,

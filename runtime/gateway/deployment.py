@@ -22,7 +22,9 @@ from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.server import Server, bind
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
+from populace.hosting.host_actor import host_name
 from populace.hosting.host_client import connect_host
+from populace.hosting.host_survey import HostSurvey
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.uploads.upload_files import UploadFiles
 
@@ -67,15 +69,16 @@ class GatewayReplica:
 
     async def __init__(self, options: GatewayOptions) -> None:  # type: ignore[misc]
         listener = bind(options.host, options.port)
-        clients = [connect_host(index) for index in range(options.hosts)]
+        clients = {host_name(index): connect_host(index) for index in range(options.hosts)}
         engine = ReplicaEngine(options.base)
-        directory = Directory(clients, shard_count=options.shards)
+        directory = Directory(tuple(clients.values()), shard_count=options.shards)
         work = FileWork(bytes_max=options.archive_bytes_max)
         uploads = UploadFiles.of_store(options.destination.data_directory, options.master_key)
         app = create_app(
             directory,
             engine,
             probe_engine=engine,
+            probe_hosts=HostSurvey(clients, shard_count=options.shards),
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
             cluster_key=options.cluster_key,

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine, EngineReport
 from populace.actors.hosts import Hosts
+from populace.actors.hosts_report import HostsReport
 from populace.gateway.http.access import Access
 from populace.gateway.http.metrics import GatewayMetrics
 
@@ -23,6 +24,14 @@ class EngineProbe(Protocol):
         ...
 
     async def report(self) -> EngineReport: ...
+
+
+class HostsProbe(Protocol):
+    """The hosts' health and statistics, for operators."""
+
+    async def report(self) -> HostsReport:
+        """Return an answer of each host, without waiting long for one that has none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Gateway:
     hosts: Hosts
     engine: Engine
     probe_engine: EngineProbe
+    probe_hosts: HostsProbe
     access: Access
     metrics: GatewayMetrics
     turn_seconds_max: float

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from populace.actors.engine import EngineReport, TierStatistics
 from populace.actors.hosts import HostStatistics
+from populace.actors.hosts_report import HostsReport
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -63,7 +64,7 @@ class GatewayMetrics:
     def answered(self, route: str, status: int) -> None:
         self._requests.labels(route, str(status)).inc()
 
-    def render(self, hosts: tuple[HostStatistics, ...], engine: EngineReport | None) -> bytes:
+    def render(self, hosts: HostsReport, engine: EngineReport | None) -> bytes:
         """Render everything in Prometheus' text format."""
         self._reported.hosts = hosts
         self._reported.engine = engine
@@ -74,13 +75,14 @@ class GatewayMetrics:
 
 
 class ReportedStatistics(Collector):
-    """Shows what hosts and engine report now; one that cannot be reached has no samples."""
+    """Shows what hosts and engine report now. One that cannot be reached has no samples but ``host_up``."""
 
     def __init__(self) -> None:
-        self.hosts: tuple[HostStatistics, ...] = ()
+        self.hosts = HostsReport(())
         self.engine: EngineReport | None = None
 
     def collect(self) -> Iterator[Metric]:
+        yield from _of_answers(self.hosts)
         for name in HOST_COUNTERS:
             counter = CounterMetricFamily(f"populace_host_{name}", f"The host's {name}", labels=["host"])
             yield self._by_host(counter, attrgetter(name))
@@ -103,9 +105,20 @@ class ReportedStatistics(Collector):
     def _by_host(
         self, family: CounterMetricFamily | GaugeMetricFamily, value_of: Callable[[HostStatistics], float]
     ) -> Metric:
-        for host in self.hosts:
-            family.add_metric([host.host], value_of(host))
+        for answer in self.hosts.answers:
+            if answer.statistics is not None:
+                family.add_metric([answer.host], value_of(answer.statistics))
         return family
+
+
+def _of_answers(hosts: HostsReport) -> Iterator[Metric]:
+    up = GaugeMetricFamily("populace_host_up", "Whether the host answered, 1 or 0", labels=["host"])
+    for answer in hosts.answers:
+        up.add_metric([answer.host], int(answer.statistics is not None))
+    yield up
+    yield GaugeMetricFamily("populace_hosts_configured", "Hosts that there should be", len(hosts.answers))
+    text = "Share of the people whose shard no host serves"
+    yield GaugeMetricFamily("populace_unserved_share", text, hosts.unserved_share)
 
 
 def _of_engine(engine: EngineReport) -> Iterator[Metric]:

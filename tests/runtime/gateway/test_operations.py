@@ -1,17 +1,21 @@
 """Health, readiness and metrics: for machines, without a key, and without anybody's name."""
 
-from dataclasses import asdict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from populace.actors.engine import EngineReport, EngineStatistics, TierStatistics
 from populace.actors.errors import EngineUnavailable, HostUnavailable
+from populace.actors.hosts_report import HostsReport
 from populace.gateway.app import create_app
-from populace.hosting.directory import Directory
+from populace.gateway.http.context import EngineProbe, HostsProbe
+from populace.hosting.directory import HostClient, LocalHostClient
+from populace.hosting.host_survey import HostSurvey
 from populace.hosting.operations import Method, P, T
-from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.gateway.population import SHARDS, Population, chat_body
 
 
 def samples_of(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -58,6 +62,43 @@ class UnreachableHost:
         raise HostUnavailable("host-0", "it restarts")
 
 
+class LostShard:
+    """Hosts that answer, the first of which has lost its shard."""
+
+    def __init__(self, survey: HostSurvey) -> None:
+        self._survey = survey
+
+    async def report(self) -> HostsReport:
+        first, *others = (await self._survey.report()).answers
+        assert first.statistics is not None
+        lost = replace(first.statistics, store=replace(first.statistics.store, shards_open=0))
+        return HostsReport((first._replace(statistics=lost), *others))
+
+
+@asynccontextmanager
+async def client_over(
+    population: Population, *, engine: EngineProbe | None = None, hosts: HostsProbe | None = None
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of the population's gateway, with probes of its own."""
+    app = create_app(
+        population.directory,
+        population.engine,
+        probe_engine=engine or population.engine,
+        probe_hosts=hosts or population.survey,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+        yield client
+
+
+def survey_without(population: Population, *gone: int) -> HostSurvey:
+    """A survey of the population's hosts, of which those of these numbers are gone."""
+    clients: dict[str, HostClient] = {
+        host.name: UnreachableHost() if number in gone else LocalHostClient(host)
+        for number, host in enumerate(population.hosts)
+    }
+    return HostSurvey(clients, shard_count=SHARDS)
+
+
 async def test_a_process_that_answers_is_healthy(population: Population) -> None:
     async with population.client(None) as client:
         reply = await client.get("/healthz")
@@ -69,29 +110,77 @@ async def test_a_population_that_answers_is_ready(population: Population) -> Non
     async with population.client(None) as client:
         reply = await client.get("/readyz")
 
-    assert (reply.status_code, reply.json()) == (200, {"status": "ready", "hosts": "ok", "engine": "ok"})
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "status": "ready",
+        "hosts": "ok",
+        "engine": "ok",
+        "degraded": {},
+        "unserved_share": 0.0,
+    }
 
 
 async def test_readiness_names_the_engine_that_is_down(population: Population) -> None:
-    app = create_app(population.directory, population.engine, probe_engine=EngineIsDown())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+    async with client_over(population, engine=EngineIsDown()) as client:
         reply = await client.get("/readyz")
 
     assert reply.status_code == 503
-    assert reply.json() == {"status": "not_ready", "hosts": "ok", "engine": "unavailable"}
+    assert reply.json() == {
+        "status": "not_ready",
+        "hosts": "ok",
+        "engine": "unavailable",
+        "degraded": {},
+        "unserved_share": 1.0,
+    }
 
 
-async def test_readiness_names_the_hosts_that_are_down(
-    population: Population, monkeypatch: pytest.MonkeyPatch
+async def test_a_population_without_one_of_its_hosts_is_ready_and_says_whom_it_refuses(
+    population: Population,
 ) -> None:
-    monkeypatch.setattr("populace.gateway.operations.PROBE_SECONDS_MAX", 0.05)
-    directory = Directory([UnreachableHost()], shard_count=1)
-    app = create_app(directory, population.engine, probe_engine=population.engine)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+    async with client_over(population, hosts=survey_without(population, 1)) as client:
         reply = await client.get("/readyz")
 
-    assert reply.status_code == 503
-    assert reply.json() == {"status": "not_ready", "hosts": "unavailable", "engine": "ok"}
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "status": "ready",
+        "hosts": "degraded",
+        "engine": "ok",
+        "degraded": {"host-1": "does not answer"},
+        "unserved_share": 0.5,
+    }
+
+
+async def test_readiness_names_a_host_that_lost_a_shard(population: Population) -> None:
+    async with client_over(population, hosts=LostShard(population.survey)) as client:
+        reply = await client.get("/readyz")
+
+    assert (reply.status_code, reply.json()["hosts"]) == (200, "degraded")
+    assert reply.json()["degraded"] == {"host-0": "serves 0 of 1 shards"}
+    assert reply.json()["unserved_share"] == 0.5
+
+
+async def test_without_any_host_nothing_is_ready(population: Population) -> None:
+    async with client_over(population, hosts=survey_without(population, 0, 1)) as client:
+        reply = await client.get("/readyz")
+
+    assert (reply.status_code, reply.json()["status"], reply.json()["hosts"]) == (
+        503,
+        "not_ready",
+        "unavailable",
+    )
+    assert reply.json()["unserved_share"] == 1.0
+
+
+async def test_the_metrics_of_a_host_outlive_the_other_one(population: Population) -> None:
+    async with client_over(population, hosts=survey_without(population, 0)) as client:
+        samples = samples_of((await client.get("/metrics")).text)
+
+    up = {labels: value for (name, labels), value in samples.items() if name == "populace_host_up"}
+    assert up == {("host-0",): 0, ("host-1",): 1}
+    assert samples["populace_hosts_configured", ()] == 2
+    assert samples["populace_unserved_share", ()] == 0.5
+    assert samples["populace_store_shards_open", ("host-1",)] == 1
+    assert ("populace_store_shards_open", ("host-0",)) not in samples
 
 
 async def test_metrics_count_answers_tokens_and_turns(client: httpx.AsyncClient) -> None:
@@ -132,8 +221,7 @@ async def test_metrics_show_the_store_of_each_host(client: httpx.AsyncClient, po
 
 
 async def test_metrics_show_each_replica_and_why_requests_went_there(population: Population) -> None:
-    app = create_app(population.directory, population.engine, probe_engine=TwoReplicas())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+    async with client_over(population, engine=TwoReplicas()) as client:
         samples = samples_of((await client.get("/metrics")).text)
 
     shown = {key: value for key, value in samples.items() if key[0].startswith("populace_routed")}
@@ -180,8 +268,7 @@ async def test_series_stay_bounded_and_name_nobody(client: httpx.AsyncClient, po
 
 
 async def test_what_cannot_be_reached_has_no_samples(population: Population) -> None:
-    app = create_app(population.directory, population.engine, probe_engine=EngineIsDown())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://populace") as client:
+    async with client_over(population, engine=EngineIsDown()) as client:
         reply = await client.get("/metrics")
 
     names = {name for name, _ in samples_of(reply.text)}
