@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from populace.actors.engine_work import EngineWork
+
 EngineKind = Literal["vllm", "torch"]
 """The engines that a replica can run; ``start_engine`` starts each of them."""
 
@@ -280,6 +282,7 @@ class EngineStatistics:
     """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot.
 
     ``hot`` is the tier that the engine reads, ``warm`` the one in host memory; None if it has no such tier.
+    ``work`` is what it computed; None in the part that only knows who waits.
     """
 
     running: int
@@ -288,6 +291,7 @@ class EngineStatistics:
     adapter_slots: int
     hot: TierStatistics | None = None
     warm: TierStatistics | None = None
+    work: EngineWork | None = None
 
 
 class EngineReport(NamedTuple):

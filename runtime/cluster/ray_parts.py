@@ -299,4 +299,5 @@ def _gateway_options(
         recognises_tasks=settings.task_prompts == "peek",
         cors_origins=settings.allowed_origins,
         tools_auto=settings.tool_choice_auto,
+        vllm_names=settings.metrics_vllm_names,
     )

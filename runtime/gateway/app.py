@@ -80,13 +80,14 @@ def create_app(
     embedder: Embedder | None = None,
     tools_auto: str = "refuse",
     upload_service: UploadService | None = None,
+    vllm_names: bool = False,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
-    those of ``Gateway``.
+    those of ``Gateway``. With ``vllm_names`` the metrics have the engine's figures under vLLM's names too.
     """
     app = DescribedApp(
         title="Populace",
@@ -96,7 +97,7 @@ def create_app(
         # A redirect would be built from the caller's Host header, and clients drop the key on it.
         redirect_slashes=False,
     )
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(engine.base.name if vllm_names else None)
     app.state.gateway = Gateway(
         hosts,
         engine,

@@ -43,7 +43,7 @@ class GatewayOptions(NamedTuple):
     ``file_bytes_max``, all of a tenant ``tenant_file_bytes_max``; ``master_key`` is the file of the key that
     wraps theirs, None the one in the store. ``cluster_key`` is that of ``Access``,
     ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
-    the gateway.
+    the gateway. ``vllm_names`` is that of ``create_app``.
     """
 
     host: str
@@ -62,6 +62,7 @@ class GatewayOptions(NamedTuple):
     recognises_tasks: bool
     cors_origins: tuple[str, ...] = ()
     tools_auto: str = "refuse"
+    vllm_names: bool = False
 
 
 class GatewayReplica:
@@ -89,6 +90,7 @@ class GatewayReplica:
             cors_origins=options.cors_origins,
             embedder=engine,
             tools_auto=options.tools_auto,
+            vllm_names=options.vllm_names,
             upload_service=UploadService(
                 uploads,
                 work,

@@ -11,6 +11,7 @@ from populace.actors.engine import EngineReport
 from populace.actors.hosts_report import HostAnswer, HostsReport
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
+from populace.gateway.metrics.reported import Reports
 from populace.storage.records.errors import PopulaceError
 
 router = APIRouter()
@@ -61,7 +62,7 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
     hosts, engine = await asyncio.gather(gateway.probe_hosts.report(), _report_of_engine(gateway))
-    body = gateway.metrics.render(hosts, engine)
+    body = gateway.metrics.render(Reports(hosts, engine))
     return Response(body, media_type=METRICS_TYPE)
 
 

@@ -157,6 +157,9 @@ class Settings(BaseModel):
     cors_origins: str | None = None
     """Origins whose web pages may use the gateway, separated by commas, such as ``http://localhost:3000``;
     ``*`` is any. With None a browser keeps pages of other origins away."""
+    metrics_vllm_names: bool = False
+    """Whether ``/metrics`` has the engine's figures under vLLM's names too, for dashboards and autoscalers
+    that know these."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
     """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""

@@ -54,7 +54,8 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.fine_tuning gateway.http "
-        "gateway.personal_models gateway.responses hosting storage storage.records storage.uploads"
+        "gateway.metrics gateway.personal_models gateway.responses hosting storage storage.records "
+        "storage.uploads"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
@@ -64,9 +65,10 @@ ALLOWED: Mapping[str, str] = {
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
-        "actors actors.aggregation actors.turns api archive base pictures settings storage.backups "
-        "storage.packed storage.records storage.training storage.uploads"
+        "actors actors.aggregation actors.turns api archive base gateway.metrics pictures settings "
+        "storage.backups storage.packed storage.records storage.training storage.uploads"
     ),
+    "gateway.metrics": "actors storage.records",
     "gateway.personal_models": (
         "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
         "suites"

@@ -1,0 +1,61 @@
+"""The families of hosts and of their store."""
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+
+from prometheus_client.core import Metric
+
+from populace.actors.hosts import HostStatistics
+from populace.actors.hosts_report import HostsReport
+from populace.gateway.metrics.families import Labels, family
+
+HOST_COUNTERS = ("turns", "activations", "passivations", "refusals", "commits", "commit_batches")
+HOST_GAUGES = ("active", "busy", "waiting", "resident_bytes", "resident_bytes_max")
+STORE_GAUGES = {
+    "shards_open": "Shards that serve; fewer than shards: some are lost or being checked",
+    "file_bytes": "Bytes of the shards' files",
+    "free_bytes": "Bytes of the files that hold no row; a compaction gives them back",
+    "map_bytes": "Bytes that the files may grow to before their maps are resized",
+    "map_share": "Used share of the fullest map",
+    "reader_slots": "Reader slots taken in the shard that has most",
+    "reader_lag": "Transactions since the oldest snapshot that is read",
+    "long_reads": "Reads that last longer than they may and pin freed pages",
+    "disk_free_bytes": "Bytes that the file system of the store has left",
+}
+STORE_COUNTERS = {"full_maps": "Writes that met a full map and had to begin anew"}
+HOST = ("host",)
+
+
+def host_families(hosts: HostsReport) -> Iterator[Metric]:
+    """Yield the families of all hosts. One that did not answer has a sample in ``host_up`` alone."""
+    up: dict[Labels, float | None] = {
+        (answer.host,): int(answer.statistics is not None) for answer in hosts.answers
+    }
+    yield family("gauge", "populace_host_up", "Whether the host answered, 1 or 0", HOST, up)
+    text = "Hosts that there should be"
+    yield family("gauge", "populace_hosts_configured", text, (), {(): len(hosts.answers)})
+    text = "Share of the people whose shard no host serves"
+    yield family("gauge", "populace_unserved_share", text, (), {(): hosts.unserved_share})
+    yield from _of_answers(hosts)
+
+
+def _of_answers(hosts: HostsReport) -> Iterator[Metric]:
+    def values(value_of: Callable[[HostStatistics], float]) -> dict[Labels, float | None]:
+        return {
+            (answer.host,): value_of(answer.statistics)
+            for answer in hosts.answers
+            if answer.statistics is not None
+        }
+
+    for name in HOST_COUNTERS:
+        text = f"The host's {name}"
+        yield family("counter", f"populace_host_{name}", text, HOST, values(attrgetter(name)))
+    for name in HOST_GAUGES:
+        text = f"The host's {name}"
+        yield family("gauge", f"populace_host_{name}", text, HOST, values(attrgetter(name)))
+    text = "Shards that the host owns"
+    yield family("gauge", "populace_host_shards", text, HOST, values(lambda host: len(host.shards)))
+    for name, text in STORE_COUNTERS.items():
+        yield family("counter", f"populace_store_{name}", text, HOST, values(attrgetter(f"store.{name}")))
+    for name, text in STORE_GAUGES.items():
+        yield family("gauge", f"populace_store_{name}", text, HOST, values(attrgetter(f"store.{name}")))
