@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.peek import Peek
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.records.durations import DurationCounts
 from populace.storage.records.lower_revision import lower_of
 from populace.storage.rows.portable import PortableModel
 
@@ -121,7 +122,9 @@ class StoreStatistics:
     its worst one: ``map_share`` (at 1.0 a map is full) and ``reader_slots`` (of 1024). ``reader_lag``
     is the age in transactions of the oldest snapshot that is read, ``long_reads`` how many reads last
     longer than they may, ``full_maps`` how often a write met a full map since the host opened it.
-    ``disk_free_bytes`` is what the file system has left.
+    ``disk_free_bytes`` is what the file system has left. ``commit`` counts how long batches of writes took,
+    ``fsync`` the part of it in which they were made durable. The last backup was finished at
+    ``backup_finished_ms``, None if there was none since the store is where it is.
     """
 
     shards_open: int
@@ -134,11 +137,18 @@ class StoreStatistics:
     long_reads: int
     full_maps: int
     disk_free_bytes: int
+    commit: DurationCounts
+    fsync: DurationCounts
+    backup_finished_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatistics:
-    """A snapshot of one host. ``resident_bytes`` is the estimate that the budget is held against."""
+    """A snapshot of one host. ``resident_bytes`` is the estimate that the budget is held against.
+
+    ``mailbox`` counts how long turns waited for their model, ``replays`` the turns that were asked for again
+    and answered from the log. ``memory_states`` active models have a memory, of ``memory_bytes`` together.
+    """
 
     host: str
     shards: tuple[int, ...]
@@ -154,6 +164,10 @@ class HostStatistics:
     commits: int
     commit_batches: int
     store: StoreStatistics
+    mailbox: DurationCounts
+    replays: int
+    memory_states: int
+    memory_bytes: int
 
 
 class Hosts(Protocol):

@@ -27,6 +27,11 @@ class HostsReport(NamedTuple):
     answers: tuple[HostAnswer, ...]
 
     @property
+    def statistics(self) -> tuple[HostStatistics, ...]:
+        """Those of the hosts that answered."""
+        return tuple(answer.statistics for answer in self.answers if answer.statistics is not None)
+
+    @property
     def unserved_share(self) -> float:
         """The share of shards that no host serves, in [0, 1]; as many people, because a hash places them."""
         shards = sum(answer.shards for answer in self.answers)

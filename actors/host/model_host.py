@@ -238,6 +238,7 @@ class ModelHost:
 
     async def statistics(self) -> tuple[HostStatistics, ...]:
         commits, batches = self._owned.commit_statistics()
+        memories = [model.memory_bytes for model in self._active]
         return (
             HostStatistics(
                 host=self.name,
@@ -254,6 +255,10 @@ class ModelHost:
                 commits=commits,
                 commit_batches=batches,
                 store=self._owned.statistics(),
+                mailbox=self._turns.mailbox.snapshot(),
+                replays=self._turns.replays,
+                memory_states=sum(size > 0 for size in memories),
+                memory_bytes=sum(memories),
             ),
         )
 

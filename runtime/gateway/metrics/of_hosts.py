@@ -7,7 +7,8 @@ from prometheus_client.core import Metric
 
 from populace.actors.hosts import HostStatistics
 from populace.actors.hosts_report import HostsReport
-from populace.gateway.metrics.families import Labels, family
+from populace.gateway.metrics.families import Labels, family, histogram
+from populace.storage.records.durations import DurationCounts
 
 HOST_COUNTERS = ("turns", "activations", "passivations", "refusals", "commits", "commit_batches")
 HOST_GAUGES = ("active", "busy", "waiting", "resident_bytes", "resident_bytes_max")
@@ -21,6 +22,15 @@ STORE_GAUGES = {
     "reader_lag": "Transactions since the oldest snapshot that is read",
     "long_reads": "Reads that last longer than they may and pin freed pages",
     "disk_free_bytes": "Bytes that the file system of the store has left",
+}
+MEMORY_GAUGES = {
+    "memory_states": "Active models that have a memory state",
+    "memory_bytes": "Bytes of the memory states of active models",
+}
+DURATIONS = {
+    "populace_host_mailbox_seconds": ("mailbox", "How long turns waited for their model"),
+    "populace_store_commit_seconds": ("store.commit", "How long batches of writes took"),
+    "populace_store_fsync_seconds": ("store.fsync", "How long it took to make a batch of writes durable"),
 }
 STORE_COUNTERS = {"full_maps": "Writes that met a full map and had to begin anew"}
 HOST = ("host",)
@@ -55,6 +65,22 @@ def _of_answers(hosts: HostsReport) -> Iterator[Metric]:
         yield family("gauge", f"populace_host_{name}", text, HOST, values(attrgetter(name)))
     text = "Shards that the host owns"
     yield family("gauge", "populace_host_shards", text, HOST, values(lambda host: len(host.shards)))
+    for name, text in MEMORY_GAUGES.items():
+        yield family("gauge", f"populace_{name}", text, HOST, values(attrgetter(name)))
+    text = "Turns that were asked for again, and answered from the log"
+    yield family("counter", "populace_replays", text, HOST, values(attrgetter("replays")))
+    for name, (attribute, text) in DURATIONS.items():
+        spent: dict[Labels, DurationCounts | None] = {
+            (answer.host,): attrgetter(attribute)(answer.statistics)
+            for answer in hosts.answers
+            if answer.statistics is not None
+        }
+        yield histogram(name, text, HOST, spent)
+    text = "When the last backup was finished, in seconds since 1970; none before the first one"
+    finished = [host.store.backup_finished_ms for host in hosts.statistics]
+    newest = max((ms for ms in finished if ms is not None), default=None)
+    seconds = None if newest is None else newest / 1000
+    yield family("gauge", "populace_backup_finished_timestamp_seconds", text, (), {(): seconds})
     for name, text in STORE_COUNTERS.items():
         yield family("counter", f"populace_store_{name}", text, HOST, values(attrgetter(f"store.{name}")))
     for name, text in STORE_GAUGES.items():

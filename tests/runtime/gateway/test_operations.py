@@ -213,7 +213,11 @@ async def test_metrics_show_the_store_of_each_host(client: httpx.AsyncClient, po
             if name.startswith("populace_store_") and labels == (statistics.host,)
         }
         expected = {**asdict(statistics.store), "full_maps_total": statistics.store.full_maps}
-        del expected["full_maps"], expected["disk_free_bytes"]
+        for name in ("full_maps", "disk_free_bytes", "commit", "fsync", "backup_finished_ms"):
+            del expected[name]
+        assert of_host.pop("commit_seconds_count") == statistics.store.commit.total > 0
+        assert of_host.pop("fsync_seconds_count") == statistics.store.fsync.total > 0
+        assert of_host.pop("commit_seconds_sum") >= of_host.pop("fsync_seconds_sum") > 0
         assert of_host.pop("disk_free_bytes") > 0
         assert of_host == expected
         assert samples["populace_host_shards", (statistics.host,)] == 1
