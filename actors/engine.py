@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from populace.actors.engine_work import EngineWork
+from populace.actors.process_use import ProcessUse
 
 EngineKind = Literal["vllm", "torch"]
 """The engines that a replica can run; ``start_engine`` starts each of them."""
@@ -282,7 +283,7 @@ class EngineStatistics:
     """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot.
 
     ``hot`` is the tier that the engine reads, ``warm`` the one in host memory; None if it has no such tier.
-    ``work`` is what it computed; None in the part that only knows who waits.
+    ``work`` is what it computed and ``process`` what its process takes; None in the parts that do not know.
     """
 
     running: int
@@ -292,6 +293,7 @@ class EngineStatistics:
     hot: TierStatistics | None = None
     warm: TierStatistics | None = None
     work: EngineWork | None = None
+    process: ProcessUse | None = None
 
 
 class EngineReport(NamedTuple):

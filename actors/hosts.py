@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.peek import Peek
+from populace.actors.process_use import ProcessUse
+from populace.actors.training_statistics import TrainingStatistics
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.records.durations import DurationCounts
 from populace.storage.records.lower_revision import lower_of
@@ -148,6 +150,7 @@ class HostStatistics:
 
     ``mailbox`` counts how long turns waited for their model, ``replays`` the turns that were asked for again
     and answered from the log. ``memory_states`` active models have a memory, of ``memory_bytes`` together.
+    ``process`` is what the host's process takes, None for a host without one of its own.
     """
 
     host: str
@@ -168,6 +171,8 @@ class HostStatistics:
     replays: int
     memory_states: int
     memory_bytes: int
+    process: ProcessUse | None
+    training: TrainingStatistics
 
 
 class Hosts(Protocol):

@@ -5,7 +5,7 @@ everything worth keeping was committed turn by turn.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 from populace.actors.clock import Clock
@@ -39,6 +39,7 @@ from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.suite_keeper import SuiteKeeper
 from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.peek import Peek
+from populace.actors.process_use import ProcessUse
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.turn_director import begin_reply
@@ -62,11 +63,16 @@ class ModelHost:
         engine: Engine | None = None,
         limits: HostLimits | None = None,
         community: str | None = None,
+        process_use: Callable[[], ProcessUse] | None = None,
     ) -> None:
-        """``community`` is the name of the model on which others of its tenant begin, if there is one."""
+        """``community`` is the name of the model on which others of its tenant begin, if there is one.
+
+        ``process_use`` measures the process, if the host has one of its own.
+        """
         self.name = name
         self._store = store
         self._clock = clock
+        self._process_use = process_use
         self._engine = engine
         self._limits = limits or HostLimits()
         self._grant_ids = GrantIds()
@@ -259,6 +265,8 @@ class ModelHost:
                 replays=self._turns.replays,
                 memory_states=sum(size > 0 for size in memories),
                 memory_bytes=sum(memories),
+                training=await self.jobs.counts.statistics(),
+                process=None if self._process_use is None else self._process_use(),
             ),
         )
 

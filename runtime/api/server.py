@@ -30,7 +30,7 @@ class ReadinessObject(ApiObject):
 
     status: Literal["ready", "not_ready"]
     hosts: Literal["ok", "degraded", "unavailable"]
-    engine: Literal["ok", "unavailable"]
+    engine: Literal["ok", "degraded", "unavailable"]
     degraded: dict[str, str]
     unserved_share: float
 

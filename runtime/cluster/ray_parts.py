@@ -300,4 +300,5 @@ def _gateway_options(
         cors_origins=settings.allowed_origins,
         tools_auto=settings.tool_choice_auto,
         vllm_names=settings.metrics_vllm_names,
+        replicas=settings.replicas,
     )

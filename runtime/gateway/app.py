@@ -25,13 +25,14 @@ from populace.gateway.fine_tuning import jobs as fine_tuning
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import Access
 from populace.gateway.http.body_limit import BodyLimit
-from populace.gateway.http.context import EngineProbe, Gateway, HostsProbe
+from populace.gateway.http.context import EngineProbe, Gateway, HostsProbe, TrainerProbe
 from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response
 from populace.gateway.http.last_resort import LastResort
 from populace.gateway.http.metrics import GatewayMetrics
 from populace.gateway.http.problems import describe_problem
 from populace.gateway.http.request_counter import RequestCounter
 from populace.gateway.http.request_id import REQUEST_ID_HEADER, RequestIds
+from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.personal_models import (
     aliases,
     archives,
@@ -81,13 +82,15 @@ def create_app(
     tools_auto: str = "refuse",
     upload_service: UploadService | None = None,
     vllm_names: bool = False,
+    replicas: int = 1,
+    probe_trainer: TrainerProbe | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
-    those of ``Gateway``. With ``vllm_names`` the metrics have the engine's figures under vLLM's names too.
+    those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``.
     """
     app = DescribedApp(
         title="Populace",
@@ -97,7 +100,7 @@ def create_app(
         # A redirect would be built from the caller's Host header, and clients drop the key on it.
         redirect_slashes=False,
     )
-    metrics = GatewayMetrics(engine.base.name if vllm_names else None)
+    metrics = GatewayMetrics(ServedFacts(engine.base, replicas, vllm_names))
     app.state.gateway = Gateway(
         hosts,
         engine,
@@ -111,6 +114,8 @@ def create_app(
         recognises_tasks,
         embedder,
         tools_auto,
+        replicas,
+        probe_trainer,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [

@@ -20,6 +20,7 @@ from populace.gateway.http.file_work import FileWork
 from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.server import Server, bind
+from populace.gateway.trainer_probe import RayTrainerProbe
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import host_name
@@ -43,7 +44,7 @@ class GatewayOptions(NamedTuple):
     ``file_bytes_max``, all of a tenant ``tenant_file_bytes_max``; ``master_key`` is the file of the key that
     wraps theirs, None the one in the store. ``cluster_key`` is that of ``Access``,
     ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
-    the gateway. ``vllm_names`` is that of ``create_app``.
+    the gateway. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``.
     """
 
     host: str
@@ -63,6 +64,7 @@ class GatewayOptions(NamedTuple):
     cors_origins: tuple[str, ...] = ()
     tools_auto: str = "refuse"
     vllm_names: bool = False
+    replicas: int = 1
 
 
 class GatewayReplica:
@@ -91,6 +93,8 @@ class GatewayReplica:
             embedder=engine,
             tools_auto=options.tools_auto,
             vllm_names=options.vllm_names,
+            replicas=options.replicas,
+            probe_trainer=RayTrainerProbe(),
             upload_service=UploadService(
                 uploads,
                 work,

@@ -9,9 +9,11 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import EngineReport
 from populace.actors.hosts_report import HostAnswer, HostsReport
+from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
 from populace.gateway.metrics.reported import Reports
+from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 
 router = APIRouter()
@@ -39,14 +41,18 @@ async def readyz(request: Request) -> Response:
     A host that is away takes its own people with it only, so a load balancer must not turn the others away.
     """
     gateway = gateway_of(request)
-    hosts, engine_answers = await asyncio.gather(gateway.probe_hosts.report(), _engine_answers(gateway))
+    hosts, engine_answers, engine = await asyncio.gather(
+        gateway.probe_hosts.report(), _engine_answers(gateway), _report_of_engine(gateway)
+    )
     degraded = {answer.host: lack for answer in hosts.answers if (lack := _lack_of(answer)) is not None}
     state = _state_of(hosts, degraded)
+    missing = [] if engine is None else sorted(set(range(gateway.replicas)) - set(engine.replicas))
+    degraded |= {f"engine replica {number}": "does not answer" for number in missing}
     is_ready = engine_answers and state != "unavailable"
     found = ReadinessObject(
         status="ready" if is_ready else "not_ready",
         hosts=state,
-        engine="ok" if engine_answers else "unavailable",
+        engine="unavailable" if not engine_answers else "degraded" if missing else "ok",
         degraded=degraded,
         unserved_share=hosts.unserved_share if engine_answers else 1.0,
     )
@@ -61,8 +67,10 @@ async def readyz(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
-    hosts, engine = await asyncio.gather(gateway.probe_hosts.report(), _report_of_engine(gateway))
-    body = gateway.metrics.render(Reports(hosts, engine))
+    hosts, engine, trainer = await asyncio.gather(
+        gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
+    )
+    body = gateway.metrics.render(Reports(hosts, engine, process_use(), trainer))
     return Response(body, media_type=METRICS_TYPE)
 
 
@@ -96,3 +104,7 @@ async def _report_of_engine(gateway: Gateway) -> EngineReport | None:
             return await gateway.probe_engine.report()
     except (PopulaceError, TimeoutError):
         return None
+
+
+async def _use_of_trainer(gateway: Gateway) -> ProcessUse | None:
+    return None if gateway.probe_trainer is None else await gateway.probe_trainer.use()

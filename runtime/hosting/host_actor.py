@@ -26,6 +26,7 @@ from populace.hosting.host_sweep import sweep
 from populace.hosting.operations import OPERATIONS, Call
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
+from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 
@@ -129,6 +130,7 @@ class HostActor:
             engine=engine,
             limits=options.limits,
             community=options.community,
+            process_use=process_use,
         )
         self._shard_count = store.shards
 

@@ -4,11 +4,15 @@ import asyncio
 from dataclasses import replace
 
 from populace.actors.host.model_host import ModelHost
+from populace.actors.host_limits import HostLimits
 from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.storage.backup_note import note_finished
 from populace.storage.store import Store
+from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock
+from tests.actors.trainings import DONE, trained
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of
 
 ADA = ModelId("acme", "ada")
@@ -71,3 +75,30 @@ async def test_a_host_tells_when_its_store_was_backed_up_last(host: ModelHost, s
     [after] = await host.statistics()
 
     assert (before.store.backup_finished_ms, after.store.backup_finished_ms) == (None, 7_000)
+
+
+async def test_jobs_steps_and_verdicts_are_counted_once(make_host: MakeHost, clock: FakeClock) -> None:
+    host = make_host(limits=HostLimits(has_trainer=True))
+    ben = ModelId("acme", "ben")
+    for model in (ADA, ben):
+        await host.create_model(model)
+        await take_turn(host, turn_of(model))
+    await host.jobs.ask(ben, TrainingOptions())
+    asked = await host.jobs.ask(ADA, TrainingOptions())
+    job = await host.jobs.start(ADA, asked.number)
+
+    for _ in range(2):
+        await host.jobs.report(ADA, job.number, DONE._replace(step=2, tokens=10))
+    [training] = [one.training for one in await host.statistics()]
+    assert training.open == {"waiting": 1, "running": 1}
+    assert (training.steps, training.tokens, training.stepped_ms) == (2, 10, clock.epoch_ms())
+
+    for _ in range(2):
+        clock.advance(60.0)
+        await host.jobs.finish(ADA, job.number, trained(job, "new", "it is worse"), DONE)
+    for _ in range(2):
+        clock.advance(60.0)
+        await host.jobs.cancel(ben, 0)
+    [training] = [one.training for one in await host.statistics()]
+    assert (training.open, training.ended) == ({}, {"rejected": 1, "cancelled": 1})
+    assert (training.steps, training.tokens) == (DONE.step, DONE.tokens)

@@ -47,15 +47,15 @@ ALLOWED: Mapping[str, str] = {
         "actors base engines gateway gateway.http hosting policies settings storage storage.records trainer"
     ),
     "engines": (
-        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
-        "storage.records"
+        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies settings "
+        "storage storage.records"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.fine_tuning gateway.http "
-        "gateway.metrics gateway.personal_models gateway.responses hosting storage storage.records "
-        "storage.uploads"
+        "gateway.metrics gateway.personal_models gateway.responses hosting settings storage storage.records "
+        "storage.uploads trainer"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
@@ -101,8 +101,8 @@ ALLOWED: Mapping[str, str] = {
     "suites": "actors policies settings storage.records",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
-        "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
-        "storage.training storage.uploads"
+        "learning.on_policy policies policies.diversity settings storage storage.packed storage.records "
+        "storage.rows storage.training storage.uploads"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

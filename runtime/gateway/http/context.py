@@ -12,6 +12,7 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine, EngineReport
 from populace.actors.hosts import Hosts
 from populace.actors.hosts_report import HostsReport
+from populace.actors.process_use import ProcessUse
 from populace.gateway.http.access import Access
 from populace.gateway.http.metrics import GatewayMetrics
 
@@ -34,6 +35,14 @@ class HostsProbe(Protocol):
         ...
 
 
+class TrainerProbe(Protocol):
+    """The trainer's process, for operators."""
+
+    async def use(self) -> ProcessUse | None:
+        """Return what it takes; None without a trainer, or if it does not answer soon."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit, and
@@ -42,6 +51,7 @@ class Gateway:
     Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
     With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. ``tools_auto`` is
     what a choice of tools comes to that is left to a base which cannot choose: see ``actors/tool_choice.py``.
+    ``replicas`` is how many of the engine there should be.
     """
 
     hosts: Hosts
@@ -56,6 +66,8 @@ class Gateway:
     recognises_tasks: bool = True
     embedder: Embedder | None = None
     tools_auto: str = "refuse"
+    replicas: int = 1
+    probe_trainer: TrainerProbe | None = None
 
 
 def gateway_of(request: Request) -> Gateway:

@@ -1,9 +1,15 @@
 """Prometheus metrics of one gateway, with a bounded number of series: no label names a model or tenant."""
 
 import time
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
+from populace.gateway.http.errors import ANSWERED
+from populace.gateway.metrics.families import family
+from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.metrics.reported import ReportedStatistics, Reports
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -12,8 +18,7 @@ LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.
 class GatewayMetrics:
     """Counts requests, and shows what the other processes report when it is scraped."""
 
-    def __init__(self, vllm_base: str | None = None) -> None:
-        """``vllm_base`` is that of ``ReportedStatistics``."""
+    def __init__(self, facts: ServedFacts) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "populace_http_requests", "HTTP requests", ["route", "status"], registry=self.registry
@@ -23,8 +28,9 @@ class GatewayMetrics:
             "populace_first_token_seconds", "Request to first streamed token"
         )
         self._reply_s = self._histogram("populace_reply_seconds", "Request to the end of the reply")
-        self._reported = ReportedStatistics(vllm_base)
+        self._reported = ReportedStatistics(facts)
         self.registry.register(self._reported)
+        self.registry.register(AnsweredErrors())
 
     def started(self) -> float:
         return time.perf_counter()
@@ -47,3 +53,17 @@ class GatewayMetrics:
 
     def _histogram(self, name: str, help_text: str) -> Histogram:
         return Histogram(name, help_text, buckets=LATENCY_BUCKETS_S, registry=self.registry)
+
+
+class AnsweredErrors(Collector):
+    """Shows how many errors were answered, by their code, which also an error within a stream has."""
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Errors that were answered, also within streams"
+        yield family(
+            "counter",
+            "populace_errors",
+            text,
+            ("code",),
+            {(code,): count for code, count in ANSWERED.items()},
+        )

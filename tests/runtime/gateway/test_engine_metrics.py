@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from populace.actors.engine import EngineReport, EngineStatistics
+from populace.actors.engine import BaseInfo, EngineReport, EngineStatistics
 from populace.actors.engine_work import CacheWork, EngineWork
 from populace.actors.hosts_report import HostsReport
 from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.metrics.reported import Reports
 from populace.storage.records.durations import BOUNDS_S, DurationCounts, Durations
 from tests.runtime.gateway.test_operations import samples_of
@@ -48,9 +49,9 @@ def work(cache: CacheWork | None) -> EngineWork:
     return EngineWork(70, 30, {"stop": 4, "length": 1}, **counts, cache=cache)
 
 
-def rendered(cache: CacheWork | None, vllm_base: str | None = None) -> str:
+def rendered(cache: CacheWork | None, *, vllm_names: bool = False) -> str:
     engine = EngineStatistics(2, 5, adapters_hot=1, adapter_slots=4, work=work(cache))
-    metrics = GatewayMetrics(vllm_base)
+    metrics = GatewayMetrics(ServedFacts(BaseInfo(BASE, "f" * 64, 2048), vllm_names=vllm_names))
     return metrics.render(Reports(HostsReport(()), EngineReport({1: engine}, {}))).decode()
 
 
@@ -78,7 +79,7 @@ def test_a_histogram_counts_in_each_class_what_is_no_longer() -> None:
 
 
 def test_an_engine_without_a_cache_shows_none() -> None:
-    names = {name for name, _ in samples_of(rendered(None, BASE))}
+    names = {name for name, _ in samples_of(rendered(None, vllm_names=True))}
 
     assert "populace_engine_generation_tokens_total" in names
     cache = {"populace_engine_kv_used_ratio", "populace_engine_preemptions_total", "vllm:kv_cache_usage_perc"}
@@ -86,7 +87,7 @@ def test_an_engine_without_a_cache_shows_none() -> None:
 
 
 def test_dashboards_that_know_vllm_find_its_names_and_labels() -> None:
-    text = rendered(CacheWork(0.5, 100, 40, 3), BASE)
+    text = rendered(CacheWork(0.5, 100, 40, 3), vllm_names=True)
 
     samples = samples_of(text)
     assert {name: samples[name, ("1", BASE)] for name in QUEUES} == QUEUES
@@ -111,7 +112,7 @@ def test_each_of_vllms_names_is_one_that_vllm_has() -> None:
     import vllm.v1.metrics.loggers
 
     source = Path(vllm.v1.metrics.loggers.__file__).read_text()
-    ours = {family.name for family in text_string_to_metric_families(rendered(None, BASE))}
+    ours = {family.name for family in text_string_to_metric_families(rendered(None, vllm_names=True))}
 
     shown = {name for name in ours if name.startswith("vllm:")}
     assert len(shown) == 16
