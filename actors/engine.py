@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from populace.actors.engine_work import EngineWork
 from populace.actors.process_use import ProcessUse
+from populace.storage.records.durations import DurationCounts
 
 EngineKind = Literal["vllm", "torch"]
 """The engines that a replica can run; ``start_engine`` starts each of them."""
@@ -265,8 +266,8 @@ class BaseInfo(NamedTuple):
 class TierStatistics(NamedTuple):
     """What a tier of adapters did since it started, and what it holds.
 
-    ``loads`` counts adapters that had to be loaded, which have ``loaded_bytes`` together. ``bytes_max`` None:
-    the tier is not bounded by bytes.
+    ``loads`` counts adapters that had to be loaded, which have ``loaded_bytes`` together; ``load`` counts how
+    long each took. ``bytes_max`` None: the tier is not bounded by bytes.
     """
 
     hits: int
@@ -276,6 +277,7 @@ class TierStatistics(NamedTuple):
     adapters: int
     bytes: int
     bytes_max: int | None
+    load: DurationCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ class EngineWork(NamedTuple):
     whose caller left are not among them. The times are those of requests that were admitted: ``queue`` until
     the first step, ``prefill`` until the first token, ``decode`` from there to the last one, ``first_token``
     and ``whole`` from the beginning, ``between_tokens`` from each to the next, and ``per_token`` a request's
-    mean of these. ``cache`` is None for an engine that keeps nothing between requests.
+    mean of these. ``memory_loads`` requests brought a memory state, of ``memory_loaded_bytes`` together, and
+    ``memory_refused`` more one that could not be read. ``cache`` is None for an engine that keeps nothing
+    between requests.
     """
 
     prompt_tokens: int
@@ -39,4 +41,7 @@ class EngineWork(NamedTuple):
     whole: DurationCounts
     between_tokens: DurationCounts
     per_token: DurationCounts
+    memory_loads: int = 0
+    memory_loaded_bytes: int = 0
+    memory_refused: int = 0
     cache: CacheWork | None = None

@@ -167,7 +167,7 @@ class TorchEngine:
             self._gate.leave(ticket)
 
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
-        state = starting_state(self._memory, use)
+        state = starting_state(self._memory, use, self._worker.work)
         if state is None or use is None or self._memory is None:
             return None
         return RowMemory(

@@ -281,7 +281,7 @@ class VllmEngine:
         )
 
     def _memory_request(self, request: GenerateRequest, prompt: PromptTokens) -> MemoryRequest | None:
-        start = starting_state(self._memory, request.memory)
+        start = starting_state(self._memory, request.memory, self._statistics.counter)
         if start is None or request.memory is None:
             return None
         return MemoryRequest(

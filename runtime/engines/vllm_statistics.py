@@ -33,7 +33,7 @@ class VllmStatistics(PrometheusStatLogger):
 
     def restart(self) -> None:
         """Begin to count anew."""
-        self._work = WorkCounter()
+        self.counter = WorkCounter()
         self._used_shares: dict[int, float] = {}
         self._query_tokens = self._hit_tokens = self._preemptions = 0
 
@@ -52,12 +52,12 @@ class VllmStatistics(PrometheusStatLogger):
         if iteration_stats is None:
             return
         self._preemptions += iteration_stats.num_preempted_reqs
-        self._work.prompt_tokens += iteration_stats.num_prompt_tokens
-        self._work.generation_tokens += iteration_stats.num_generation_tokens
+        self.counter.prompt_tokens += iteration_stats.num_prompt_tokens
+        self.counter.generation_tokens += iteration_stats.num_generation_tokens
         for seconds in iteration_stats.time_to_first_tokens_iter:
-            self._work.first_token.add(seconds)
+            self.counter.first_token.add(seconds)
         for seconds in iteration_stats.inter_token_latencies_iter:
-            self._work.between_tokens.add(seconds)
+            self.counter.between_tokens.add(seconds)
         for request in iteration_stats.finished_requests:
             self._finished(request)
 
@@ -77,10 +77,10 @@ class VllmStatistics(PrometheusStatLogger):
             hit_tokens=self._hit_tokens,
             preemptions=self._preemptions,
         )
-        return self._work.snapshot(cache)
+        return self.counter.snapshot(cache)
 
     def _finished(self, request: FinishedRequestStats) -> None:
-        work = self._work
+        work = self.counter
         work.finished[str(request.finish_reason)] += 1
         work.queue.add(request.queued_time)
         work.prefill.add(request.prefill_time)

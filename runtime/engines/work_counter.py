@@ -9,11 +9,14 @@ from populace.storage.records.durations import Durations
 
 
 class WorkCounter:
-    """The numbers of ``EngineWork`` as they grow. One thread writes them; any may take a snapshot."""
+    """The numbers of ``EngineWork`` as they grow. One thread writes each; any may take a snapshot."""
 
     def __init__(self) -> None:
         self.prompt_tokens = 0
         self.generation_tokens = 0
+        self.memory_loads = 0
+        self.memory_loaded_bytes = 0
+        self.memory_refused = 0
         self.finished: Counter[str] = Counter()
         self.queue = Durations()
         self.prefill = Durations()
@@ -36,6 +39,9 @@ class WorkCounter:
             whole=self.whole.snapshot(),
             between_tokens=self.between_tokens.snapshot(),
             per_token=self.per_token.snapshot(),
+            memory_loads=self.memory_loads,
+            memory_loaded_bytes=self.memory_loaded_bytes,
+            memory_refused=self.memory_refused,
             cache=cache,
         )
 

@@ -34,6 +34,11 @@ DURATIONS = {
     "between_tokens": "From each token of a request to its next one",
     "per_token": "A request's mean time between two tokens",
 }
+MEMORY_COUNTERS = {
+    "memory_loads": "Requests that brought a memory state",
+    "memory_loaded_bytes": "Bytes of the memory states that requests brought",
+    "memory_refused": "Requests whose memory state could not be read",
+}
 CACHE_COUNTERS = {
     "query_tokens": ("prefix_query_tokens", "Tokens that were looked for in the cache of prefixes"),
     "hit_tokens": ("prefix_hit_tokens", "Tokens that were in the cache of prefixes"),
@@ -50,6 +55,14 @@ def engine_families(engine: EngineReport) -> Iterator[Metric]:
         yield family("gauge", f"populace_engine_{name}", f"The engine's {name}", REPLICA, gauges)
     for tier, text in TIERS.items():
         yield from _tier_families(tier, text, replicas)
+    loads: dict[Labels, DurationCounts | None] = {
+        (str(number), name): tier.load
+        for number, replica in replicas.items()
+        for name, tier in (("hot", replica.hot), ("warm", replica.warm))
+        if tier is not None
+    }
+    text = "How long it took to load an adapter: into the engine (hot), or into host memory (warm)"
+    yield histogram("populace_adapter_load_seconds", text, (*REPLICA, "tier"), loads)
     yield from _work_families(replicas)
     text = "Requests that this gateway sent to replicas, by why it chose the replica"
     routed: dict[Labels, float | None] = {(why,): count for why, count in engine.routed.items()}
@@ -110,6 +123,9 @@ def _work_families(replicas: Mapping[int, EngineStatistics]) -> Iterator[Metric]
     for name, text in TOKENS.items():
         values = by_replica(replicas, of_work(attrgetter(name)))
         yield family("counter", f"populace_engine_{name}", text, REPLICA, values)
+    for name, text in MEMORY_COUNTERS.items():
+        values = by_replica(replicas, of_work(attrgetter(name)))
+        yield family("counter", f"populace_{name}", text, REPLICA, values)
     text = "Requests that ended, by why; without those whose caller left"
     finished = finished_by_replica(replicas)
     yield family("counter", "populace_engine_finished", text, (*REPLICA, "finish_reason"), finished)

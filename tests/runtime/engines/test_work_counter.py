@@ -1,7 +1,15 @@
 """What a request took is counted once, before its reply is there."""
 
 from itertools import accumulate
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from populace.actors.engine import MemoryUse
+from populace.actors.errors import MemoryStateInvalid
+from populace.adapters.memory.state import StateFormat
+from populace.engines.serving_memory import ServingMemory, starting_state
 from populace.engines.work_counter import RequestWork, WorkCounter
 
 
@@ -37,3 +45,17 @@ def test_a_request_that_fails_ends_with_an_error_and_no_token() -> None:
 
     work = counter.snapshot()
     assert (work.generation_tokens, work.finished, work.whole.total) == (0, {"error": 1}, 0)
+
+
+def test_memories_that_are_read_are_counted_with_their_bytes_and_those_that_are_not_as_refused() -> None:
+    counter, form = WorkCounter(), StateFormat("ab" * 32, layers=1, states=1, rank=4)
+    module: Any = None  # only its format is asked
+    memory, packed = ServingMemory(module, Path("module"), form), form.pack(form.empty())
+
+    starting_state(memory, MemoryUse(), counter)
+    starting_state(memory, MemoryUse(state=packed), counter)
+    with pytest.raises(MemoryStateInvalid):
+        starting_state(memory, MemoryUse(state=packed[:-1]), counter)
+
+    work = counter.snapshot()
+    assert (work.memory_loads, work.memory_loaded_bytes, work.memory_refused) == (1, len(packed), 1)

@@ -11,8 +11,8 @@ from populace.actors.hosts_report import HostsReport
 from populace.gateway.http.metrics import GatewayMetrics
 from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.metrics.reported import Reports
-from populace.storage.records.durations import BOUNDS_S, DurationCounts, Durations
-from tests.runtime.gateway.test_operations import samples_of
+from populace.storage.records.durations import BOUNDS_S
+from tests.runtime.gateway.test_operations import samples_of, spent
 
 BASE = "Small-Base"
 QUEUES = {
@@ -27,26 +27,22 @@ QUEUES = {
 }
 
 
-def spent(*seconds: float) -> DurationCounts:
-    durations = Durations()
-    for one in seconds:
-        durations.add(one)
-    return durations.snapshot()
-
-
 def work(cache: CacheWork | None) -> EngineWork:
     """What an engine did that read 70 tokens and chose 30; each kind of time is there once."""
-    times = {
-        "queue": 0.01,
-        "prefill": 0.02,
-        "decode": 3.0,
-        "first_token": 0.04,
-        "whole": 3.05,
-        "between_tokens": 0.1,
-        "per_token": 0.12,
-    }
-    counts = {name: spent(seconds) for name, seconds in times.items()}
-    return EngineWork(70, 30, {"stop": 4, "length": 1}, **counts, cache=cache)
+    return EngineWork(
+        prompt_tokens=70,
+        generation_tokens=30,
+        finished={"stop": 4, "length": 1},
+        queue=spent(0.01),
+        prefill=spent(0.02),
+        decode=spent(3.0),
+        first_token=spent(0.04),
+        whole=spent(3.05),
+        between_tokens=spent(0.1),
+        per_token=spent(0.12),
+        memory_refused=2,
+        cache=cache,
+    )
 
 
 def rendered(cache: CacheWork | None, *, vllm_names: bool = False) -> str:
@@ -62,6 +58,7 @@ def test_the_work_of_an_engine_is_shown_by_replica() -> None:
     assert samples["populace_engine_prompt_tokens_total", ("1",)] == 70
     assert samples["populace_engine_finished_total", ("stop", "1")] == 4
     assert samples["populace_engine_kv_used_ratio", ("1",)] == 0.5
+    assert samples["populace_memory_refused_total", ("1",)] == 2
     assert samples["populace_engine_prefix_query_tokens_total", ("1",)] == 100
     assert samples["populace_engine_prefix_hit_tokens_total", ("1",)] == 40
     assert samples["populace_engine_preemptions_total", ("1",)] == 3

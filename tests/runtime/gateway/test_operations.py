@@ -17,6 +17,7 @@ from populace.gateway.http.context import EngineProbe, HostsProbe, TrainerProbe
 from populace.hosting.directory import HostClient, LocalHostClient
 from populace.hosting.host_survey import HostSurvey
 from populace.hosting.operations import Method, P, T
+from populace.storage.records.durations import DurationCounts, Durations
 from tests.runtime.gateway.population import SHARDS, Population, chat_body
 
 
@@ -28,6 +29,14 @@ def samples_of(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
         for sample in family.samples
         if not sample.name.endswith("_created")
     }
+
+
+def spent(*seconds: float) -> DurationCounts:
+    """Counts of durations."""
+    durations = Durations()
+    for one in seconds:
+        durations.add(one)
+    return durations.snapshot()
 
 
 class EngineIsDown:
@@ -49,7 +58,14 @@ class TwoReplicas:
     async def report(self) -> EngineReport:
         def one(number: int) -> EngineStatistics:
             warm = TierStatistics(
-                hits=10 + number, loads=3, loaded_bytes=9, evictions=1, adapters=2, bytes=6, bytes_max=8
+                hits=10 + number,
+                loads=3,
+                loaded_bytes=9,
+                evictions=1,
+                adapters=2,
+                bytes=6,
+                bytes_max=8,
+                load=spent(0.25, 0.5),
             )
             hot = warm._replace(hits=20 + number, bytes_max=None)
             process = ProcessUse(7.0, 2**30) if number else None
@@ -266,6 +282,7 @@ async def test_metrics_show_each_replica_and_why_requests_went_there(population:
     assert [samples["populace_warm_hits_total", (number,)] for number in "01"] == [10, 11]
     assert [samples["populace_hot_hits_total", (number,)] for number in "01"] == [20, 21]
     assert samples["populace_warm_bytes_max", ("0",)] == 8
+    assert samples["populace_adapter_load_seconds_sum", ("1", "warm")] == 0.75
     assert ("populace_hot_bytes_max", ("0",)) not in samples
 
 
