@@ -10,7 +10,12 @@ from populace.actors.engine_work import CacheWork, EngineWork
 from populace.gateway.metrics.families import Kind, Labels, family, histogram
 from populace.storage.records.durations import DurationCounts
 
-ENGINE_GAUGES = ("running", "waiting", "adapters_hot", "adapter_slots")
+ENGINE_GAUGES = {
+    "running": "Requests in the engine's batch",
+    "waiting": "Requests that wait for a place in the batch",
+    "adapters_hot": "Different adapters that the batch uses",
+    "adapter_slots": "Different adapters that the batch may use",
+}
 TIERS = {"hot": "Adapters that the engine reads", "warm": "Adapters in host memory"}
 TIER_VALUES: Mapping[str, Kind] = {
     "adapters": "gauge",
@@ -50,9 +55,9 @@ REPLICA = ("replica",)
 def engine_families(engine: EngineReport) -> Iterator[Metric]:
     """Yield the families of all replicas that answered. What an engine does not measure has no samples."""
     replicas = engine.replicas
-    for name in ENGINE_GAUGES:
+    for name, text in ENGINE_GAUGES.items():
         gauges = by_replica(replicas, attrgetter(name))
-        yield family("gauge", f"populace_engine_{name}", f"The engine's {name}", REPLICA, gauges)
+        yield family("gauge", f"populace_engine_{name}", text, REPLICA, gauges)
     for tier, text in TIERS.items():
         yield from _tier_families(tier, text, replicas)
     loads: dict[Labels, DurationCounts | None] = {

@@ -10,8 +10,21 @@ from populace.actors.hosts_report import HostsReport
 from populace.gateway.metrics.families import Labels, family, histogram
 from populace.storage.records.durations import DurationCounts
 
-HOST_COUNTERS = ("turns", "activations", "passivations", "refusals", "commits", "commit_batches")
-HOST_GAUGES = ("active", "busy", "waiting", "resident_bytes", "resident_bytes_max")
+HOST_COUNTERS = {
+    "turns": "Turns that were committed",
+    "activations": "Models that came into memory",
+    "passivations": "Models that left memory because they were idle",
+    "refusals": "Activations that found the memory full of busy models",
+    "commits": "Writes that took effect",
+    "commit_batches": "Transactions that carried them",
+}
+HOST_GAUGES = {
+    "active": "Models in memory",
+    "busy": "Models that have a turn now",
+    "waiting": "Turns that wait for their model",
+    "resident_bytes": "Bytes of the models in memory",
+    "resident_bytes_max": "Bytes that the models in memory may take",
+}
 STORE_GAUGES = {
     "shards_open": "Shards that serve; fewer than shards: some are lost or being checked",
     "file_bytes": "Bytes of the shards' files",
@@ -57,11 +70,9 @@ def _of_answers(hosts: HostsReport) -> Iterator[Metric]:
             if answer.statistics is not None
         }
 
-    for name in HOST_COUNTERS:
-        text = f"The host's {name}"
+    for name, text in HOST_COUNTERS.items():
         yield family("counter", f"populace_host_{name}", text, HOST, values(attrgetter(name)))
-    for name in HOST_GAUGES:
-        text = f"The host's {name}"
+    for name, text in HOST_GAUGES.items():
         yield family("gauge", f"populace_host_{name}", text, HOST, values(attrgetter(name)))
     text = "Shards that the host owns"
     yield family("gauge", "populace_host_shards", text, HOST, values(lambda host: len(host.shards)))
