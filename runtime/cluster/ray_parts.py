@@ -301,4 +301,7 @@ def _gateway_options(
         tools_auto=settings.tool_choice_auto,
         vllm_names=settings.metrics_vllm_names,
         replicas=settings.replicas,
+        metrics_address=(
+            None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)
+        ),
     )

@@ -84,13 +84,15 @@ def create_app(
     vllm_names: bool = False,
     replicas: int = 1,
     probe_trainer: TrainerProbe | None = None,
+    has_metrics: bool = True,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
-    those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``.
+    those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. Without
+    ``has_metrics`` these are not among the routes: ``metrics_app`` has them.
     """
     app = DescribedApp(
         title="Populace",
@@ -148,6 +150,8 @@ def create_app(
     failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
     for module in modules:
         app.include_router(module.router, responses={"default": failed})
+    if has_metrics:
+        app.include_router(operations.metrics_router, responses={"default": failed})
     app.add_exception_handler(PopulaceError, _populace_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -166,6 +170,14 @@ def create_app(
     app.add_middleware(RequestIds)
     app.add_middleware(RequestCounter, metrics=metrics)
     return app
+
+
+def metrics_app(app: FastAPI) -> FastAPI:
+    """Build the application that has the metrics of another one, and no other route."""
+    private = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    private.state.gateway = app.state.gateway
+    private.include_router(operations.metrics_router)
+    return private
 
 
 async def _populace_error(request: Request, error: Exception) -> Response:

@@ -17,6 +17,8 @@ from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 
 router = APIRouter()
+metrics_router = APIRouter()
+"""The metrics, which may have a listener of their own."""
 
 PROBE_SECONDS_MAX = 5.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,7 +61,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(found.model_dump(), status_code=200 if is_ready else 503)
 
 
-@router.get(
+@metrics_router.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {METRICS_TYPE: {"schema": {"type": "string"}}}}},

@@ -6,13 +6,14 @@ from dataclasses import asdict, replace
 from importlib import metadata
 
 import httpx
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from populace.actors.engine import EngineReport, EngineStatistics, TierStatistics
 from populace.actors.errors import EngineUnavailable, HostUnavailable
 from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
-from populace.gateway.app import create_app
+from populace.gateway.app import create_app, metrics_app
 from populace.gateway.http.context import EngineProbe, HostsProbe, TrainerProbe
 from populace.hosting.directory import HostClient, LocalHostClient
 from populace.hosting.host_survey import HostSurvey
@@ -368,3 +369,23 @@ async def test_the_api_describes_itself_without_pages_from_elsewhere(population:
 
     assert {"/v1/chat/completions", "/v1/personal-models/{name}/export"} <= description.json()["paths"].keys()
     assert [page.status_code for page in pages] == [404, 404]
+
+
+async def test_metrics_with_a_listener_of_their_own_leave_the_public_one(population: Population) -> None:
+    public = create_app(
+        population.directory,
+        population.engine,
+        probe_engine=population.engine,
+        probe_hosts=population.survey,
+        has_metrics=False,
+    )
+
+    async def statuses(app: FastAPI) -> list[int]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://populace") as client:
+            paths = ("/metrics", "/readyz", "/v1/models", "/openapi.json")
+            return [(await client.get(path)).status_code for path in paths]
+
+    assert await statuses(public) == [404, 200, 401, 200]
+    assert await statuses(metrics_app(public)) == [200, 404, 404, 404]
+    assert "/metrics" not in public.openapi()["paths"]
