@@ -8,6 +8,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from populace.actors.engine_work import EngineWork
+from populace.actors.process_use import ProcessUse
+from populace.storage.records.durations import DurationCounts
+
 EngineKind = Literal["vllm", "torch"]
 """The engines that a replica can run; ``start_engine`` starts each of them."""
 
@@ -262,8 +266,8 @@ class BaseInfo(NamedTuple):
 class TierStatistics(NamedTuple):
     """What a tier of adapters did since it started, and what it holds.
 
-    ``loads`` counts adapters that had to be loaded, which have ``loaded_bytes`` together. ``bytes_max`` None:
-    the tier is not bounded by bytes.
+    ``loads`` counts adapters that had to be loaded, which have ``loaded_bytes`` together; ``load`` counts how
+    long each took. ``bytes_max`` None: the tier is not bounded by bytes.
     """
 
     hits: int
@@ -273,6 +277,7 @@ class TierStatistics(NamedTuple):
     adapters: int
     bytes: int
     bytes_max: int | None
+    load: DurationCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +285,7 @@ class EngineStatistics:
     """A snapshot of one engine. ``adapters_hot`` counts adapters that hold an engine slot.
 
     ``hot`` is the tier that the engine reads, ``warm`` the one in host memory; None if it has no such tier.
+    ``work`` is what it computed and ``process`` what its process takes; None in the parts that do not know.
     """
 
     running: int
@@ -288,6 +294,8 @@ class EngineStatistics:
     adapter_slots: int
     hot: TierStatistics | None = None
     warm: TierStatistics | None = None
+    work: EngineWork | None = None
+    process: ProcessUse | None = None
 
 
 class EngineReport(NamedTuple):

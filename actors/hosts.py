@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.peek import Peek
+from populace.actors.process_use import ProcessUse
+from populace.actors.training_statistics import TrainingStatistics
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.records.durations import DurationCounts
 from populace.storage.records.lower_revision import lower_of
 from populace.storage.rows.portable import PortableModel
 
@@ -121,7 +124,9 @@ class StoreStatistics:
     its worst one: ``map_share`` (at 1.0 a map is full) and ``reader_slots`` (of 1024). ``reader_lag``
     is the age in transactions of the oldest snapshot that is read, ``long_reads`` how many reads last
     longer than they may, ``full_maps`` how often a write met a full map since the host opened it.
-    ``disk_free_bytes`` is what the file system has left.
+    ``disk_free_bytes`` is what the file system has left. ``commit`` counts how long batches of writes took,
+    ``fsync`` the part of it in which they were made durable. The last backup was finished at
+    ``backup_finished_ms``, None if there was none since the store is where it is.
     """
 
     shards_open: int
@@ -134,11 +139,19 @@ class StoreStatistics:
     long_reads: int
     full_maps: int
     disk_free_bytes: int
+    commit: DurationCounts
+    fsync: DurationCounts
+    backup_finished_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatistics:
-    """A snapshot of one host. ``resident_bytes`` is the estimate that the budget is held against."""
+    """A snapshot of one host. ``resident_bytes`` is the estimate that the budget is held against.
+
+    ``mailbox`` counts how long turns waited for their model, ``replays`` the turns that were asked for again
+    and answered from the log. ``memory_states`` active models have a memory, of ``memory_bytes`` together.
+    ``process`` is what the host's process takes, None for a host without one of its own.
+    """
 
     host: str
     shards: tuple[int, ...]
@@ -154,6 +167,12 @@ class HostStatistics:
     commits: int
     commit_batches: int
     store: StoreStatistics
+    mailbox: DurationCounts
+    replays: int
+    memory_states: int
+    memory_bytes: int
+    process: ProcessUse | None
+    training: TrainingStatistics
 
 
 class Hosts(Protocol):

@@ -21,6 +21,7 @@ from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.turn_log import MakeReply, TurnLog
 from populace.actors.peek import is_peek, new_peek_id
 from populace.actors.turn import BASE_REVISION, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.records.durations import Durations
 from populace.storage.records.errors import ModelNotFound, PositionConflict, RevisionNotFound
 from populace.storage.rows.ledger import StoredModel
 
@@ -57,12 +58,17 @@ class HostTurns:
         """Models that are being erased: they are not activated again."""
 
         self.committed = 0
+        self.replays = 0
+        self.mailbox = Durations()
+        """How long turns waited for their model, those that found it idle included."""
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         replay = self._turn_log.find(request)
         if replay is not None:
+            self.replays += 1
             return replay
         model = self._activate(request.model)
+        asked_s = self._clock.monotonic()
         self._active.note_wanted(request.model)
         try:
             queued = model.request_turn(request)
@@ -74,6 +80,7 @@ class HostTurns:
         except asyncio.CancelledError:
             model.withdraw(queued)
             raise
+        self.mailbox.add(self._clock.monotonic() - asked_s)
         try:
             # A duplicate that waited behind the first call finds its turn committed now.
             replay = self._turn_log.find(request)
@@ -85,6 +92,7 @@ class HostTurns:
             raise
         if replay is not None:
             model.release(grant)
+            self.replays += 1
             return replay
         return grant
 

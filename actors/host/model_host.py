@@ -5,7 +5,7 @@ everything worth keeping was committed turn by turn.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 from populace.actors.clock import Clock
@@ -39,6 +39,7 @@ from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.suite_keeper import SuiteKeeper
 from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.peek import Peek
+from populace.actors.process_use import ProcessUse
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.turn_director import begin_reply
@@ -62,11 +63,16 @@ class ModelHost:
         engine: Engine | None = None,
         limits: HostLimits | None = None,
         community: str | None = None,
+        process_use: Callable[[], ProcessUse] | None = None,
     ) -> None:
-        """``community`` is the name of the model on which others of its tenant begin, if there is one."""
+        """``community`` is the name of the model on which others of its tenant begin, if there is one.
+
+        ``process_use`` measures the process, if the host has one of its own.
+        """
         self.name = name
         self._store = store
         self._clock = clock
+        self._process_use = process_use
         self._engine = engine
         self._limits = limits or HostLimits()
         self._grant_ids = GrantIds()
@@ -240,6 +246,7 @@ class ModelHost:
 
     async def statistics(self) -> tuple[HostStatistics, ...]:
         commits, batches = self._owned.commit_statistics()
+        memories = [model.memory_bytes for model in self._active]
         return (
             HostStatistics(
                 host=self.name,
@@ -256,6 +263,12 @@ class ModelHost:
                 commits=commits,
                 commit_batches=batches,
                 store=self._owned.statistics(),
+                mailbox=self._turns.mailbox.snapshot(),
+                replays=self._turns.replays,
+                memory_states=sum(size > 0 for size in memories),
+                memory_bytes=sum(memories),
+                training=await self.jobs.counts.statistics(),
+                process=None if self._process_use is None else self._process_use(),
             ),
         )
 

@@ -172,10 +172,15 @@ class PersonalModel:
         return len(self._mailbox)
 
     @property
-    def resident_bytes(self) -> int:
+    def memory_bytes(self) -> int:
+        """The bytes of its memory state, 0 without one."""
         memory = self.stored.memory
+        return len(memory.payload) if memory else 0
+
+    @property
+    def resident_bytes(self) -> int:
         corrected = sum(one.bytes for one in self.corrections or ())
-        return ACTIVATION_BYTES + (len(memory.payload) if memory else 0) + self.index.bytes + corrected
+        return ACTIVATION_BYTES + self.memory_bytes + self.index.bytes + corrected
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the running turn and the mailbox agree with the phase."""

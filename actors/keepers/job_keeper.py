@@ -5,16 +5,18 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.catalogue import Catalogue, revision_record
 from populace.actors.keepers.communities import Communities
+from populace.actors.keepers.job_views import job_view, newest_first
 from populace.actors.keepers.lower_revision import LowerRevision
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
+from populace.actors.keepers.training_counts import TrainingCounts
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
 from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
 from populace.actors.training import (
@@ -77,6 +79,7 @@ class JobKeeper:
         self._on_moved = on_moved
         self._view = view
         self._unsettled = UnsettledFeedbackReader(shards, clock=clock)
+        self.counts = TrainingCounts(shards, clock=clock)
 
     async def ask(
         self,
@@ -135,7 +138,7 @@ class JobKeeper:
             ended = self._ended(record, "cancelled", "somebody cancelled it")
             return jobs.change_job(txn, *model, ended.model_copy(update={"log_range": log_range}))
 
-        return job_view(model, await self._write(model, cancel))
+        return job_view(model, await self.counts.ended(self._write(model, cancel)))
 
     async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]:
         with self._shards.read(self._catalogue.shard(model)) as txn:
@@ -234,11 +237,12 @@ class JobKeeper:
             return unpack_tasks(jobs.read_tasks(txn, *model, number).tasks)
 
     async def report(self, model: ModelId, number: int, progress: JobProgress) -> None:
-        def report(txn: WriteTransaction) -> None:
+        def report(txn: WriteTransaction) -> JobRecord:
             record = jobs.read_job(txn, *model, number)
             jobs.change_job(txn, *model, record.model_copy(update=progress._asdict()))
+            return record
 
-        await self._write(model, report)
+        self.counts.progressed(await self._write(model, report), progress)
 
     async def end(self, model: ModelId, number: int, state: EndState, reason: str) -> TrainingJob:
         def end(txn: WriteTransaction) -> JobRecord:
@@ -247,7 +251,7 @@ class JobKeeper:
                 return record
             return jobs.change_job(txn, *model, self._ended(record, state, reason))
 
-        return job_view(model, await self._write(model, end))
+        return job_view(model, await self.counts.ended(self._write(model, end)))
 
     async def finish(
         self, model: ModelId, number: int, revision: Revision, progress: JobProgress
@@ -277,11 +281,14 @@ class JobKeeper:
             return jobs.record_candidate(txn, *model, changed, revision_record(plain))
 
         try:
-            record = await self._write(model, record_it)
+            with self._shards.read(self._catalogue.shard(model)) as txn:
+                before = jobs.read_job(txn, *model, number)
+            record = await self.counts.ended(self._write(model, record_it))
         except (JobEnded, JobNotFound, ModelNotFound):
             # No model will have it: what it learned from may have been forgotten meanwhile.
             await self._write(model, lambda txn: erasures.give_up(txn, [revision.digest]))
             raise
+        self.counts.progressed(before, progress)
         if record.state != "promoting":
             return job_view(model, record)
 
@@ -290,6 +297,7 @@ class JobKeeper:
             return await self._write(model, lambda txn: jobs.promote_candidate(txn, *model, ended))
 
         self._on_moved(model, await self._promotions.move(model, revision.digest, FIRST_ALIAS, move))
+        self.counts.note("promoted")
         return job_view(model, self._ended(record, "promoted", ""))
 
     async def roll_back(self, model: ModelId, revision: str) -> ModelView:
@@ -376,20 +384,6 @@ def _learned_file(revision: RevisionRecord) -> bool:
 
 def _learned_others(revision: RevisionRecord) -> bool:
     return bool(revision.hyper_parameters.get("contributors"))
-
-
-def newest_first(found: list[TrainingJob]) -> tuple[TrainingJob, ...]:
-    return tuple(sorted(found, key=lambda job: (-job.created_ms, job.model, -job.number)))
-
-
-def job_view(model: ModelId, record: JobRecord) -> TrainingJob:
-    """Return a job as callers see it: without its keys, and its progress, which the row has flat, as one."""
-    row: dict[str, Any] = dict(record)
-    for name in ("operation", "body_hash", "session_key"):
-        del row[name]
-    options = TrainingOptions(**json.loads(row.pop("options")))
-    progress = JobProgress(**{name: row.pop(name) for name in JobProgress._fields})
-    return TrainingJob(model=model, options=options, progress=progress, **row)
 
 
 def _open(model: ModelId, record: JobRecord) -> JobRecord:

@@ -19,6 +19,8 @@ from populace.actors.clock import Clock
 from populace.actors.hosts import StoreStatistics
 from populace.policies.compaction import erasure_due, worth_compacting
 from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
+from populace.storage.backup_note import read_finished_ms
+from populace.storage.records.durations import added_up
 from populace.storage.records.errors import (
     DiskFull,
     DiskRefused,
@@ -207,6 +209,9 @@ class OwnedShards:
             long_reads=sum(len(size.long_reads) for size in sizes),
             full_maps=sum(size.full_maps for size in sizes),
             disk_free_bytes=disk_free_bytes,
+            commit=added_up([owned.committer.statistics().spent for owned in self._open.values()]),
+            fsync=added_up([owned.shard.synced.snapshot() for owned in self._open.values()]),
+            backup_finished_ms=read_finished_ms(self._store.path),
         )
 
     def commit_statistics(self) -> tuple[int, int]:

@@ -22,11 +22,17 @@ class HealthObject(ApiObject):
 
 
 class ReadinessObject(ApiObject):
-    """Whether all parts of a server respond."""
+    """Whether a server serves, and what of it does not.
+
+    It is ready with an engine and at least one host. ``degraded`` says of each part that does not do all of
+    its work what it lacks; ``unserved_share`` of the people, in [0, 1], are refused meanwhile.
+    """
 
     status: Literal["ready", "not_ready"]
-    hosts: Literal["ok", "unavailable"]
-    engine: Literal["ok", "unavailable"]
+    hosts: Literal["ok", "degraded", "unavailable"]
+    engine: Literal["ok", "degraded", "unavailable"]
+    degraded: dict[str, str]
+    unserved_share: float
 
 
 class RepetitionObject(ApiObject):

@@ -49,6 +49,7 @@ def backup(
     with named_errors():
         if (directory is None) != keys_only:
             raise CommandFailed("Name a directory for the backup, or renew the keys alone with --keys-only.")
+        from populace.storage.backup_note import note_finished
         from populace.storage.backups.backup import write_backup, write_keys
         from populace.storage.store import Store
 
@@ -61,6 +62,7 @@ def backup(
                 counts = {"models": models}
             else:
                 written = write_backup(store, directory, keys, now_ms=now_ms, report=report)
+                note_finished(settings.data, time.time_ns() // 1_000_000)
                 counts = written.model_dump(include={"models", "adapters", "api_keys", "erasures"})
         if as_json:
             print_json({**counts, "directory": directory and str(directory), "keys": str(keys)})

@@ -132,9 +132,8 @@ def _context_choice(said: object) -> _ContextChoice:
     given = _named(said)
     if given is not None and given.keys() <= set(_ContextChoice._fields):
         chosen = _ContextChoice(**given)
-        is_count = isinstance(chosen.retrieve, int) and not isinstance(chosen.retrieve, bool)
-        are_flags = isinstance(chosen.corrections, bool) and isinstance(chosen.told, bool)
-        if is_count and are_flags and 0 <= chosen.retrieve <= RETRIEVED_MAX:
+        # True is an int too.
+        if [type(value) for value in chosen] == [int, bool, bool] and 0 <= chosen.retrieve <= RETRIEVED_MAX:
             return chosen
     raise InvalidRequest(
         f'context must be like {{"retrieve": 3, "corrections": True, "told": True}}, with a count from 0 to '

@@ -17,7 +17,7 @@ POLL_SECONDS = 0.2
 
 
 def wait_for_port(settings: Settings, report: Report, *, seconds_max: float = PORT_SECONDS_MAX) -> None:
-    """Raise ``SettingsError`` if the port cannot be listened on.
+    """Raise ``SettingsError`` if the port, or that of the metrics, cannot be listened on.
 
     If this data directory's last Populace was killed, its gateway listens until Ray has noticed: that is
     waited for, at most ``seconds_max``.
@@ -28,7 +28,8 @@ def wait_for_port(settings: Settings, report: Report, *, seconds_max: float = PO
     is_reported = False
     while True:
         try:
-            return check_port(settings.host, settings.port)
+            check_port("POPULACE_PORT", settings.host, settings.port)
+            return check_metrics_port(settings)
         except SettingsError:
             if time.monotonic() >= give_up:
                 raise
@@ -38,14 +39,26 @@ def wait_for_port(settings: Settings, report: Report, *, seconds_max: float = PO
         time.sleep(POLL_SECONDS)
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise ``SettingsError`` if the port cannot be listened on."""
+def check_metrics_port(settings: Settings) -> None:
+    """Raise ``SettingsError`` if the metrics have a port that cannot be listened on."""
+    port = settings.metrics_port
+    if port is None:
+        return
+    if port == settings.port:  # both listeners could have it, and each would get some of the requests
+        allowed = "it has to be another port than POPULACE_PORT"
+        raise SettingsError("POPULACE_METRICS_PORT", str(port), allowed)
+    check_port("POPULACE_METRICS_PORT", settings.metrics_host, port)
+
+
+def check_port(variable: str, host: str, port: int) -> None:
+    """Raise ``SettingsError``, which names the variable, if the port cannot be listened on."""
     try:
         try_port(host, port)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        allowed = f"{reason}; stop the program that uses it or choose another with --port"
-        raise SettingsError("POPULACE_PORT", str(port), allowed) from None
+        other = "choose another with --port" if variable == "POPULACE_PORT" else "choose another"
+        allowed = f"{reason}; stop the program that uses it or {other}"
+        raise SettingsError(variable, str(port), allowed) from None
 
 
 def try_port(host: str, port: int) -> None:

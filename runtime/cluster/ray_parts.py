@@ -305,4 +305,9 @@ def _gateway_options(
         recognises_tasks=settings.task_prompts == "peek",
         cors_origins=settings.allowed_origins,
         tools_auto=settings.tool_choice_auto,
+        vllm_names=settings.metrics_vllm_names,
+        replicas=settings.replicas,
+        metrics_address=(
+            None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)
+        ),
     )

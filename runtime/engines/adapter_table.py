@@ -8,6 +8,7 @@ there are slots stay loaded. An adapter that gives way is unloaded in the engine
 
 import asyncio
 import itertools
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnava
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
 from populace.engines.warm_tier import Lease, WarmTier, look_at
+from populace.storage.records.durations import Durations
 
 LOAD_TRIES_MAX = 3
 """How often an adapter is loaded at most if its image is erased while it loads."""
@@ -71,6 +73,7 @@ class AdapterTable:
         self._stagings: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._hits = self._made = self._made_bytes = self._evictions = 0
+        self._spent = Durations()
 
     async def ready(self, adapter: AdapterRef) -> Loaded:
         """Load the adapter unless it is loaded already; its requests share the call.
@@ -180,6 +183,7 @@ class AdapterTable:
             adapters=len(loaded),
             bytes=sum(adapter.image.bytes for adapter in loaded),
             bytes_max=None,
+            load=self._spent.snapshot(),
         )
 
     def close(self) -> None:
@@ -218,6 +222,7 @@ class AdapterTable:
     async def _load_image(self, adapter: AdapterRef, image: Lease) -> Loaded:
         # A new number each time, since an adapter that is being unloaded may be loaded again at once.
         number = next(self._numbers)
+        began_s = time.monotonic()
         try:
             async with _answered("loaded"):
                 await self._load_into_engine(adapter.digest, number, image.path)
@@ -226,6 +231,7 @@ class AdapterTable:
             raise
         self._made += 1
         self._made_bytes += image.bytes
+        self._spent.add(time.monotonic() - began_s)
         return Loaded(number, image)
 
     async def _image(self, adapter: AdapterRef) -> Lease:

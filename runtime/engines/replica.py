@@ -3,6 +3,7 @@
 """The Serve deployment that owns one engine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -22,6 +23,7 @@ from populace.engines.options import EngineOptions
 from populace.engines.runs import Runs
 from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
+from populace.settings.process import process_use
 from populace.telemetry.calls import SentCaller, caller_of, serving
 from populace.telemetry.log_setup import log_setup
 from populace.telemetry.options import TelemetryOptions
@@ -70,7 +72,8 @@ class EngineReplica:
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
         """Return the number of this replica, which its successor inherits, and its engine's statistics."""
-        return serve.get_replica_context().rank.rank, self._engine.statistics()
+        statistics = replace(self._engine.statistics(), process=process_use())
+        return serve.get_replica_context().rank.rank, statistics
 
     async def record_routing_stats(self) -> dict[str, bytes]:
         """Summarize the adapters that this replica holds; Serve sends that to every router."""

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from populace.actors.engine import MemoryUse
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
 from populace.adapters.memory.state import StateFormat, Values
 from populace.engines.prompts import WRITTEN_ROLES
+from populace.engines.work_counter import WorkCounter
 
 
 class ServingMemory(NamedTuple):
@@ -40,8 +41,8 @@ def read_serving_memory(path: Path | None, modules: BaseModules) -> ServingMemor
     return ServingMemory(module, path.resolve(), module.state_format(digest_of(data)))
 
 
-def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> Values | None:
-    """Decode the state [L, N, R, R] that a request starts from; None: it uses no memory.
+def starting_state(memory: ServingMemory | None, use: MemoryUse | None, work: WorkCounter) -> Values | None:
+    """Decode the state [L, N, R, R] that a request starts from, and count it; None: it uses no memory.
 
     Raises:
         InvalidRequest: the engine has no memory module.
@@ -52,7 +53,16 @@ def starting_state(memory: ServingMemory | None, use: MemoryUse | None) -> Value
         return None
     if memory is None:
         raise InvalidRequest("This base is served without a memory module.", "memory")
-    return memory.format.empty() if use.state is None else memory.format.unpack(use.state)
+    if use.state is None:
+        return memory.format.empty()
+    try:
+        state = memory.format.unpack(use.state)
+    except MemoryStateInvalid:
+        work.memory_refused += 1
+        raise
+    work.memory_loads += 1
+    work.memory_loaded_bytes += len(use.state)
+    return state
 
 
 def written_from(use: MemoryUse | None) -> int | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from populace.actors.engine import EngineStatistics
 from populace.actors.errors import EngineOverloaded, EngineUnavailable
+from populace.engines.options import EngineOptions
 
 PATIENCE_SECONDS = 2.0
 
@@ -185,3 +186,9 @@ class AdmissionGate:
         statistics = self.statistics()
         assert len(self._entries) == statistics.running + statistics.waiting
         self._queue.check_integrity()
+
+
+def gate_of(options: EngineOptions) -> AdmissionGate:
+    """Make the gate of an engine that is started with these options."""
+    queue = AdmissionQueue(places=options.sequences_max, slots=options.adapter_slots)
+    return AdmissionGate(queue, waiting_max=options.waiting_max)

@@ -22,6 +22,7 @@ from populace.engines.sampling import said_again
 from populace.engines.token_choice import TokenChooser, prompt_logprobs
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_memory import RowMemory
+from populace.engines.work_counter import RequestWork
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -39,6 +40,7 @@ class Row:
         tokens_max: int,
         tokenizer: BaseTokenizer,
         deliver: Callable[[Delta | Exception], None],
+        work: RequestWork,
         memory: RowMemory | None = None,
         grammar: ReplyGrammar | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class Row:
         self.cancelled = False
         self.finished = False
         self.last_id = -1
+        self.work = work
         self._said_before = deque(request.reply_ids or ())
         self._tokens_left = len(self._said_before) or tokens_max
         self._said: list[int] = []
@@ -87,6 +90,7 @@ class Row:
             self.last_id, logprob = self._chooser.choose(logits_V)
         except InvalidRequest as error:  # only this reply fails: the batch goes on
             self.finished = True
+            self.work.failed()
             self.deliver(error)
             return
         if self._said_before:
@@ -106,6 +110,7 @@ class Row:
         if reason is not None and not stopped:
             text += self._text.flush()
         self.finished = reason is not None
+        self.work.advanced(reason)
         logprobs = () if logprob is None else (logprob,)
         delta = Delta(text, (self.last_id,), len(self.prompt_ids), logprobs, reason, prompt=self._prompt_read)
         self._prompt_read = None
@@ -140,6 +145,7 @@ class RunningBatch:
 
     def join(self, row: Row) -> None:
         """Read the prompt and choose the first token; the row stays unless that ended it."""
+        row.work.began(len(row.prompt_ids))
         cache = DynamicCache()
         ids_1T = torch.tensor([row.prompt_ids])
         memory = row.memory

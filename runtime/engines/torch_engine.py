@@ -6,6 +6,7 @@ batches: rows with different adapters, or none, share each step and join and lea
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -35,11 +36,12 @@ from populace.engines.serving_memory import (
     written_from,
     written_roles,
 )
-from populace.engines.slots import AdmissionGate, AdmissionQueue
+from populace.engines.slots import AdmissionGate, gate_of
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_batch import Row
 from populace.engines.torch_memory import RowMemory
 from populace.engines.torch_worker import TorchWorker
+from populace.engines.work_counter import RequestWork
 
 
 class TorchEngine:
@@ -91,15 +93,14 @@ class TorchEngine:
         )
         tokenizer = await asyncio.to_thread(BaseTokenizer, options.base_directory, written_roles(memory))
         await asyncio.to_thread(worker.start)
-        queue = AdmissionQueue(places=options.sequences_max, slots=options.adapter_slots)
-        gate = AdmissionGate(queue, waiting_max=options.waiting_max)
         digest = None if memory is None else memory.digest
         info = BaseInfo(options.name, options.fingerprint, options.context_tokens, digest)
 
         def check(adapter: AdapterRef) -> None:
             read_adapter(Path(adapter.path), modules, rank_max=options.rank_max, digest=adapter.digest)
 
-        return cls(info, tokenizer, worker, gate, memory, Grammars(options.base_directory), check)
+        grammars = Grammars(options.base_directory)
+        return cls(info, tokenizer, worker, gate_of(options), memory, grammars, check)
 
     @property
     def base(self) -> BaseInfo:
@@ -127,7 +128,8 @@ class TorchEngine:
             if not row.cancelled:
                 loop.call_soon_threadsafe(deltas.put_nowait, item)
 
-        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, memory, grammar)
+        work = RequestWork(self._worker.work)
+        row = Row(request, prompt.ids, tokens_max, self._tokenizer, deliver, work, memory, grammar)
         self._rows.add(row)
         try:
             self._worker.submit(row)
@@ -165,7 +167,7 @@ class TorchEngine:
             self._gate.leave(ticket)
 
     def _row_memory(self, use: MemoryUse | None, prompt: PromptTokens) -> RowMemory | None:
-        state = starting_state(self._memory, use)
+        state = starting_state(self._memory, use, self._worker.work)
         if state is None or use is None or self._memory is None:
             return None
         return RowMemory(
@@ -178,7 +180,7 @@ class TorchEngine:
         )
 
     def statistics(self) -> EngineStatistics:
-        return self._gate.statistics()
+        return replace(self._gate.statistics(), work=self._worker.work.snapshot())
 
     def held(self) -> HeldAdapters:
         return HeldAdapters(hot=self._worker.loaded[::-1])

@@ -13,6 +13,7 @@ import torch
 from populace.actors.errors import EngineUnavailable
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_batch import Row, RunningBatch
+from populace.engines.work_counter import WorkCounter
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class TorchWorker:
         self._load_model = load_model
         self._started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="torch-engine", daemon=True)
+        self.work = WorkCounter()
+        """What was computed. The worker's thread writes it."""
         self.loaded: tuple[str, ...] = ()
         """Digests of the loaded adapters, the least recently used first. Any thread may read it."""
 

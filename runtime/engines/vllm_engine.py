@@ -41,12 +41,7 @@ from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
 from populace.engines.residency_recorder import ResidencyRecorder
-from populace.engines.sampling import (
-    LOGPROBS_MAX,
-    check_sampling,
-    reply_tokens_max,
-    said_again,
-)
+from populace.engines.sampling import LOGPROBS_MAX, check_sampling, reply_tokens_max, said_again
 from populace.engines.schema_grammar import check_form
 from populace.engines.serving_memory import (
     ServingMemory,
@@ -55,7 +50,7 @@ from populace.engines.serving_memory import (
     written_from,
     written_roles,
 )
-from populace.engines.slots import AdmissionGate, AdmissionQueue
+from populace.engines.slots import AdmissionGate, gate_of
 from populace.engines.vllm_embedder import VllmEmbedder
 from populace.engines.vllm_environment import applied, vllm_environment
 from populace.engines.vllm_errors import our_errors
@@ -68,6 +63,7 @@ from populace.engines.vllm_start import (
     start_process,
     warm_tier,
 )
+from populace.engines.vllm_statistics import statistics_of
 from populace.engines.vllm_tool_calls import CallText, check_parser, with_call_text
 from populace.engines.vllm_values import Call, cache_salt, delta_of, prompt_rows, sampling_parameters
 from populace.engines.vllm_warm_up import warm_up_adapter, warm_up_request
@@ -96,6 +92,7 @@ class VllmEngine:
         self._memory = memory
         self._tokenizer = tokenizer
         self._llm: AsyncLLM | None = llm
+        self._statistics = statistics_of(llm)
         self._gate = gate
         self._warm = warm
         self._table = AdapterTable(self._add_lora, self._remove_lora, gate, warm, recorder)
@@ -142,7 +139,6 @@ class VllmEngine:
             generation_config="vllm",
             # The library that the torch engine has too, so that a schema is served by both or by none.
             structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
-            disable_log_stats=True,
             worker_extension_cls=EXTENSION_CLASS,
             **memory_arguments(memory, options.fingerprint),
             **(vllm_arguments or {}),
@@ -154,7 +150,6 @@ class VllmEngine:
             environment |= MEMORY_ENVIRONMENT
         with applied(environment), our_errors():
             llm = await asyncio.to_thread(start_process, arguments)
-        queue = AdmissionQueue(places=options.sequences_max, slots=options.adapter_slots)
         engine = cls(
             BaseInfo(
                 options.name,
@@ -165,13 +160,14 @@ class VllmEngine:
             ),
             tokenizer,
             llm,
-            AdmissionGate(queue, waiting_max=options.waiting_max),
+            gate_of(options),
             warm_tier(modules, options, llm.model_config.dtype),
             memory,
             recorder,
         )
         await engine._embedder.start()
         await engine._warm_up(modules, llm.model_config.dtype)
+        engine._statistics.restart()
         return engine
 
     @property
@@ -285,7 +281,7 @@ class VllmEngine:
         )
 
     def _memory_request(self, request: GenerateRequest, prompt: PromptTokens) -> MemoryRequest | None:
-        start = starting_state(self._memory, request.memory)
+        start = starting_state(self._memory, request.memory, self._statistics.counter)
         if start is None or request.memory is None:
             return None
         return MemoryRequest(
@@ -369,7 +365,7 @@ class VllmEngine:
 
     def statistics(self) -> EngineStatistics:
         tiers = {"hot": self._table.statistics(), "warm": self._warm.statistics()}
-        return replace(self._gate.statistics(), **tiers)
+        return replace(self._gate.statistics(), work=self._statistics.work(), **tiers)
 
     def held(self) -> HeldAdapters:
         return self._table.held()

@@ -20,6 +20,7 @@ from populace.engines.options import EngineOptions
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.vllm_kept_text import processor_of
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
+from populace.engines.vllm_statistics import VllmStatistics
 from populace.engines.warm_tier import WarmTier
 from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
@@ -40,8 +41,10 @@ def start_process(arguments: AsyncEngineArgs) -> AsyncLLM:
             config.model_config.logits_processors = [*others, f"{processor.__module__}:{processor.__name__}"]
         return AsyncLLM.from_vllm_config(
             config,
+            stat_loggers=[VllmStatistics],
             enable_log_requests=arguments.enable_log_requests,
-            disable_log_stats=arguments.disable_log_stats,
+            # Of vLLM's own loggers: it records for ours all the same.
+            disable_log_stats=True,
         )
     except RuntimeError as error:  # the only error by which vLLM reports that its process ended at once
         raise EngineUnavailable(f"vLLM did not start: {error}") from error

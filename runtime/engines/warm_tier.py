@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from populace.actors.engine import AdapterRef, TierStatistics
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.policies.residency import Residency
+from populace.storage.records.durations import Durations
 from populace.storage.warm_files import WarmFiles
 
 SESSION_SECONDS = 60.0
@@ -54,6 +55,7 @@ class WarmTier:
         self._loading = asyncio.Semaphore(LOADS_MAX)
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._hits = self._made = self._made_bytes = self._evictions = 0
+        self._spent = Durations()
 
     async def lease(self, adapter: AdapterRef) -> Lease:
         """Hold the adapter's image, which is made unless it is there; concurrent calls share the work.
@@ -89,6 +91,7 @@ class WarmTier:
             adapters=len(self._residency),
             bytes=self._residency.bytes,
             bytes_max=self._residency.bytes_max,
+            load=self._spent.snapshot(),
         )
 
     def close(self) -> None:
@@ -117,11 +120,13 @@ class WarmTier:
 
     async def _load(self, adapter: AdapterRef) -> None:
         name = self._name(adapter.digest)
+        began_s = self._clock()
         async with self._loading:
             staged = await asyncio.to_thread(self._stage, adapter, name)
         if staged.made:
             self._made += 1
             self._made_bytes += staged.bytes
+            self._spent.add(self._clock() - began_s)
         if adapter.digest in self._residency:  # its file was erased, and is needed again
             return
         left = self._residency.admit(adapter.digest, staged.bytes, self._clock())

@@ -27,13 +27,14 @@ from populace.gateway.fine_tuning import jobs as fine_tuning
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import Access
 from populace.gateway.http.body_limit import BodyLimit
-from populace.gateway.http.context import EngineProbe, Gateway
+from populace.gateway.http.context import EngineProbe, Gateway, HostsProbe, TrainerProbe
 from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response, status_of
 from populace.gateway.http.last_resort import LastResort
 from populace.gateway.http.metrics import GatewayMetrics
 from populace.gateway.http.problems import describe_problem
 from populace.gateway.http.request_counter import RequestCounter
 from populace.gateway.http.request_id import REQUEST_ID_HEADER, RequestIds
+from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.personal_models import (
     aliases,
     archives,
@@ -72,6 +73,7 @@ def create_app(
     engine: Engine,
     *,
     probe_engine: EngineProbe,
+    probe_hosts: HostsProbe,
     turn_seconds_max: float = 120.0,
     body_bytes_max: int = 8 * 1024 * 1024,
     cluster_key: str | None = None,
@@ -83,13 +85,18 @@ def create_app(
     embedder: Embedder | None = None,
     tools_auto: str = "refuse",
     upload_service: UploadService | None = None,
+    vllm_names: bool = False,
+    replicas: int = 1,
+    probe_trainer: TrainerProbe | None = None,
+    has_metrics: bool = True,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
     ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
-    those of ``Gateway``.
+    those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. Without
+    ``has_metrics`` these are not among the routes: ``metrics_app`` has them.
     """
     app = DescribedApp(
         title="Populace",
@@ -99,11 +106,12 @@ def create_app(
         # A redirect would be built from the caller's Host header, and clients drop the key on it.
         redirect_slashes=False,
     )
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(ServedFacts(engine.base, replicas, vllm_names))
     app.state.gateway = Gateway(
         hosts,
         engine,
         probe_engine,
+        probe_hosts,
         Access(hosts, cluster_key=cluster_key),
         metrics,
         turn_seconds_max,
@@ -112,6 +120,8 @@ def create_app(
         recognises_tasks,
         embedder,
         tools_auto,
+        replicas,
+        probe_trainer,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [
@@ -144,6 +154,8 @@ def create_app(
     failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
     for module in modules:
         app.include_router(module.router, responses={"default": failed})
+    if has_metrics:
+        app.include_router(operations.metrics_router, responses={"default": failed})
     app.add_exception_handler(PopulaceError, _populace_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -162,6 +174,14 @@ def create_app(
     app.add_middleware(RequestIds)
     app.add_middleware(RequestCounter, metrics=metrics)
     return app
+
+
+def metrics_app(app: FastAPI) -> FastAPI:
+    """Build the application that has the metrics of another one, and no other route."""
+    private = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    private.state.gateway = app.state.gateway
+    private.include_router(operations.metrics_router)
+    return private
 
 
 async def _populace_error(request: Request, error: Exception) -> Response:

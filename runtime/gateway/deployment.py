@@ -6,7 +6,6 @@ share the port (SO_REUSEPORT).
 """
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +13,18 @@ from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.engines.client import ReplicaEngine
-from populace.gateway.app import create_app
+from populace.gateway.app import create_app, metrics_app
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.file_work import FileWork
 from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.server import Server, bind
+from populace.gateway.trainer_probe import RayTrainerProbe
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
+from populace.hosting.host_actor import host_name
 from populace.hosting.host_client import connect_host
+from populace.hosting.host_survey import HostSurvey
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.log_setup import log_setup
@@ -43,7 +45,8 @@ class GatewayOptions(NamedTuple):
     ``file_bytes_max``, all of a tenant ``tenant_file_bytes_max``; ``master_key`` is the file of the key that
     wraps theirs, None the one in the store. ``cluster_key`` is that of ``Access``,
     ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
-    the gateway.
+    the gateway. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. With a
+    ``metrics_address`` the metrics are served there, and not beside the other routes.
     """
 
     host: str
@@ -63,6 +66,9 @@ class GatewayOptions(NamedTuple):
     cors_origins: tuple[str, ...] = ()
     tools_auto: str = "refuse"
     telemetry: TelemetryOptions | None = None
+    vllm_names: bool = False
+    replicas: int = 1
+    metrics_address: tuple[str, int] | None = None
 
 
 class GatewayReplica:
@@ -71,15 +77,17 @@ class GatewayReplica:
     async def __init__(self, options: GatewayOptions) -> None:  # type: ignore[misc]
         log_setup(options.telemetry, "gateway", serve.get_replica_context().rank.rank)
         listener = bind(options.host, options.port)
-        clients = [connect_host(index) for index in range(options.hosts)]
+        private = None if options.metrics_address is None else bind(*options.metrics_address)
+        clients = {host_name(index): connect_host(index) for index in range(options.hosts)}
         engine = ReplicaEngine(options.base)
-        directory = Directory(clients, shard_count=options.shards)
+        directory = Directory(tuple(clients.values()), shard_count=options.shards)
         work = FileWork(bytes_max=options.archive_bytes_max)
         uploads = UploadFiles.of_store(options.destination.data_directory, options.master_key)
         app = create_app(
             directory,
             engine,
             probe_engine=engine,
+            probe_hosts=HostSurvey(clients, shard_count=options.shards),
             turn_seconds_max=options.turn_seconds_max,
             body_bytes_max=options.body_bytes_max,
             cluster_key=options.cluster_key,
@@ -90,6 +98,10 @@ class GatewayReplica:
             cors_origins=options.cors_origins,
             embedder=engine,
             tools_auto=options.tools_auto,
+            vllm_names=options.vllm_names,
+            replicas=options.replicas,
+            probe_trainer=RayTrainerProbe(),
+            has_metrics=private is None,
             upload_service=UploadService(
                 uploads,
                 work,
@@ -97,19 +109,25 @@ class GatewayReplica:
                 tenant_bytes_max=options.tenant_file_bytes_max,
             ),
         )
-        self._server = Server(app)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        listeners = [(app, listener)] if private is None else [(app, listener), (metrics_app(app), private)]
+        self._servers = [Server(served) for served, _ in listeners]
+        self._serving = [
+            asyncio.create_task(server.serve(sockets=[bound]))
+            for server, (_, bound) in zip(self._servers, listeners, strict=True)
+        ]
 
     async def check_health(self) -> None:
-        """Raise if the server ended: Serve then replaces this replica."""
-        if self._serving.done():
+        """Raise if a server ended: Serve then replaces this replica."""
+        if any(serving.done() for serving in self._serving):
             raise RuntimeError("the HTTP server ended")
 
     async def __del__(self) -> None:
         # Ray Serve's documented hook for graceful shutdown; there is no other one.
-        self._server.should_exit = True
-        with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(self._serving, timeout=5)
+        for server in self._servers:
+            server.should_exit = True
+        _, left = await asyncio.wait(self._serving, timeout=5)
+        for serving in left:
+            serving.cancel()
 
 
 def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:

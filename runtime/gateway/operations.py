@@ -1,18 +1,24 @@
 """Health, readiness and metrics. They need no key and name no tenant or model."""
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import EngineReport
-from populace.actors.hosts import HostStatistics
+from populace.actors.hosts_report import HostAnswer, HostsReport
+from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
+from populace.gateway.metrics.reported import Reports
+from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 
 router = APIRouter()
+metrics_router = APIRouter()
+"""The metrics, which may have a listener of their own."""
 
 PROBE_SECONDS_MAX = 5.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,23 +35,33 @@ async def healthz() -> Response:
     "/readyz",
     response_model=ReadinessObject,
     openapi_extra=KEYLESS,
-    responses={503: {"model": ReadinessObject, "description": "Hosts or engine do not respond."}},
+    responses={503: {"model": ReadinessObject, "description": "No host or no engine responds."}},
 )
 async def readyz(request: Request) -> Response:
-    """Return 200 if hosts and engine respond too; a 503 names the one that does not."""
+    """Return 200 with an engine and at least one host.
+
+    A host that is away takes its own people with it only, so a load balancer must not turn the others away.
+    """
     gateway = gateway_of(request)
-    hosts, engine_answers = await asyncio.gather(_probe_hosts(gateway), _engine_answers(gateway))
-    checks = {
-        "hosts": "ok" if hosts else "unavailable",
-        "engine": "ok" if engine_answers else "unavailable",
-    }
-    ready = all(state == "ok" for state in checks.values())
-    return JSONResponse(
-        {"status": "ready" if ready else "not_ready", **checks}, status_code=200 if ready else 503
+    hosts, engine_answers, engine = await asyncio.gather(
+        gateway.probe_hosts.report(), _engine_answers(gateway), _report_of_engine(gateway)
     )
+    degraded = {answer.host: lack for answer in hosts.answers if (lack := _lack_of(answer)) is not None}
+    state = _state_of(hosts, degraded)
+    missing = [] if engine is None else sorted(set(range(gateway.replicas)) - set(engine.replicas))
+    degraded |= {f"engine replica {number}": "does not answer" for number in missing}
+    is_ready = engine_answers and state != "unavailable"
+    found = ReadinessObject(
+        status="ready" if is_ready else "not_ready",
+        hosts=state,
+        engine="unavailable" if not engine_answers else "degraded" if missing else "ok",
+        degraded=degraded,
+        unserved_share=hosts.unserved_share if engine_answers else 1.0,
+    )
+    return JSONResponse(found.model_dump(), status_code=200 if is_ready else 503)
 
 
-@router.get(
+@metrics_router.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {METRICS_TYPE: {"schema": {"type": "string"}}}}},
@@ -53,17 +69,26 @@ async def readyz(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
-    hosts, engine = await asyncio.gather(_probe_hosts(gateway), _report_of_engine(gateway))
-    body = gateway.metrics.render(hosts, engine)
+    hosts, engine, trainer = await asyncio.gather(
+        gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
+    )
+    body = gateway.metrics.render(Reports(hosts, engine, process_use(), trainer))
     return Response(body, media_type=METRICS_TYPE)
 
 
-async def _probe_hosts(gateway: Gateway) -> tuple[HostStatistics, ...]:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS_MAX):
-            return await gateway.hosts.statistics()
-    except (PopulaceError, TimeoutError):
-        return ()
+def _lack_of(answer: HostAnswer) -> str | None:
+    """Say what a host does not do; None if it does all of its work."""
+    if answer.statistics is None:
+        return "does not answer"
+    if answer.shards_unserved:
+        return f"serves {answer.shards - answer.shards_unserved} of {answer.shards} shards"
+    return None
+
+
+def _state_of(hosts: HostsReport, degraded: Mapping[str, str]) -> Literal["ok", "degraded", "unavailable"]:
+    if all(answer.statistics is None for answer in hosts.answers):
+        return "unavailable"
+    return "degraded" if degraded else "ok"
 
 
 async def _engine_answers(gateway: Gateway) -> bool:
@@ -81,3 +106,7 @@ async def _report_of_engine(gateway: Gateway) -> EngineReport | None:
             return await gateway.probe_engine.report()
     except (PopulaceError, TimeoutError):
         return None
+
+
+async def _use_of_trainer(gateway: Gateway) -> ProcessUse | None:
+    return None if gateway.probe_trainer is None else await gateway.probe_trainer.use()

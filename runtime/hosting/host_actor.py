@@ -27,6 +27,7 @@ from populace.hosting.host_sweep import sweep
 from populace.hosting.operations import OPERATIONS, Call, SentCall
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
+from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.telemetry.calls import context_of
@@ -135,6 +136,7 @@ class HostActor:
             engine=engine,
             limits=options.limits,
             community=options.community,
+            process_use=process_use,
         )
         self._shard_count = store.shards
 

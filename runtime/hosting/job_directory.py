@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.keepers.job_keeper import newest_first
+from populace.actors.keepers.job_views import newest_first
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import (
     EndState,

@@ -165,6 +165,13 @@ class Settings(BaseModel):
     cors_origins: str | None = None
     """Origins whose web pages may use the gateway, separated by commas, such as ``http://localhost:3000``;
     ``*`` is any. With None a browser keeps pages of other origins away."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port of a listener of its own for ``/metrics``; with None the public one has it."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that listener: one that only the operator's network reaches."""
+    metrics_vllm_names: bool = False
+    """Whether ``/metrics`` has the engine's figures under vLLM's names too, for dashboards and autoscalers
+    that know these."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
     """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""

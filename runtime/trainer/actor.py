@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import ray
 
 from populace.actors.engine import BaseInfo
+from populace.actors.process_use import ProcessUse
 from populace.engines.client import ReplicaEngine
 from populace.hosting.directory import Directory
 from populace.hosting.host_actor import NAMESPACE
@@ -23,6 +24,7 @@ from populace.hosting.host_client import connect_host
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule
+from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
@@ -91,6 +93,10 @@ class TrainerActor:
 
     def process_id(self) -> int:
         return os.getpid()
+
+    def process_use(self) -> ProcessUse:
+        """Measure this process; it answers beside the work, as far as it gets processor time."""
+        return process_use()
 
     def close(self) -> None:
         """Save the trainings in progress and end; returns when done, or after ``STOP_SECONDS_MAX``."""

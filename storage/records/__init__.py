@@ -2,7 +2,7 @@
 
 ``records`` and ``keys`` are the schema, msgpack with a version. ``sealing`` and ``master_key`` encrypt what a
 person said, ``erasures`` destroys the keys. ``transaction`` is what rows need of a database, ``files`` writes
-files that survive power loss.
+files that survive power loss, and ``durations`` counts how long something took.
 
 Everything in ``storage/`` may import this package; it imports none.
 """

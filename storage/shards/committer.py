@@ -8,11 +8,13 @@ import asyncio
 import copy
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
+from populace.storage.records.durations import DurationCounts, Durations
 from populace.storage.records.errors import ShardStopped, StorageError, WriteQueueFull
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.shards.shard import Shard
@@ -26,11 +28,15 @@ QUEUE_MAX = 8192
 
 
 class CommitterStatistics(NamedTuple):
-    """``commits`` operations took effect in ``batches`` transactions; ``waiting`` have not begun."""
+    """``commits`` operations took effect in ``batches`` transactions; ``waiting`` have not begun.
+
+    ``spent`` counts how long each batch took, from the queue until it was durable.
+    """
 
     commits: int
     batches: int
     waiting: int
+    spent: DurationCounts
 
 
 class _Waiting(NamedTuple):
@@ -66,6 +72,7 @@ class Committer:
         self._closing = False
         self._commits = 0
         self._batches = 0
+        self._spent = Durations()
         self._submitted = 0
         self._answered = 0
         self._in_hand = 0
@@ -105,7 +112,7 @@ class Committer:
 
     def statistics(self) -> CommitterStatistics:
         with self._changed:
-            return CommitterStatistics(self._commits, self._batches, len(self._queue))
+            return CommitterStatistics(self._commits, self._batches, len(self._queue), self._spent.snapshot())
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless every write has ended, is being written, or waits in bounds."""
@@ -144,6 +151,7 @@ class Committer:
             return [self._queue.popleft() for _ in range(self._in_hand)]
 
     def _commit(self, batch: Sequence[_Waiting]) -> list[object]:
+        began_s = time.monotonic()
         try:
             outcomes = self._shard.write([waiting.operation for waiting in batch])
         except StorageError as error:
@@ -155,6 +163,7 @@ class Committer:
         with self._changed:
             self._commits += sum(1 for outcome in outcomes if not isinstance(outcome, Exception))
             self._batches += 1
+            self._spent.add(time.monotonic() - began_s)
         return list(outcomes)
 
 

@@ -19,6 +19,7 @@ LMDB must not be used across ``fork``, on a network file system, or twice in one
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +27,7 @@ from typing import TypeVar
 import lmdb
 
 from populace.storage.records import erasures, keys
+from populace.storage.records.durations import Durations
 from populace.storage.records.errors import (
     DiskRefused,
     Fenced,
@@ -87,6 +89,8 @@ class Shard:
         self._reads = ReadsInProgress()
         self._refusal = Refusal(number)
         self._full_maps = 0
+        self.synced = Durations()
+        """How long it took to make transactions durable, each with its fsync."""
         self._environment, self._place, self.epoch = self._open()
 
     @classmethod
@@ -335,6 +339,7 @@ class Shard:
         return outcomes
 
     def _commit(self, transaction: "lmdb.Transaction[bytes]") -> None:
+        began_s = time.monotonic()
         try:
             transaction.commit()
         except lmdb.MapFullError:
@@ -342,6 +347,7 @@ class Shard:
             raise
         except BaseException as error:
             self._refusal.stop(UnknownOutcome(self.number, str(error)), error)
+        self.synced.add(time.monotonic() - began_s)
 
     def _begin_read(self) -> "lmdb.Transaction[bytes]":
         environment = self._environment

@@ -1,6 +1,6 @@
 """A training job as its row has it, and as callers see it."""
 
-from populace.actors.keepers.job_keeper import job_view
+from populace.actors.keepers.job_views import job_view
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from populace.actors.context import READING_TASK
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
@@ -15,6 +14,7 @@ from populace.actors.hosts import Hosts
 from populace.actors.turn import BASE_REVISION, ChatRequest, Interaction, ModelId
 from populace.actors.turns.requests import make_request
 from populace.actors.turns.turn_director import begin_reply
+from populace.policies.tellings import READING_TASK
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, ScriptedEngine
 from tests.actors.turns import grant_of, reply, turn_of

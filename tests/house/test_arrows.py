@@ -48,15 +48,15 @@ ALLOWED: Mapping[str, str] = {
         "telemetry trainer"
     ),
     "engines": (
-        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
-        "storage.records telemetry"
+        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies settings "
+        "storage storage.records telemetry"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
-        "gateway.http gateway.personal_models gateway.responses hosting storage storage.records "
-        "storage.uploads telemetry"
+        "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting settings storage "
+        "storage.records storage.uploads telemetry trainer"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
@@ -66,9 +66,10 @@ ALLOWED: Mapping[str, str] = {
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
-        "actors actors.aggregation actors.turns api archive base pictures settings storage.backups "
-        "storage.packed storage.records storage.training storage.uploads telemetry"
+        "actors actors.aggregation actors.turns api archive base gateway.metrics pictures settings "
+        "storage.backups storage.packed storage.records storage.training storage.uploads telemetry"
     ),
+    "gateway.metrics": "actors storage.records",
     "gateway.personal_models": (
         "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
         "suites"
@@ -102,8 +103,8 @@ ALLOWED: Mapping[str, str] = {
     "telemetry": "actors policies settings storage.records",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
-        "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
-        "storage.training storage.uploads telemetry"
+        "learning.on_policy policies policies.diversity settings storage storage.packed storage.records "
+        "storage.rows storage.training storage.uploads telemetry"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

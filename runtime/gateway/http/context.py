@@ -11,6 +11,8 @@ from fastapi.routing import APIRoute
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine, EngineReport
 from populace.actors.hosts import Hosts
+from populace.actors.hosts_report import HostsReport
+from populace.actors.process_use import ProcessUse
 from populace.gateway.http.access import Access
 from populace.gateway.http.metrics import GatewayMetrics
 
@@ -25,6 +27,22 @@ class EngineProbe(Protocol):
     async def report(self) -> EngineReport: ...
 
 
+class HostsProbe(Protocol):
+    """The hosts' health and statistics, for operators."""
+
+    async def report(self) -> HostsReport:
+        """Return an answer of each host, without waiting long for one that has none."""
+        ...
+
+
+class TrainerProbe(Protocol):
+    """The trainer's process, for operators."""
+
+    async def use(self) -> ProcessUse | None:
+        """Return what it takes; None without a trainer, or if it does not answer soon."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit, and
@@ -33,11 +51,13 @@ class Gateway:
     Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
     With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. ``tools_auto`` is
     what a choice of tools comes to that is left to a base which cannot choose: see ``actors/tool_choice.py``.
+    ``replicas`` is how many of the engine there should be.
     """
 
     hosts: Hosts
     engine: Engine
     probe_engine: EngineProbe
+    probe_hosts: HostsProbe
     access: Access
     metrics: GatewayMetrics
     turn_seconds_max: float
@@ -46,6 +66,8 @@ class Gateway:
     recognises_tasks: bool = True
     embedder: Embedder | None = None
     tools_auto: str = "refuse"
+    replicas: int = 1
+    probe_trainer: TrainerProbe | None = None
 
 
 def gateway_of(request: Request) -> Gateway:

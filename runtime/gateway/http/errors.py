@@ -1,6 +1,7 @@
 """Errors on the wire: each ``PopulaceError`` has one HTTP status and an OpenAI error body."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +112,9 @@ ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v
 RATE_LIMIT_HEADERS = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
 """OpenAI's names. Populace limits how many requests wait at once, not how many come in a minute."""
 
+ANSWERED: Counter[str] = Counter()
+"""How many errors this process answered, by code; streams whose status was 200 already have them too."""
+
 TEXT_LENGTH_MAX = 1000
 """Longest message, in characters; messages quote the caller, who may have sent megabytes."""
 
@@ -121,13 +125,14 @@ def status_of(error_type: type[PopulaceError]) -> int:
 
 
 def error_body(message: str, *, status: int, code: str, parameter: str | None = None) -> dict[str, Any]:
-    """Build the body that OpenAI clients parse, with the id of the request that failed."""
+    """Build the body that OpenAI clients parse, with the id of the request that failed, and count it."""
     error = {
         "message": _presentable(message),
         "type": TYPES.get(status, "server_error"),
         "param": None if parameter is None else _presentable(parameter),
         "code": code,
     }
+    ANSWERED[code] += 1
     request_id = current_request_id()
     return {"error": error if request_id is None else {**error, "request_id": request_id}}
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
+from populace.storage.backup_note import read_finished_ms
 from populace.storage.store import Store
 from tests.actors.backup_command import populace, renew_keys
 from tests.storage.backups import fill
@@ -32,6 +33,8 @@ def test_a_backup_and_a_restore_say_what_they_did(data: Path, tmp_path: Path) ->
     assert said(f"Backed up 2 models, 2 adapters and 2 API keys to {backup}.") in said(made.stdout)
     assert said(f"Restored 2 models, 2 adapters and 2 API keys to {new}.") in said(restored.stdout)
     assert Store.open(new).store_id == Store.open(data).store_id
+    assert read_finished_ms(data) is not None
+    assert read_finished_ms(new) is None, "it has no backup yet"
 
 
 def test_the_keys_alone_are_renewed(data: Path, tmp_path: Path) -> None:

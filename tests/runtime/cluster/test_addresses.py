@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from populace.bench.ports import free_port
 from populace.cluster.addresses import http_url, wait_for_port
 from populace.settings.running import Running, write_running
 from populace.settings.settings import Settings, SettingsError
@@ -66,3 +67,15 @@ def test_a_port_that_is_another_programs_is_refused_at_once(settings: Settings, 
 
     with pytest.raises(SettingsError, match="--port"):
         wait_for_port(settings, report, seconds_max=HANG_SECONDS)
+
+
+def test_the_port_of_the_metrics_is_one_of_its_own_that_is_free(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    taken, free = listener.getsockname()[1], free_port()
+
+    with pytest.raises(SettingsError, match="POPULACE_METRICS_PORT"):
+        wait_for_port(Settings(data=tmp_path, port=free, metrics_port=taken), lambda _: None)
+    with pytest.raises(SettingsError, match="another port than POPULACE_PORT"):
+        wait_for_port(Settings(data=tmp_path, port=free, metrics_port=free), lambda _: None)
+    wait_for_port(Settings(data=tmp_path, port=free, metrics_port=free_port()), lambda _: None)

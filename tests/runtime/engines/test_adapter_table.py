@@ -141,6 +141,7 @@ async def test_hits_loads_and_evictions_are_counted_with_their_bytes(desk: Desk)
         await desk.use(adapter(name))
 
     counted = desk.table.statistics()
+    assert counted.load.total == counted.loads
 
     assert (counted.hits, counted.loads, counted.evictions) == (1, 4, 1)
     assert (counted.adapters, counted.bytes, counted.loaded_bytes) == (3, 60, 80)

@@ -115,6 +115,22 @@ async def alone(engines: dict[str, OwnedEngine], adapters: list[AdapterRef]) -> 
     return {name: [await ask(engines[name], GREEDY, a) for a in (None, *adapters)] for name in ENGINES}
 
 
+async def test_an_engine_reports_what_a_reply_took(engine: OwnedEngine) -> None:
+    before = engine.statistics().work
+    tokens = (await ask(engine, replace(GREEDY, max_tokens=5, ignore_eos=True))).token_ids
+    after = engine.statistics().work
+
+    assert before is not None
+    assert after is not None
+    assert after.generation_tokens - before.generation_tokens == len(tokens) == 5
+    assert after.prompt_tokens > before.prompt_tokens
+    assert after.finished.get("length", 0) - before.finished.get("length", 0) == 1
+    assert after.between_tokens.total - before.between_tokens.total == 4
+    for name in ("queue", "prefill", "decode", "first_token", "whole", "per_token"):
+        assert getattr(after, name).total - getattr(before, name).total == 1
+    assert after.whole.sum_s >= after.decode.sum_s > 0
+
+
 @pytest.mark.parametrize("asked", range(ADAPTER_SLOTS + 3))
 async def test_greedy_tokens_and_text_are_the_same_in_both_engines(
     alone: dict[str, list[Answer]], asked: int

@@ -69,6 +69,7 @@ async def test_those_who_ask_at_once_share_one_image_and_later_ones_find_it(
     assert make.made == ["a" * 64]
     assert {lease.path.read_bytes() for lease in (*leases, again)} == {b"a" * 40}
     statistics = tier.statistics()
+    assert statistics.load.total == statistics.loads
     assert (statistics.hits, statistics.loads, statistics.loaded_bytes) == (1, 1, 40)
     assert (statistics.adapters, statistics.bytes, statistics.bytes_max) == (1, 40, BYTES)
 

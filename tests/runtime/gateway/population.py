@@ -22,6 +22,7 @@ from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory, LocalHostClient
+from populace.hosting.host_survey import HostSurvey
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.adapter_store import AdapterStore
@@ -79,6 +80,7 @@ class Population:
             self.directory,
             self.engine,
             probe_engine=self.engine,
+            probe_hosts=self.survey,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
             archive_service=ArchiveService(self.directory, destination, work, check=check_adapters),
@@ -130,7 +132,9 @@ class Population:
             )
             for index in range(HOSTS)
         ]
-        self.directory = Directory([LocalHostClient(host) for host in self.hosts], shard_count=SHARDS)
+        clients = {host.name: LocalHostClient(host) for host in self.hosts}
+        self.directory = Directory(tuple(clients.values()), shard_count=SHARDS)
+        self.survey = HostSurvey(clients, shard_count=SHARDS)
         self.app = self.make_app()
 
     def _close_hosts(self) -> None:

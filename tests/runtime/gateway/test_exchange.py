@@ -19,6 +19,7 @@ from populace.gateway.completions.wire import ReplyShape
 from populace.gateway.http.errors import TEXT_LENGTH_MAX, error_body
 from populace.gateway.http.event_stream import EventStream
 from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.responses.exchange import ResponseExchange
 from tests.runtime.gateway.scripted_engine import BASE
 
@@ -95,7 +96,7 @@ async def body_of(response: Response) -> str:
 
 @pytest.fixture
 def exchange() -> Exchange:
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(ServedFacts(BASE))
     return Exchange(metrics, BASE, "ada", ReplyShape(is_chat=True), False, metrics.started())
 
 
@@ -127,7 +128,7 @@ async def test_a_whole_answer_is_what_the_log_holds(exchange: Exchange) -> None:
 
 @pytest.fixture
 def responses() -> ResponseExchange:
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(ServedFacts(BASE))
     return ResponseExchange(metrics, BASE, {"model": "ada"}, (), metrics.started(), None)
 
 

@@ -1,0 +1,38 @@
+"""What operators read of the hosts: which of them answer, what these report, and how many people wait."""
+
+from typing import NamedTuple
+
+from populace.actors.hosts import HostStatistics
+
+
+class HostAnswer(NamedTuple):
+    """What one host answered. ``shards`` is how many it owns.
+
+    ``statistics`` is None if it did not answer in time, or only with an error.
+    """
+
+    host: str
+    shards: int
+    statistics: HostStatistics | None
+
+    @property
+    def shards_unserved(self) -> int:
+        """Its shards whose models are refused now: without an answer all, else those that it has not open."""
+        return self.shards if self.statistics is None else self.shards - self.statistics.store.shards_open
+
+
+class HostsReport(NamedTuple):
+    """An answer of each configured host, in their order."""
+
+    answers: tuple[HostAnswer, ...]
+
+    @property
+    def statistics(self) -> tuple[HostStatistics, ...]:
+        """Those of the hosts that answered."""
+        return tuple(answer.statistics for answer in self.answers if answer.statistics is not None)
+
+    @property
+    def unserved_share(self) -> float:
+        """The share of shards that no host serves, in [0, 1]; as many people, because a hash places them."""
+        shards = sum(answer.shards for answer in self.answers)
+        return sum(answer.shards_unserved for answer in self.answers) / shards if shards else 0.0

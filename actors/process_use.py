@@ -1,0 +1,10 @@
+"""What a process takes of its machine."""
+
+from typing import NamedTuple
+
+
+class ProcessUse(NamedTuple):
+    """The processor time that a process has used since it started, and the memory that it holds now."""
+
+    cpu_seconds: float
+    resident_bytes: int

@@ -1,0 +1,8 @@
+"""What hosts, engines and the trainer report, as Prometheus' families: from a report to series, and no more.
+
+``reported`` shows all of it when it is scraped. Each module below it has the families of one subject, and
+``families`` makes them. No label names a tenant, a model or an adapter: a series is kept for ever, by this
+process and by whoever scrapes it.
+
+What this gateway counts itself is in ``gateway/http/metrics``.
+"""

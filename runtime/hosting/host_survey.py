@@ -1,0 +1,74 @@
+"""Asks every host how it is, and waits for none of them longer than its own time.
+
+Calls to models wait for a host that restarts. An operator must see the other hosts meanwhile: this is the
+moment for which they have metrics.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from populace.actors.hosts import Hosts, HostStatistics
+from populace.actors.hosts_report import HostAnswer, HostsReport
+from populace.hosting.directory import HostClient
+from populace.policies.placement import shards_of
+from populace.storage.records.errors import PopulaceError
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS_MAX = 1.0
+"""How long one host may take. A host that serves answers in a few milliseconds."""
+
+
+class HostSurvey:
+    """Implements ``HostsProbe`` over the clients of all hosts by name, in their order.
+
+    A host that does not answer is not asked again before its call has ended, so that a host that hangs has
+    one call of the survey, and not one of each scrape.
+    """
+
+    def __init__(
+        self,
+        clients: Mapping[str, HostClient],
+        *,
+        shard_count: int,
+        seconds_max: float = ANSWER_SECONDS_MAX,
+    ) -> None:
+        self._clients = dict(clients)
+        self._shard_count = shard_count
+        self._seconds_max = seconds_max
+        self._asked: dict[str, asyncio.Task[HostStatistics | None]] = {}
+
+    async def report(self) -> HostsReport:
+        """Return what each host answers within ``seconds_max``."""
+        asked = {name: self._ask(name, client) for name, client in self._clients.items()}
+        done, _ = await asyncio.wait(asked.values(), timeout=self._seconds_max)
+        return HostsReport(
+            tuple(
+                HostAnswer(
+                    name,
+                    len(shards_of(number, self._shard_count, len(asked))),
+                    task.result() if task in done else None,
+                )
+                for number, (name, task) in enumerate(asked.items())
+            )
+        )
+
+    def _ask(self, name: str, client: HostClient) -> "asyncio.Task[HostStatistics | None]":
+        """Return the call that is under way, or a new one: an earlier answer is out of date."""
+        task = self._asked.get(name)
+        if task is None or task.done():
+            task = self._asked[name] = asyncio.create_task(_statistics_of(client))
+        return task
+
+
+async def _statistics_of(client: HostClient) -> HostStatistics | None:
+    try:
+        (statistics,) = await client.call(Hosts.statistics)
+    except PopulaceError as error:
+        logger.info("a host did not report: %s", error)
+        return None
+    except Exception:  # also a fault of one host must not take the others out of sight
+        logger.exception("a host failed to report")
+        return None
+    return statistics
