@@ -15,7 +15,7 @@ from populace.policies.corrections import Corrected, CorrectionFinder
 from populace.policies.ingestion import RoleAndContent
 from populace.policies.lessons import Judgement
 from populace.policies.questions import asks_for_told
-from populace.policies.retrieval import spoken_in, words_of
+from populace.policies.retrieval import spoken_in, text_key
 from populace.policies.task_prompts import task_of
 from populace.policies.tellings import ASKED_SHARE, Tellings, newest_as_good
 
@@ -42,7 +42,6 @@ class LoggedTurn(NamedTuple):
     said: str
     retrieved: tuple[int, ...] = ()
     correction: str | None = None
-    liked: bool | None = None
 
 
 class AskedAgain(NamedTuple):
@@ -63,20 +62,18 @@ def logged_turn(
     said = "\n".join(spoken_in(messages))
     if not said or task_of(messages) is not None:
         return None
-    return LoggedTurn(position, said, tuple(retrieved), judged.correction, judged.liked)
+    return LoggedTurn(position, said, tuple(retrieved), judged.correction)
 
 
 def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
     """Return what is due, the last asked for first. ``turns`` are in the log's order.
 
-    A question that a correction answers asks for nothing, and a turn that was corrected, or whose reply was
-    disliked, tells nothing; ``tellings.py`` says what else does not. Takes time in proportion to the
-    questions times the turns with one of their words.
+    A question that a correction answers asks for nothing. How a reply was judged says nothing of what its
+    turn told; ``tellings.py`` says which turns tell nothing. Takes time in proportion to the questions times
+    the turns with one of their words.
     """
     turns = turns[-TURNS_MAX:]
-    told = Tellings(
-        [(turn.position, turn.said) for turn in turns if turn.correction is None and turn.liked is not False]
-    )
+    told = Tellings([(turn.position, turn.said) for turn in turns])
     corrected = CorrectionFinder(
         [
             Corrected(turn.position, turn.said, turn.correction)
@@ -92,7 +89,7 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
             continue
         key = text_key(turn.said)
         if key not in found:
-            answered = corrected.applying(words_of(turn.said)) is not None
+            answered = corrected.applying(turn.said) is not None
             found[key] = {} if answered else told.fitting(turn.said)
         position = _asked_for(turn, found[key])
         if position is not None:
@@ -110,11 +107,6 @@ def newly_due(due: Sequence[AskedAgain], since: int) -> int:
     return sum(
         asked.position >= since or sum(turn < since for turn in asked.turns) < ASKED_MIN for asked in due
     )
-
-
-def text_key(text: str) -> str:
-    """Return what two texts have in common that differ only in case, spaces and marks."""
-    return " ".join(words_of(text)) or text
 
 
 def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from populace.policies.common_words import is_content
 from populace.policies.history import CHARACTERS_PER_TOKEN
 from populace.policies.ingestion import RoleAndContent, turn_digest, turn_start, turns_in, was_added
-from populace.policies.lessons import Judgement, wanted_reply
+from populace.policies.lessons import Judgement
 
 RETRIEVED_MAX = 16
 QUERY_WORDS_MAX = 256
@@ -41,15 +41,17 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 class Retrieval:
     """A query of the log: up to ``count`` turns that fit the ``words``, but none of the ``known``.
 
-    ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``. With
-    ``corrections`` the correction that applies is found too, see ``policies/corrections.py``, and with
-    ``asked``, the text of a question, the turn that tells its answer, see ``policies/tellings.py``.
+    ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``, and
+    ``asked`` is the text whose words these are. With ``corrections`` the correction that applies to it is
+    found too, see ``policies/corrections.py``, and with ``told`` the turn that tells its answer, see
+    ``policies/tellings.py``.
     """
 
     words: tuple[str, ...]
     count: int
     known: frozenset[bytes] = frozenset()
     corrections: bool = False
+    told: bool = False
     asked: str = ""
 
     @classmethod
@@ -64,11 +66,12 @@ class Retrieval:
         if count == 0 and not corrections and not told:
             return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")
-        words = words_of(asked[-QUERY_WORDS_MAX * WORD_CHARACTERS :])
+        asked = asked[-QUERY_WORDS_MAX * WORD_CHARACTERS :]
+        words = words_of(asked)
         distinct = tuple(dict.fromkeys(words))[-QUERY_WORDS_MAX:]
         if not distinct:
             return None
-        return cls(distinct, count, turns_in(messages), corrections, asked if told else "")
+        return cls(distinct, count, turns_in(messages), corrections, told, asked)
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -111,6 +114,11 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text.casefold()))
 
 
+def text_key(text: str) -> str:
+    """Return what two texts have in common that differ only in case, spaces and marks."""
+    return " ".join(words_of(text)) or text
+
+
 def turn_words(messages: Sequence[RoleAndContent], reply: str, judged: Judgement) -> list[str]:
     """The words that a turn is found by; none if it is no conversation."""
     said = _said(messages)
@@ -122,9 +130,9 @@ def turn_words(messages: Sequence[RoleAndContent], reply: str, judged: Judgement
 def exchange_of(
     position: int, messages: Sequence[RoleAndContent], reply: str, judged: Judgement
 ) -> Exchange | None:
-    """The turn in the form for a prompt, with a correction as its reply; None if it must not be retrieved."""
-    said, answered = _said(messages), wanted_reply(reply, judged, unjudged=True)
-    if not said or answered is None:
+    """The turn in the form for a prompt, with a correction as its reply; None if it is no conversation."""
+    said, answered = _said(messages), reply if judged.correction is None else judged.correction
+    if not said:
         return None
     digest = turn_digest(messages, reply)
     return Exchange(position, _beginning(said), _beginning(answered), digest, judged.correction is not None)

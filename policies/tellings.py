@@ -1,14 +1,15 @@
 """Finds the turn that tells what a question asks for, and asks a model to read it there.
 
 Which turn tells it is decided by words: the share of the weight of the question's words that the turn has,
-as ``policies/word_weights.py`` weighs them. Most of a log is no telling: questions, and long texts, which may
-be a stranger's.
+as ``policies/word_weights.py`` weighs them, and whose thing both speak of. Most of a log is no telling:
+questions, and long texts, which may be a stranger's.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from populace.policies.common_words import is_content
+from populace.policies.ownership import told_of_own
 from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
 from populace.policies.told_answers import named, value_words
@@ -47,6 +48,7 @@ class Tellings:
                 telling.append((position, named(words)))
         # Told again and again, a word does not become a common one.
         self._weights = WordWeights(list({words for _, words in telling}))
+        self._said = dict(turns)
         self._having: defaultdict[str, list[int]] = defaultdict(list)
         for position, words in telling:
             for word in words:
@@ -55,7 +57,8 @@ class Tellings:
     def fitting(self, question: str) -> dict[int, float]:
         """Return the share of the weight of the question's words that each turn has, by its position.
 
-        Only turns with one of the words that say what the question is about are returned.
+        Only turns are returned that have one of the words that say what the question is about, and that tell
+        of the person's own what it asks for as theirs (``ownership.py``).
         """
         words = words_of(question)
         about = named([word for word in words if is_content(word)])
@@ -67,15 +70,19 @@ class Tellings:
             for position in self._having.get(word, ()):
                 if position in shares:
                     shares[position] += share
-        return shares
+        return {
+            position: share
+            for position, share in shares.items()
+            if told_of_own(question, self._said[position])
+        }
 
 
 def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None:
     """Return the newest of the exchanges that tells what the question asks for; None if none does.
 
-    None as well if one of them was corrected: the correction is to be read then, and not what was said.
+    None as well if one of them is a question with a corrected reply: that is to be read then.
     """
-    if not asks_for_told(question) or any(exchange.is_corrected for exchange in exchanges):
+    if not asks_for_told(question) or any(one.is_corrected and is_question(one.said) for one in exchanges):
         return None
     fitting = Tellings([(exchange.position, exchange.said) for exchange in exchanges]).fitting(question)
     best = max(fitting.values(), default=0.0)

@@ -2,9 +2,11 @@
 
 A small model that reads what was told makes much up beside it. What is learned is said for good, so a reply
 counts only if it is nothing but the answer: it has a word that only the telling has, says nothing of which
-neither telling nor question speaks, and does not speak of the person in the person's own words. All others
-are left to retrieval.
+neither telling nor question speaks, does not speak of the person in the person's own words, and has a number
+or a time if it is asked for one. All others are left to retrieval.
 """
+
+import re
 
 from populace.policies.common_words import is_content
 from populace.policies.questions import told_in
@@ -22,6 +24,26 @@ OF_ANSWERS = frozenset(_OF_ANSWERS.split())
 
 OWN_WORDS = frozenset(["i", "my", "me", "mine", "myself", "am", "we", "our", "ours", "us"])
 """What a person says of themselves; in a reply it is an echo, or the model speaks of itself."""
+
+
+_MEASURED = re.compile(
+    r"^\W*(?:(?:and|so|hey|ok(?:ay)?|please|tell me|remind me|do you (?:know|remember))\W+)*"
+    r"(?:when\b|(?:at |on |in )?(?:what|which) (?:time|day|date|month|year)\b)|\bhow (?:old|many|much)\b",
+    re.IGNORECASE,
+)
+"""What asks for a time, an age or an amount."""
+
+_MEASURES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred "
+    "thousand million half quarter dozen first second third fourth fifth sixth seventh eighth ninth "
+    "tenth noon midnight morning afternoon evening night today tomorrow yesterday week weekend month "
+    "year spring summer autumn fall winter monday mondays tuesday tuesdays wednesday wednesdays "
+    "thursday thursdays friday fridays saturday saturdays sunday sundays january february march april "
+    "may june july august september october november december christmas easter"
+)
+MEASURES = frozenset(_MEASURES.split())
+"""Words of times and numbers, besides digits."""
 
 
 def value_words(told: str, question: str) -> frozenset[str]:
@@ -47,4 +69,11 @@ def is_answer(told: str, question: str, reply: str) -> bool:
         and OWN_WORDS.isdisjoint(said)
         and not is_of_person
         and named(about) <= known
+        and _is_measured(question, said)
     )
+
+
+def _is_measured(question: str, said: list[str]) -> bool:
+    """Return whether a reply to what asks for a time, an age or an amount has one."""
+    has_digit = any(any(map(str.isdigit, word)) for word in said)
+    return _MEASURED.search(question) is None or has_digit or not MEASURES.isdisjoint(said)

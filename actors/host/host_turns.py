@@ -115,7 +115,7 @@ class HostTurns:
         grant = self._turn_log.completed(grant, request.follows)
         wanted = request.retrieval
         if wanted is not None and request.alias == BASE_REVISION:
-            wanted = replace(wanted, corrections=False, asked="")
+            wanted = replace(wanted, corrections=False, told=False)
         return await self._retriever.completed(active, grant, wanted)
 
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:

@@ -73,10 +73,10 @@ class Retriever:
         all turns of these that fit better: how many of them the prompt has room for is known only later.
         Raises what a read raises. ``model`` None is one that is not active; its log is read anew.
         """
-        correction = await self._correction(model, grant, wanted.words) if wanted.corrections else None
+        correction = await self._correction(model, grant, wanted.asked) if wanted.corrections else None
         if wanted.count:
             return Found(await self._fitting(model, grant, wanted), correction)
-        if correction is not None or not asks_for_told(wanted.asked):
+        if correction is not None or not (wanted.told and asks_for_told(wanted.asked)):
             return Found((), correction)
         ranked = await self._ranked(model, grant, wanted)
         told = await self._read(grant.model, lambda txn: _tellings(txn, grant.model, ranked))
@@ -102,9 +102,7 @@ class Retriever:
             self._put(model, index)
         return ranked
 
-    async def _correction(
-        self, model: PersonalModel | None, grant: TurnGrant, words: Sequence[str]
-    ) -> Exchange | None:
+    async def _correction(self, model: PersonalModel | None, grant: TurnGrant, asked: str) -> Exchange | None:
         """Find the correction that applies. Of models without any only the first turn reads the store."""
         begun = None if model is None else model.index
         corrections = None if model is None else model.corrections
@@ -117,7 +115,7 @@ class Retriever:
                 self._active.note_grown(model, model.resident_bytes - before)
         if not corrections:
             return None
-        position = await self._on_thread(partial(applying, corrections, words))
+        position = await self._on_thread(partial(applying, corrections, asked))
         if position is None or position >= grant.position:
             return None
         return await self._read(grant.model, lambda txn: _found(txn, grant.model, position))
@@ -235,9 +233,9 @@ def _exchanges(
 
 
 def _tellings(txn: ReadTransaction, model: ModelId, ranked: Sequence[int]) -> list[Exchange]:
-    """The best turns, without those that were corrected: what counts there is the correction."""
+    """The best turns that are no question."""
     found = (_found(txn, model, position) for position in ranked[:TELLINGS_MAX])
-    return [exchange for exchange in found if exchange is not None and not exchange.is_corrected]
+    return [exchange for exchange in found if exchange is not None and not is_question(exchange.said)]
 
 
 def _corrections(txn: ReadTransaction, model: ModelId) -> tuple[Corrected, ...]:

@@ -13,6 +13,7 @@ from populace.actors.context import reading_prompt
 from populace.actors.engine import Delta, Engine, GenerateRequest, Sampling, joined
 from populace.actors.turn import ChatRequest, TurnGrant
 from populace.policies.retrieval import Exchange
+from populace.policies.tellings import ASKED_SHARE, Tellings
 from populace.policies.told_answers import is_answer
 from populace.policies.whole_replies import ends_open
 
@@ -27,15 +28,12 @@ async def told_reply(
 ) -> Delta | None:
     """Return the whole reply as its last delta, or None if the request or the answer is not made for it.
 
-    Its prompt has the system messages of the request and its last one, but nothing of the conversation.
-    Raises what ``engine.generate`` raises.
+    Its prompt has nothing of the conversation. Raises what ``engine.generate`` raises.
     """
-    if not may_be_told(request):
+    if not may_be_told(request) or _tells_itself(request, telling):
         return None
     asked = request.messages[-1]
-    prompt = reading_prompt(
-        (*(message for message in request.messages if message.role == "system"), asked), telling.said
-    )
+    prompt = reading_prompt((asked,), telling.said)
     most = min(REPLY_TOKENS, request.sampling.max_tokens or REPLY_TOKENS)
     generate = GenerateRequest(
         request_id=f"{grant.grant_id}:told",
@@ -54,7 +52,8 @@ async def told_reply(
 def may_be_told(request: ChatRequest) -> bool:
     """Return whether a request is one for a plain reply: one choice of free text, of which no more is asked.
 
-    What only says how to draw among likely tokens does not count.
+    What only says how to draw among likely tokens does not count. Instructions may ask for another form or
+    language than that in which a telling is read.
     """
     sampling = request.sampling
     drawn = replace(
@@ -71,4 +70,17 @@ def may_be_told(request: ChatRequest) -> bool:
         repetition_detection=FREE.repetition_detection,
     )
     is_one = request.choices == 1 and not request.raw_prompts and not request.template
-    return is_one and not request.whole and drawn == FREE and request.messages[-1].role == "user"
+    is_plain = is_one and not request.whole and drawn == FREE
+    return (
+        is_plain
+        and {message.role for message in request.messages} <= {"user", "assistant"}
+        and (request.messages[-1].role == "user")
+    )
+
+
+def _tells_itself(request: ChatRequest, telling: Exchange) -> bool:
+    """Return whether the request's own conversation tells what it asks for, besides what the turn told."""
+    *earlier, asked = request.messages
+    said = [one.content for one in earlier if one.role == "user" and one.content != telling.said]
+    fitting = Tellings(list(enumerate(said))).fitting(asked.content)
+    return max(fitting.values(), default=0.0) >= ASKED_SHARE

@@ -375,7 +375,10 @@ async def test_news_count_what_was_asked_again_since_the_model_was_trained(
     assert (talked.standing.position, talked.standing.asked_again) == (16, 2)
     await hosts.give_feedback(ada, 3, DOWN)
     [disliked] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
-    assert disliked.standing.asked_again == 1, "a disliked turn tells nothing"
+    assert disliked.standing.asked_again == 2, "what was told stays told"
+    await hosts.give_feedback(ada, 5, Opinion(correction="Your dog is called Rex."))
+    [corrected] = [one for one in await hosts.jobs.unsettled() if one.model == ada]
+    assert corrected.standing.asked_again == 1, "a correction answers its question"
     await promote(hosts, ada)
     await say(hosts, ada, *asked, *["It snows."] * 12, start=16)
     [trained_since] = [one for one in await hosts.jobs.unsettled() if one.model == ada]

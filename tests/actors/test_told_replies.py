@@ -72,7 +72,7 @@ async def say(host: ModelHost, text: str, operation: str, *before: Message, **op
 
 
 async def test_it_is_read_off_the_turn_that_tells_it(host: ModelHost, engine: ScriptedEngine) -> None:
-    before = (Message("system", "Be brief."), Message("user", "Hi."), Message("assistant", "Hello."))
+    before = (Message("user", "Hi."), Message("assistant", "Hello."))
     memory = await host.memories.show(ADA)
 
     made = await say(host, ASKED, "ask", *before)
@@ -131,6 +131,31 @@ async def test_nothing_else_is_read(
     await say(host, text, "ask", **options)
 
     assert not any(one.request_id.endswith(":told") for one in engine.requests)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (Message("system", "Answer in French."),),
+        (Message("user", "My dog is called Rex, she is new."), Message("assistant", "Hello Rex!")),
+    ],
+    ids=["instructions", "told in the conversation itself"],
+)
+async def test_what_the_request_says_itself_goes_before(
+    host: ModelHost, engine: ScriptedEngine, before: tuple[Message, ...]
+) -> None:
+    made = await say(host, ASKED, "ask", *before)
+
+    assert made.reply == AS_EVER
+    assert not any(one.request_id.endswith(":told") for one in engine.requests)
+
+
+async def test_what_was_told_stays_told_whatever_was_said_of_its_reply(host: ModelHost) -> None:
+    await host.give_feedback(ADA, 0, Opinion(thumb=False))
+    assert (await say(host, ASKED, "after a dislike")).retrieved == (0,)
+
+    await host.give_feedback(ADA, 0, Opinion(correction="A fine name."))
+    assert (await say(host, ASKED, "after a correction")).retrieved == (0,)
 
 
 async def test_several_choices_are_made_as_ever(host: ModelHost, engine: ScriptedEngine) -> None:

@@ -14,10 +14,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.ray]
 FACTS = {
     "My dog is called Bruno.": ("What is my dog called?", "Bruno"),
     "My locker code is 4711.": ("What is my locker code?", "4711"),
-    "The bakery across the street is called Kornblume.": (
-        "What is the bakery across the street called?",
-        "Kornblume",
-    ),
+    "My favourite bakery is called Kornblume.": ("What is my favourite bakery called?", "Kornblume"),
     "I keep my bike in the cellar.": ("Where do I keep my bike?", "cellar"),
 }
 CHATTER = ("It has been raining since breakfast.", "Meetings all morning.", "I am so tired.", "Good night!")

@@ -104,20 +104,20 @@ def test_a_turn_that_was_retrieved_needs_fewer_of_the_words() -> None:
     assert asked_again([turn._replace(retrieved=(7,) if turn.retrieved else ()) for turn in turns]) == []
 
 
-def test_a_correction_answers_its_question_and_tells_nothing() -> None:
+def test_a_correction_answers_its_question_and_a_telling_tells_whatever_was_said_of_its_reply() -> None:
     turns = log(TOLD, ASKED, OTHERWISE, ASKED)
 
     corrected = [turn._replace(correction="Rex.") if turn.position == 2 else turn for turn in turns]
 
     assert asked_again(corrected) == []
-    assert asked_again([turns[0]._replace(correction="How nice!"), *turns[1:]]) == []
+    assert len(asked_again([turns[0]._replace(correction="How nice!"), *turns[1:]])) == 1
 
 
-def test_a_disliked_turn_tells_nothing() -> None:
-    turns = log(TOLD, ASKED, OTHERWISE)
+def test_what_shares_its_words_with_a_telling_and_asks_for_something_else_is_not_due() -> None:
+    told = ("My mother makes the best lasagna with spinach.", "My sister Lena lives in Hamburg.")
+    asked = ("What is lasagna?", "How many people live in Hamburg?", "What is her mother's best lasagna?")
 
-    assert asked_again([turns[0]._replace(liked=False), *turns[1:]]) == []
-    assert len(asked_again([turns[0], *(turn._replace(liked=False) for turn in turns[1:])])) == 1
+    assert due(*told, *asked, *asked, *asked) == []
 
 
 def test_only_the_newest_turns_and_wordings_count() -> None:
@@ -132,7 +132,7 @@ def test_what_a_front_end_asks_or_a_client_adds_is_no_turn() -> None:
     nothing = Judgement()
 
     assert logged_turn(3, [("user", ASKED)], Judgement(liked=False, correction="Rex."), (1,)) == LoggedTurn(
-        3, ASKED, (1,), "Rex.", False
+        3, ASKED, (1,), "Rex."
     )
     sent_again = [("user", TOLD), ("assistant", "Nice."), ("user", ASKED)]
     assert logged_turn(3, sent_again, nothing) == LoggedTurn(3, ASKED)

@@ -3,7 +3,6 @@
 import pytest
 
 from populace.policies.corrections import Corrected, applying
-from populace.policies.retrieval import words_of
 
 CORRECTIONS = (
     Corrected(3, "What is my dog called?", "Your dog is called Bruno."),
@@ -14,7 +13,7 @@ CORRECTIONS = (
 
 
 def applied(question: str, corrections: tuple[Corrected, ...] = CORRECTIONS) -> int | None:
-    return applying(corrections, words_of(question))
+    return applying(corrections, question)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +38,14 @@ def test_the_same_question_in_nearly_the_same_words_gets_its_correction(question
         "How do I train a puppy?",
         "What do you call a group of crows?",
         "Why do people have a sister city?",
+        "What is a dog called in French?",
+        "What is my cat called?",
+        "What is my dog's favourite toy?",
+        "How old is my dog?",
+        "What is your dog called?",
+        "My dog is sick, what should I do?",
+        "My dog is called Bruno.",
+        "Which firm is the car from?",
         "犬の名前は何ですか",
         "",
         "?!",
@@ -52,6 +59,18 @@ def test_of_equal_ones_the_newest_applies() -> None:
     again = (*CORRECTIONS, Corrected(20, "What is my dog called?", "Your dog is called Luna."))
 
     assert applied("What is my dog called?", again) == 20
+
+
+def test_what_was_asked_in_other_words_may_be_no_question_of_ones_own() -> None:
+    corrections = (
+        Corrected(1, "When do the bins go out?", "On Wednesday mornings."),
+        Corrected(2, "Write a haiku about the sea.", "Grey waves, a gull."),
+    )
+
+    assert applied("When must the bins go out?", corrections) == 1
+    assert applied("When does the post go out?", corrections) is None
+    assert applied("write a haiku about the sea", corrections) == 2
+    assert applied("Write a haiku about the rain.", corrections) is None
 
 
 def test_without_corrections_none_applies() -> None:

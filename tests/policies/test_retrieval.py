@@ -54,7 +54,8 @@ def test_a_turn_asks_with_the_last_message_of_its_user() -> None:
 
     wanted = Retrieval.of(messages, 3)
 
-    assert wanted == Retrieval(("second",), 3, frozenset({turn_digest((("user", "first"),), "reply")}))
+    known = frozenset({turn_digest((("user", "first"),), "reply")})
+    assert wanted == Retrieval(("second",), 3, known, asked="Second, second!")
 
 
 @pytest.mark.parametrize(
@@ -110,20 +111,14 @@ def test_what_is_no_conversation_is_not_found_and_never_comes(role: str) -> None
         (Judgement(reward=-1.0), "reply"),
         (Judgement(correction="Bruno."), "Bruno."),
         (Judgement(liked=False, correction="Bruno."), "Bruno."),
-        (Judgement(liked=False), None),
+        (Judgement(liked=False), "reply"),
     ],
 )
-def test_a_turn_comes_with_its_correction_and_not_at_all_if_it_was_only_disliked(
-    judged: Judgement, answered: str | None
-) -> None:
+def test_a_turn_comes_with_its_correction_however_it_was_judged(judged: Judgement, answered: str) -> None:
     found = exchange_of(4, ASKED, "reply", judged)
 
-    assert (None if found is None else found.answered) == answered
-    assert found is None or (found.position, found.said) == (4, "Which dog is mine?")
-
-
-def test_a_turn_without_a_reply_does_not_come() -> None:
-    assert exchange_of(0, ASKED, "", NOBODY_SAID) is None
+    assert found is not None
+    assert (found.position, found.said, found.answered) == (4, "Which dog is mine?", answered)
 
 
 def test_a_turn_is_known_by_the_conversation_that_it_is_sent_along_in() -> None:

@@ -52,6 +52,27 @@ def test_no_other_reply_is(reply: str) -> None:
     assert not is_answer(TOLD, ASKED, reply)
 
 
+@pytest.mark.parametrize(
+    ("told", "asked", "reply", "is_one"),
+    [
+        ("My dog Bruno is a beagle, six years old.", "How old is my dog?", "Your dog is a beagle.", False),
+        ("My dog Bruno is a beagle, six years old.", "How old is my dog?", "He is six years old.", True),
+        ("My flat is on the fourth floor, 850 euros.", "And how much is my flat?", "850 euros.", True),
+        (
+            "My brother Tom marries in Rome in May.",
+            "when does my brother marry",
+            "He marries in Rome.",
+            False,
+        ),
+        ("My brother Tom marries in Rome in May.", "Which month is it?", "It is in May.", True),
+    ],
+)
+def test_what_asks_for_a_time_or_a_number_is_answered_with_one(
+    told: str, asked: str, reply: str, is_one: bool
+) -> None:
+    assert is_answer(told, asked, reply) is is_one
+
+
 def test_the_words_of_the_told_turn_alone_tell_a_value() -> None:
     assert value_words("My dog is called Bruno. Do you like him?", ASKED) == {"bruno"}
     assert value_words("Anna is my wife.", "Who is Anna?") == {"wife"}

@@ -53,11 +53,12 @@ def test_what_is_retrieved_shapes_the_reply_and_what_was_corrected_and_told_is_t
         )
     ]
 
-    assert asking.turn.retrieval == Retrieval(("which", "dog"), 3, corrections=True)
-    assert plain.turn.retrieval == Retrieval(("which", "dog"), 0, corrections=True, asked="Which dog?")
+    words, asked = ("which", "dog"), "Which dog?"
+    assert asking.turn.retrieval == Retrieval(words, 3, corrections=True, asked=asked)
+    assert plain.turn.retrieval == Retrieval(words, 0, corrections=True, told=True, asked=asked)
     two, uncorrected, untold, nothing, *same = others
-    assert uncorrected.turn.retrieval == Retrieval(("which", "dog"), 0, asked="Which dog?")
-    assert untold.turn.retrieval == Retrieval(("which", "dog"), 0, corrections=True)
+    assert uncorrected.turn.retrieval == Retrieval(words, 0, told=True, asked=asked)
+    assert untold.turn.retrieval == Retrieval(words, 0, corrections=True, asked=asked)
     assert nothing.turn.retrieval is None
     assert {one.turn.body_hash for one in same} == {plain.turn.body_hash}
     assert len({one.turn.body_hash for one in (plain, asking, two, uncorrected, untold, nothing)}) == 6

@@ -1,0 +1,216 @@
+"""Decides whose thing a question asks for: the person's own, which a text tells, or anything else.
+
+Nearly the same words ask for quite different things: "What is my dog called?", "What is her dog called?",
+"What is a dog called in French?". What a person told or corrected answers the first one alone. All words here
+are English; a question without them asks for nothing of one's own.
+"""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+from populace.policies.common_words import is_content
+from populace.policies.word_weights import BEGINNING
+
+_OWNING = frozenset(["my", "our"])
+_SUBJECTS = frozenset(["i", "we", "im", "ive", "mine", "ours", "myself", "ourselves"])
+_OBJECTS = frozenset(["me", "us"])
+_AT_HOME = frozenset(["home"])
+_SELF = _OWNING | _SUBJECTS | _OBJECTS
+_OTHERS = frozenset(["his", "her", "their", "your", "its", "whose", "someone", "somebody"])
+
+_FUNCTION_WORDS = """
+    a about actually after again all also always am an and any are as at be been before being but by
+    call called can did do does for from get gets go going got had has have he her him his how i if in
+    into is it its know like live lives me my named need no not now of on one ones or our own please
+    remember remind she so still tell that the their them then there these they this those to up us was
+    we were what when where which who whose why will with work works you your
+"""
+_FUNCTION = frozenset(_FUNCTION_WORDS.split())
+"""Words that name no thing; a phrase for a thing ends at one."""
+
+_DOING = frozenset(["call", "calls", "called", "live", "lives", "work", "works", "like", "likes", "need"])
+"""Those that still say what "I" do in a question such as "where do I live"."""
+
+_ADJECTIVES_WORDS = """
+    best big current dear elder eldest entire favorite favourite final first good great last late little
+    main maternal new next nice old only older oldest other own paternal present previous second small third
+    usual whole young younger youngest
+"""
+_BEING = frozenset(["is", "was"])
+_NAMED = frozenset(["called", "named"])
+
+_ADJECTIVES = frozenset(_ADJECTIVES_WORDS.split())
+
+_PIECE = re.compile(r"(\w+(?:['’]\w+)?)|([.;:!?()\n])")
+_SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
+_NAME = re.compile(r"(?<=[\w,] )([A-Z]\w+)")
+
+FRAGMENT_WORDS = 4
+"""A question of so few words may leave out what it does not need: "sister's name?"."""
+
+NEAR = 6
+"""Words up to this place after "I" or "my" speak of the person or of their things."""
+
+_UNSURE = re.compile(
+    r"^\W*(?:(?:can|could|would|will) you|please|translate|imagine|suppose|pretend|assume|let['’]?s|say|if"
+    r"|write|give|make|draft|correct|rewrite|rephrase|proofread|summari[sz]e|explain|complete|continue|fix"
+    r"|spell|act|put|you are|for example|what if"
+    r"|in (?:my|the|a) (?:book|novel|story|film|movie|play|game|dream))\b"
+    r"|\b(?:novel|fiction|fictional|story|character|imaginary|hypothetical(?:ly)?|pretend|imagine|example"
+    r"|exercise|sentence|grammar|grammatical(?:ly)?|spelling|translate|dream(?:t|ed)"
+    r"|used to|no longer|any ?more|former(?:ly)?|cancel(?:l?ed)?|called off"
+    r"|when (?:\w+ ){1,2}(?:was|were) (?:small|young|little|kids|children|a (?:child|kid|girl|boy)))\b"
+    r"|\b(?:said|says|saying|told everyone|telling everyone)\b.{0,40}(?:[:'\"“]|\bmy\b)"
+    r"|[\"“”].{3,}[\"“”]|(?<!\w)['‘][^'’]{8,}['’](?!\w)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What asks for a text, makes something up, quotes, or tells what is no more."""
+
+
+class Thing(NamedTuple):
+    """A thing of the person's own: the beginning of the word for it, and those of the words beside that."""
+
+    noun: str
+    words: frozenset[str]
+
+
+class _Word(NamedTuple):
+    text: str
+    """Empty for a mark at which a phrase ends."""
+    is_owner: bool
+    """Whether it has an 's, so that what follows is this one's."""
+
+    @property
+    def beginning(self) -> str:
+        return self.text[:BEGINNING]
+
+
+def speaks_of_self(text: str) -> bool:
+    """Return whether the text has a word for the person or for what is theirs."""
+    return any(word.text in _SELF for word in _words(text))
+
+
+def owned(text: str) -> tuple[Thing, ...]:
+    """Return what the text names as the person's own.
+
+    "When is my sister's birthday?" names the sister, "my old dog" the dog, "my favourite" nothing; of "my
+    office locker" the noun is the office, as nothing tells it from "my sister allergic".
+    """
+    words = _words(text)
+    things: list[Thing] = []
+    for place, word in enumerate(words):
+        if word.text in _OWNING:
+            nouns: list[str] = []
+            for following in words[place + 1 : place + 4]:
+                if not following.text or following.text in _FUNCTION:
+                    break
+                if following.text not in _ADJECTIVES:
+                    nouns.append(following.beginning)
+                if following.is_owner:
+                    break
+            if nouns:
+                things.append(Thing(nouns[0], frozenset(nouns)))
+    return tuple(things)
+
+
+def owners_in(text: str) -> frozenset[str]:
+    """Return the beginnings of the words with an 's: "Teresa's dog" has Teresa."""
+    return frozenset(word.beginning for word in _words(text) if word.is_owner)
+
+
+def names_in(text: str) -> frozenset[str]:
+    """Return the beginnings of the words with a capital letter within a sentence."""
+    return frozenset(match[1].casefold()[:BEGINNING] for match in _NAME.finditer(text))
+
+
+def words_in(text: str) -> frozenset[str]:
+    """Return the beginnings of all words."""
+    return frozenset(word.beginning for word in _words(text) if word.text)
+
+
+def told_of_own(question: str, told: str) -> bool:
+    """Return whether the text tells of what the question asks for as the person's own.
+
+    Each thing of the person's in the question has to be near to a word for the person in a sentence of the
+    text that is meant, with no other owner between them. A question with "I" alone has to share such a word.
+    One without may begin with the thing itself, or has nothing but words of the text, with the name that this
+    gives to someone of the person's.
+    """
+    things, words = owned(question), _words(question)
+    if things:
+        near = _near_self(told, _SELF | _AT_HOME)
+        return all(thing.noun in near for thing in things)
+    said = {word.text for word in words}
+    if said.isdisjoint(_SELF):
+        is_fragment = 0 < len(words) <= FRAGMENT_WORDS and words[0].text not in _FUNCTION
+        if is_fragment and any(words[0].beginning == thing.noun for thing in owned(told)):
+            return True
+        about = {
+            word.beginning for word in words if is_content(word.text) and word.text not in _ADJECTIVES
+        } - {""}
+        return not about.isdisjoint(_named_own(told)) and about <= words_in(told)
+    about = {word.beginning for word in words if word.text and word.text not in _FUNCTION | _SELF}
+    about |= {word.beginning for word in words if word.text in _DOING}
+    return not about.isdisjoint(_near_self(told, _SUBJECTS | _OBJECTS if said & _OBJECTS else _SUBJECTS))
+
+
+def _named_own(text: str) -> set[str]:
+    """Return the beginnings of the names that the text gives to the person's own.
+
+    As in "my sister Lena", "Rex is my" and "my dog is called Bruno".
+    """
+    found = set[str]()
+    for sentence in _meant(text):
+        words = _words(sentence)
+        for place, word in enumerate(words):
+            if word.text not in _OWNING:
+                continue
+            before, behind = words[:place], _behind_thing(words[place + 1 : place + 6])
+            if len(before) == 2 and before[1].text in _BEING:
+                found.add(before[0].beginning)
+            if behind and behind[0].text not in _BEING | _FUNCTION:
+                found.add(behind[0].beginning)
+            if len(behind) > 2 and behind[0].text in _BEING and behind[1].text in _NAMED:
+                found.add(behind[2].beginning)
+    return found
+
+
+def _behind_thing(words: list[_Word]) -> list[_Word]:
+    """Return what follows the first word that is no adjective."""
+    noun = next((place for place, word in enumerate(words) if word.text not in _ADJECTIVES), len(words))
+    return words[noun + 1 :]
+
+
+def _meant(text: str) -> list[str]:
+    """Return the sentences of the text that tell what is so."""
+    sentences = _SENTENCE_END.split(text)
+    return [one for one in sentences if not one.endswith("?") and _UNSURE.search(one) is None]
+
+
+def _near_self(text: str, marks: frozenset[str]) -> set[str]:
+    """Return the beginnings of the words near to one of the marks, in the sentences that are meant."""
+    found = set[str]()
+    for sentence in _meant(text):
+        words = _words(sentence)
+        for place, word in enumerate(words):
+            if word.text not in marks:
+                continue
+            for following in words[place + 1 : place + 1 + NEAR]:
+                if not following.text or following.text in _OTHERS:
+                    break
+                found.add(following.beginning)
+                if following.is_owner:
+                    break
+            if word.text in _OBJECTS | _AT_HOME:
+                found.update(before.beginning for before in words[max(0, place - NEAR) : place])
+    return found
+
+
+def _words(text: str) -> list[_Word]:
+    """Split into words; an empty one stands for a mark at which a phrase ends."""
+    words: list[_Word] = []
+    for piece in _PIECE.finditer(unicodedata.normalize("NFKC", text.casefold())):
+        stem, _, suffix = (piece[1] or "").replace("’", "'").partition("'")
+        words.append(_Word(stem, suffix == "s" and stem not in _FUNCTION))
+    return words
