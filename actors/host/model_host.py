@@ -161,7 +161,7 @@ class ModelHost:
         async with aclosing(await begin_peek_reply(self, self._engine, request)) as reply:
             deltas = [delta async for delta in reply]
         assert reply.grant is not None, "a peek has one"
-        return Peek.of(reply.grant, joined(deltas))
+        return Peek.of(reply.grant, joined(deltas), reply.retrieved)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         if self._engine is None:
