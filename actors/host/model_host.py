@@ -103,7 +103,7 @@ class ModelHost:
             self._catalogue,
             self._promotions,
             clock=clock,
-            has_trainer=self._limits.has_trainer,
+            limits=self._limits,
             communities=self._communities,
             on_moved=self._note_moved,
             view=self._view,

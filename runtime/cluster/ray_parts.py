@@ -205,6 +205,7 @@ def _host_options(
         mailbox_max=settings.mailbox_max,
         operation_seconds_kept=settings.operation_seconds_max,
         has_trainer=settings.training != "off",
+        rank_max=settings.rank_max,
         log=LogLimits(
             interactions_min=HISTORY_TURNS_MAX,
             seconds_kept=settings.log_seconds_max,
