@@ -53,6 +53,8 @@ def rollback(
 ) -> None:
     """Set a model back to its revision's parent, or the base; turns learned since count as not learned."""
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        if revision is None and client.request("GET", model_path(name))["aliases"].get("latest") is None:
+            raise CommandFailed(f"{name} has no current revision: there is nothing to roll back.")
         body = client.request("POST", model_path(name, "/rollback"), json={"revision": revision})
     if as_json:
         print_json(body)

@@ -52,8 +52,13 @@ class SettingsError(PopulaceError):
     template = "The setting {variable} is {value!r}, which is not allowed: {allowed}."
 
     variable: str
-    value: str
+    value: str | None
     allowed: str
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"The setting {self.variable} is not set: {self.allowed}."
+        return super().__str__()
 
 
 class Settings(BaseModel):
@@ -297,5 +302,6 @@ def _near_misses(environment: Mapping[str, str], known: list[str]) -> Iterator[t
 def _settings_error(error: ValidationError, given: Mapping[str, Any]) -> SettingsError:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
-    allowed = first["msg"].rstrip(".")
-    return SettingsError(name if name in given else variable_of(name), str(first["input"]), allowed)
+    allowed = first["msg"].removeprefix("Value error, ").rstrip(".")
+    value = None if first["input"] is None else str(first["input"])
+    return SettingsError(name if name in given else variable_of(name), value, allowed)

@@ -115,6 +115,8 @@ async def test_flags_are_the_options_of_the_job(train: Train) -> None:
         (("ada", "--rank", "0"), 1, "rank is from 1 to 512"),
         (("ada", "--retrieve", "2"), 1, "Only distillation can have `retrieve`"),
         (("ada", "--method", "osmosis"), 2, "osmosis"),
+        (("base",), 1, "does not exist. No personal model can have this name: base, import, population are"),
+        (("nobody",), 1, "does not exist. Create it with `populace model create`."),
         (("--all",), 3, "There was no model to train."),
     ],
 )
