@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from populace.cli.console import err, named_errors, out, program, progress
-from populace.settings.settings import Settings, variable_of
+from populace.settings.settings import Settings, unknown_variables, variable_of
 
 if TYPE_CHECKING:
     from populace.base.prepare import Stage
@@ -75,6 +75,7 @@ def serve(
             ray_address=ray_address,
             log_level=log_level,
         )
+        warn_of_unknown()
         signal.signal(signal.SIGINT, _interrupt_once)
         signal.signal(signal.SIGTERM, _interrupt_once)
         try:
@@ -116,6 +117,13 @@ def _first_reply(started: "Started") -> str:
     with err.status("Asking for a first reply"), gateway as client:
         body = client.request("POST", "/v1/chat/completions", json={**ask, "max_tokens": 16})
     return body["choices"][0]["message"]["content"]
+
+
+def warn_of_unknown() -> None:
+    """Name the variables that look like settings and change nothing."""
+    for variable, nearest in unknown_variables():
+        meant = "" if nearest is None else f"; the nearest is {nearest}"
+        err.print(f"{variable} is no setting and changes nothing{meant}.", style="yellow", soft_wrap=True)
 
 
 def command_for(settings: Settings) -> str:

@@ -3,7 +3,8 @@
 Every setting has a variable ``POPULACE_<NAME>`` (the data and cache directories are
 ``POPULACE_DATA`` and ``POPULACE_CACHE``). A variable that is set to the empty string counts as
 not set. A value that does not fit, or a variable that looks like a misspelt setting, is an
-error: a typo must not quietly become the default.
+error: a typo must not quietly become the default. ``populace serve`` names the other variables
+that begin so and change nothing.
 """
 
 import difflib
@@ -281,6 +282,21 @@ def threads_default(cores: int, given: Mapping[str, Any]) -> int:
 def adapter_slots_default(given: Mapping[str, Any], *, has_gpu: bool) -> int:
     """Return one slot per concurrent request where slots cost nothing; on a GPU each is padded memory."""
     return ADAPTER_SLOTS_GPU if has_gpu else given.get("sequences_max", ADAPTER_SLOTS_GPU)
+
+
+def unknown_variables() -> tuple[tuple[str, str | None], ...]:
+    """Return the variables that are named like settings and are none, each with the nearest one, if any.
+
+    They may be another program's, so ``from_environment`` leaves them alone.
+    """
+    names = {variable_of(name).removeprefix(PREFIX): variable_of(name) for name in Settings.model_fields}
+    unknown = [name for name in sorted(os.environ) if name.startswith(PREFIX)]
+    nearest = {
+        variable: difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+        for variable in unknown
+        if variable.removeprefix(PREFIX) not in names
+    }
+    return tuple((variable, names[found[0]] if found else None) for variable, found in nearest.items())
 
 
 def _refuse_misspelt(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
