@@ -75,6 +75,7 @@ class PromptTooLong(InvalidRequest):
     """The prompt and the requested reply do not fit the base model's context. Counts are tokens.
 
     ``prompt`` and ``length`` are the names of the parameters that have the prompt and the reply's length.
+    ``at_least``: a long prompt was not counted, and has ``prompt_tokens`` or more.
     """
 
     code = "context_length_exceeded"
@@ -86,22 +87,25 @@ class PromptTooLong(InvalidRequest):
         context_tokens: int,
         prompt: str = "messages",
         length: str = "max_tokens",
+        at_least: bool = False,
     ) -> None:
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
         self.context_tokens = context_tokens
+        self.at_least = at_least
         if self.is_hopeless:
             needs = f"the prompt's among them, but the reply may have {max_tokens}: lower {length}."
         else:
+            least = "at least " if at_least else ""
             needs = (
-                f"but the request needs {prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, "
+                f"but the request needs {least}{prompt_tokens + max_tokens} ({prompt_tokens} in the prompt, "
                 f"{max_tokens} for the reply). Shorten the prompt or lower {length}."
             )
         super().__init__(
             f"This model's context holds {context_tokens} tokens, {needs}",
             length if self.is_hopeless else prompt,
         )
-        self._pickled_from(prompt_tokens, max_tokens, context_tokens, prompt, length)
+        self._pickled_from(prompt_tokens, max_tokens, context_tokens, prompt, length, at_least)
 
     @property
     def is_hopeless(self) -> bool:
@@ -110,7 +114,8 @@ class PromptTooLong(InvalidRequest):
 
     def named(self, prompt: str, length: str) -> "PromptTooLong":
         """Return the error with other names of the parameters."""
-        return PromptTooLong(self.prompt_tokens, self.max_tokens, self.context_tokens, prompt, length)
+        counts = (self.prompt_tokens, self.max_tokens, self.context_tokens)
+        return PromptTooLong(*counts, prompt, length, self.at_least)
 
 
 class TextTooLong(PromptTooLong):

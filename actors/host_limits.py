@@ -11,7 +11,8 @@ from populace.policies.log_retention import LogLimits
 class HostLimits:
     """The bounds of one host. Bytes are the host's own estimate of what activations hold.
 
-    Without ``has_trainer`` trainings are refused.
+    Without ``has_trainer`` trainings are refused. ``rank_max`` is the largest rank of an adapter that the
+    engines serve; None: it is not known here, and the trainer finds out.
     """
 
     resident_bytes_max: int = 256 * 1024 * 1024
@@ -19,5 +20,6 @@ class HostLimits:
     mailbox_max: int = 16
     operation_seconds_kept: float = 24 * 3600.0
     has_trainer: bool = True
+    rank_max: int | None = None
     shard_free_bytes_min: int = FREE_BYTES_MIN
     log: LogLimits = field(default_factory=lambda: LogLimits(interactions_min=HISTORY_TURNS_MAX))

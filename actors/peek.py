@@ -17,7 +17,10 @@ PEEK_PREFIX = "peek-"
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """A reply that is no turn, and what it was made with."""
+    """A reply that is no turn, and what it was made with.
+
+    ``retrieved`` are the positions of the logged turns that it was told from, as in ``Interaction``.
+    """
 
     model: ModelId
     reply: str
@@ -27,9 +30,10 @@ class Peek:
     revision: str
     base: str
     memory_version: int
+    retrieved: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, grant: TurnGrant, reply: Delta) -> "Peek":
+    def of(cls, grant: TurnGrant, reply: Delta, retrieved: tuple[int, ...]) -> "Peek":
         assert reply.finish_reason is not None, "an engine ends a reply with a finish reason"
         return cls(
             grant.model,
@@ -40,6 +44,7 @@ class Peek:
             grant.revision,
             grant.base,
             grant.memory_version,
+            retrieved,
         )
 
     def __str__(self) -> str:

@@ -132,7 +132,8 @@ def suite_of(lines: Sequence[object]) -> Suite:
 def parse_suite(text: str) -> Suite:
     """Read a suite from JSON lines. Raises ``InvalidRequest``, which names the first invalid line from 1."""
     # Not ``splitlines``, which also splits at signs that a JSON text may have.
-    lines = text.removeprefix("\ufeff").rstrip().split("\n")
+    text = text.removeprefix("\ufeff").rstrip()
+    lines = text.split("\n") if text else []
     found: list[object] = []
     for number, line in enumerate(lines, start=1):
         try:

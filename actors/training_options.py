@@ -61,7 +61,9 @@ class TrainingOptions:
     """
 
     method: Method = option("sft", "Training method.")  # noqa: RUF009 - it returns a field
-    rank: int | None = option(None, "LoRA rank of a new adapter.", 1, 512, f"{PARENTS} 8")
+    rank: int | None = option(
+        None, "LoRA rank of a new adapter, up to POPULACE_RANK_MAX.", 1, 512, f"{PARENTS} 8"
+    )
     alpha: float | None = option(
         None, "LoRA alpha of a new adapter, which is scaled by alpha/√rank.", 1e-6, 1_000_000, f"{PARENTS} 8"
     )
@@ -152,8 +154,11 @@ class TrainingOptions:
     def replies_each(self) -> int:
         return self.replies or METHODS[self.method].replies
 
-    def check(self) -> None:
-        """Raise ``InvalidRequest`` for values that are out of range or contradict each other."""
+    def check(self, *, rank_max: int | None = None) -> None:
+        """Raise ``InvalidRequest`` for values that are out of range or contradict each other.
+
+        ``rank_max`` is the largest rank that is served, None if that is not known.
+        """
         for name, known in OPTIONS.items():
             value = getattr(self, name)
             if known.choices and value not in known.choices:
@@ -164,6 +169,12 @@ class TrainingOptions:
             if known.methods and self.method not in known.methods and value != known.default:
                 methods = " and ".join(known.methods)
                 raise InvalidRequest(f"Only {methods} can have `{name}`, not {self.method}.", name)
+        if self.rank is not None and rank_max is not None and self.rank > rank_max:
+            raise InvalidRequest(
+                f"rank {self.rank} is more than is served, which is {rank_max}: ask for less, or serve with "
+                f"POPULACE_RANK_MAX={self.rank}.",
+                "rank",
+            )
         if self.continues and self.from_base:
             raise InvalidRequest("What begins from the base continues no training.", "continues")
         if self.method in TASK_METHODS and self.reward is None:

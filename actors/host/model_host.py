@@ -103,7 +103,7 @@ class ModelHost:
             self._catalogue,
             self._promotions,
             clock=clock,
-            has_trainer=self._limits.has_trainer,
+            limits=self._limits,
             communities=self._communities,
             on_moved=self._note_moved,
             view=self._view,
@@ -161,7 +161,7 @@ class ModelHost:
         async with aclosing(await begin_peek_reply(self, self._engine, request)) as reply:
             deltas = [delta async for delta in reply]
         assert reply.grant is not None, "a peek has one"
-        return Peek.of(reply.grant, joined(deltas))
+        return Peek.of(reply.grant, joined(deltas), reply.retrieved)
 
     async def chat(self, request: ChatRequest) -> Interaction:
         if self._engine is None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
+from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.catalogue import Catalogue, revision_record
 from populace.actors.keepers.communities import Communities
@@ -61,7 +62,7 @@ class JobKeeper:
         promotions: Promotions,
         *,
         clock: Clock,
-        has_trainer: bool,
+        limits: HostLimits,
         communities: Communities,
         on_moved: Callable[[ModelId, StoredModel], None],
         view: Callable[[StoredModel], ModelView],
@@ -74,7 +75,7 @@ class JobKeeper:
         self._catalogue = catalogue
         self._promotions = promotions
         self._clock = clock
-        self._has_trainer = has_trainer
+        self._limits = limits
         self._communities = communities
         self._on_moved = on_moved
         self._view = view
@@ -89,7 +90,7 @@ class JobKeeper:
         tasks: Sequence[RewardTask] = (),
         note: str = "",
     ) -> TrainingJob:
-        options.check()
+        options.check(rank_max=self._limits.rank_max)
         if bool(tasks) != (options.method in TASK_METHODS):
             raise InvalidRequest(f"Only {' and '.join(TASK_METHODS)} has `tasks`, and needs them.", "tasks")
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
@@ -98,7 +99,7 @@ class JobKeeper:
                 "Only the model that POPULACE_COMMUNITY names learns from those who agreed to it.",
                 "contributors",
             )
-        if not self._has_trainer:
+        if not self._limits.has_trainer:
             raise TrainingUnavailable
         said = json.dumps([asdict(options), rewarded_for and rewarded_for.tasks, note], sort_keys=True)
         if options.rebuilds is not None:

@@ -28,4 +28,6 @@ async def begin_peek_reply(
     granted = as_granted(without_trace(request), grant, engine.base)
     reply = ReplyBuilder(granted, completion_id(grant))
     deltas = generate_reply(engine, granted, grant, reply, stream=stream)
-    return RunningReply(deltas, grant=grant, left_out=lambda: reply.left_out)
+    return RunningReply(
+        deltas, grant=grant, left_out=lambda: reply.left_out, retrieved=lambda: reply.retrieved
+    )

@@ -21,9 +21,11 @@ class RunningReply:
         grant: TurnGrant | None = None,
         interaction: Interaction | None = None,
         left_out: Callable[[], int] = lambda: 0,
+        retrieved: Callable[[], tuple[int, ...]] = lambda: (),
     ) -> None:
         self._deltas = deltas
         self._left_out = left_out
+        self._retrieved = retrieved
         self.grant = grant
         self.interaction = interaction
 
@@ -31,6 +33,14 @@ class RunningReply:
     def left_out(self) -> int:
         """How many of the request's messages the model did not read; known from the first delta on."""
         return self._left_out()
+
+    @property
+    def retrieved(self) -> tuple[int, ...]:
+        """The positions of the logged turns that a peek was told from; known from the first delta on.
+
+        Those of a turn are in its ``interaction``.
+        """
+        return self._retrieved()
 
     def __aiter__(self) -> AsyncGenerator[Delta, None]:
         return self._deltas

@@ -208,6 +208,11 @@ class ReplyBuilder:
         """How many messages of the caller's own the model does not read; those that were brought go first."""
         return max(0, len(self._request.messages) - len(self.messages) - self._brought)
 
+    @property
+    def retrieved(self) -> tuple[int, ...]:
+        """The positions of the turns that the reply is told from, in the order of its prompt."""
+        return tuple(exchange.position for exchange in self.exchanges)
+
     def finish(self) -> Reply:
         last = self._last
         assert last is not None
@@ -222,7 +227,7 @@ class ReplyBuilder:
             completion_id=self._completion_id,
             history_turns=self.history_turns,
             memory=None if self.memory is None else self.memory.outcome(text, self._token_ids, last.memory),
-            retrieved=tuple(exchange.position for exchange in self.exchanges),
+            retrieved=self.retrieved,
             context_digest=context_digest(self.exchanges),
             instructions=self._request.instructions,
             note=self._request.note,

@@ -47,8 +47,8 @@ class WarningObject(ApiObject):
 class ProvenanceObject(ApiObject):
     """What a reply was made with. ``log_position`` null means that it is in no log.
 
-    ``retrieved`` has the positions of the turns that were put into the prompt, and ``peek`` says why the
-    reply leaves no trace, if it is a peek.
+    ``retrieved`` has the positions of the turns that the reply was told from; null if nothing of it is kept
+    and it is no peek. ``peek`` says why the reply leaves no trace, if it is a peek.
     """
 
     revision: str

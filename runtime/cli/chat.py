@@ -71,6 +71,16 @@ def chat(
             max=RETRIEVED_MAX,
         ),
     ] = 0,
+    corrections: Annotated[
+        bool,
+        typer.Option(
+            "--corrections/--no-corrections", help="Keep to the correction of an earlier reply that applies."
+        ),
+    ] = True,
+    told: Annotated[
+        bool,
+        typer.Option("--told/--no-told", help="Answer a question from the one earlier turn that tells it."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="With -m: print the completion as JSON.")] = False,
 ) -> None:
     """Talk to a personal model.
@@ -82,8 +92,11 @@ def chat(
         if model is not None:
             _ensure_model(client, model, create=create, may_ask=message is None and sys.stdin.isatty())
         options = {"max_tokens": max_tokens} | ({} if temperature is None else {"temperature": temperature})
-        context = {"context": {"retrieve": retrieve}} if retrieve else {}
-        session = ChatSession(client, name, **options, **context)
+        # What is the default is not sent: the population has no log, and refuses a context.
+        context = {"retrieve": retrieve} if retrieve else {}
+        context |= {"corrections": False} if not corrections else {}
+        context |= {"told": False} if not told else {}
+        session = ChatSession(client, name, **options, **({"context": context} if context else {}))
         if not new:
             session.resume()
         if message is not None:

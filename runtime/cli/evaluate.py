@@ -57,8 +57,9 @@ def evaluate(
     A question has a "check": "contains" (in any case of letters, the default), "exact", "number" (the last
     one of the reply), "matches" (a regular expression for the whole reply) or "likeness" (as like as "least"
     says, from 0 to 1, in words and not in truth), and a "system" text if wanted.
-    Each is asked with the memory, greedily, and leaves no trace. No training replaces a revision by one that
-    fails a question that it passed.
+    Each is asked greedily, as a chat that begins with it: with the memory, corrections and what was told
+    before. It leaves no trace. No training replaces a revision by one that fails, with the memory alone, a
+    question that it passed.
 
     The exit status is 0 if all were passed, 1 after an error, and 3 if one was not.
     """

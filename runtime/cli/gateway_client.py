@@ -12,6 +12,7 @@ from populace.actors.errors import ClusterNotFound, Unauthorized
 from populace.cli.console import CommandFailed
 from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
+from populace.gateway.http.target import impossible_name
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
@@ -196,5 +197,8 @@ def model_path(name: str, rest: str = "") -> str:
 
 def _error(response: httpx.Response) -> GatewayError:
     error = error_in(response.content, response.status_code)
-    message = " ".join(filter(None, (str(error), ADVICE.get(error.code))))
+    advice = ADVICE.get(error.code)
+    if isinstance(error, ModelNotFound):
+        advice = impossible_name(error.model) or advice
+    message = " ".join(filter(None, (str(error), advice)))
     return GatewayError(message, response.status_code, error.code)

@@ -53,6 +53,8 @@ def rollback(
 ) -> None:
     """Set a model back to its revision's parent, or the base; turns learned since count as not learned."""
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+        if revision is None and client.request("GET", model_path(name))["aliases"].get("latest") is None:
+            raise CommandFailed(f"{name} has no current revision: there is nothing to roll back.")
         body = client.request("POST", model_path(name, "/rollback"), json={"revision": revision})
     if as_json:
         print_json(body)
@@ -178,7 +180,7 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
     if "served_corrections" in scores:
         lines.append(
             f"[dim]as served says {scores['served_corrections_said']:.0f} of "
-            f"{scores['served_corrections']:.0f} corrections[/]"
+            f"{scores['served_corrections']:.0f} {_lessons(scores)}[/]"
         )
     if "served_likeness" in scores:
         lines.append(
@@ -208,6 +210,12 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
         )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)
+
+
+def _lessons(scores: Mapping[str, float]) -> str:
+    """Name what was asked as it is served: what a person corrected, and what they only asked again."""
+    names = {"corrections": "corrections", "asked_again": "replies to what was asked again"}
+    return " and ".join(name for score, name in names.items() if scores.get(score)) or "corrections"
 
 
 def _room(scores: Mapping[str, float]) -> str:

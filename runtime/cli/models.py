@@ -32,7 +32,10 @@ from populace.cli.revisions import PUBLISH_EXAMPLES, publish, revisions
 from populace.settings.settings import Settings
 
 app = typer.Typer(
-    help="Create, show, update, export, import and erase personal models.", no_args_is_help=True
+    help="Create, show, update, export, import and erase personal models.",
+    epilog="The log of a model: `populace model show ada` has its newest turns, /log in `populace chat ada` "
+    "a hundred, and `populace model export ada` all.",
+    no_args_is_help=True,
 )
 app.command("contribute", epilog=CONTRIBUTE_EXAMPLES)(contribute)
 app.command("diff", epilog=DIFF_EXAMPLES)(diff)

@@ -1,5 +1,6 @@
 """``populace serve``: run a Populace until Ctrl-C."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -7,9 +8,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from populace.cli.console import err, named_errors, out, program, progress
-from populace.settings.settings import Settings
+from populace.settings.settings import Settings, unknown_variables, variable_of
 
 if TYPE_CHECKING:
     from populace.base.prepare import Stage
@@ -73,6 +75,7 @@ def serve(
             ray_address=ray_address,
             log_level=log_level,
         )
+        warn_of_unknown()
         signal.signal(signal.SIGINT, _interrupt_once)
         signal.signal(signal.SIGTERM, _interrupt_once)
         try:
@@ -97,7 +100,7 @@ def _serve(settings: Settings) -> None:
         cluster = run_cluster(settings, report=report, base_progress=base_progress)
         started = cluster.__enter__()
     try:
-        _greet(started, _first_reply(started))
+        _greet(started, _first_reply(started), command_for(settings))
         threading.Event().wait()
     except KeyboardInterrupt:
         err.print("Stopping: commits first, then Ray.")
@@ -116,7 +119,21 @@ def _first_reply(started: "Started") -> str:
     return body["choices"][0]["message"]["content"]
 
 
-def _greet(started: "Started", reply: str) -> None:
+def warn_of_unknown() -> None:
+    """Name the variables that look like settings and change nothing."""
+    for variable, nearest in unknown_variables():
+        meant = "" if nearest is None else f"; the nearest is {nearest}"
+        err.print(f"{variable} is no setting and changes nothing{meant}.", style="yellow", soft_wrap=True)
+
+
+def command_for(settings: Settings) -> str:
+    """Return how to type this command in another terminal, where it has to find the same data directory."""
+    if settings.data == Settings().data:
+        return program()
+    return f"{variable_of('data')}={shlex.quote(str(settings.data))} {program()}"
+
+
+def _greet(started: "Started", reply: str, command: str) -> None:
     url, key = started.running.url, started.api_key
     engine = "vLLM" if started.engine == "vllm" else started.engine
     memory = "without a memory" if started.memory is None else "with a memory"
@@ -128,11 +145,13 @@ def _greet(started: "Started", reply: str) -> None:
     out.print(f"  Address  {url}", highlight=False)
     out.print(f"  Console  {url}/console", highlight=False)
     out.print(f"  API key  {key}", highlight=False)
-    out.print(f"  Logs     {started.logs}; {program()} logs shows them\n", highlight=False, soft_wrap=True)
+    logs = f"  Logs     {started.logs}; {command} logs shows them\n"
+    out.print(logs, highlight=False, markup=False, soft_wrap=True)
     out.print("Create a model and talk to it:\n")
     for line in _curl_lines(url, key):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
-    out.print(f"\nOr in another terminal: [bold]{program()} chat ada[/]. Ctrl-C stops.\n")
+    talk = f"\nOr in another terminal: [bold]{escape(command)} chat ada[/]. Ctrl-C stops.\n"
+    out.print(talk, highlight=False, soft_wrap=True)
 
 
 def _curl_lines(url: str, key: str) -> list[str]:

@@ -73,6 +73,9 @@ def train(
     One turn in eight is held out to judge what was learned from the others. A new revision that is no better
     than the old one, or that got worse on general text, is rejected and kept for inspection.
 
+    A model that is in training already is not trained anew: that training is shown, unless other options are
+    asked for.
+
     The exit status is 0 if every model got a new current revision, 1 after an error or a failed training, and
     3 if a revision was rejected, a training was skipped or cancelled, or there was no model to train. With
     --no-wait it is 0 once the trainings are requested.
@@ -83,7 +86,8 @@ def train(
         if tasks is not None:
             body["tasks"] = json.loads(pack_tasks(read_tasks(tasks)))
         asked = [
-            _asked(client, name, body, is_only=not every) for name in _chosen(client, names, every=every)
+            _asked(client, name, body, is_only=not every, watches=wait)
+            for name in _chosen(client, names, every=every)
         ]
         found = [job for job in asked if job is not None]
         if wait:
@@ -126,15 +130,40 @@ def _chosen(client: GatewayClient, names: Sequence[str] | None, *, every: bool) 
     return list(dict.fromkeys(names))
 
 
-def _asked(client: GatewayClient, name: str, body: dict[str, Any], *, is_only: bool) -> dict[str, Any] | None:
-    """Request a training; with several, a model that is in training already keeps that one."""
+def _asked(
+    client: GatewayClient, name: str, body: dict[str, Any], *, is_only: bool, watches: bool
+) -> dict[str, Any] | None:
+    """Request a training. A model that is in training already, perhaps by itself, keeps that one.
+
+    It is returned to be watched, if it is what was asked for. Otherwise None of several models, and of an
+    only one the error.
+    """
     try:
         return client.request("POST", model_path(name, "/jobs"), json=body)
     except GatewayError as error:
-        if is_only or error.code != "training_under_way":
+        if error.code != "training_under_way":
             raise
-        err.print(f"{name} is trained already.")
+        # The newest is the open one, or has ended since.
+        newest = next(iter(client.request("GET", model_path(name, "/jobs"))["data"]), None)
+        if watches and newest is not None and _is_asked(newest["options"], body):
+            err.print(
+                f"{name} is in training already: this is its job {newest['number']}, which learns what was "
+                "said before it began.",
+                highlight=False,
+            )
+            return newest
+        if is_only:
+            raise
+        err.print(f"{name} is in training already.")
         return None
+
+
+def _is_asked(options: dict[str, Any], body: dict[str, Any]) -> bool:
+    """Whether a job has the options that were asked for; what is the default was not."""
+    defaults = asdict(TrainingOptions())
+    return "tasks" not in body and all(
+        value in (defaults[name], options.get(name)) for name, value in body.items()
+    )
 
 
 def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -167,7 +196,10 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
                             tasks[name], completed=job["step"], total=total, told=told(job, time.time())
                         )
         except KeyboardInterrupt:
-            err.print("They go on: `populace jobs` shows how far, `populace jobs --cancel NAME` ends one.")
+            err.print(
+                "They go on: `populace train NAME` watches one again, `populace jobs` shows how far, "
+                "`populace jobs --cancel NAME` ends one."
+            )
             raise typer.Exit(130) from None
     return list(latest.values())
 

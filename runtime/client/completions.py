@@ -51,6 +51,7 @@ class _PeekProvenanceObject(ApiObject):
     revision: str
     base: str
     memory_version: int
+    retrieved: tuple[int, ...] | None
 
 
 class PeekCompletionObject(ApiObject):
@@ -71,6 +72,7 @@ class PeekCompletionObject(ApiObject):
             revision=made_with.revision,
             base=made_with.base,
             memory_version=made_with.memory_version,
+            retrieved=made_with.retrieved or (),
         )
 
 
@@ -160,9 +162,11 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
     if sampling.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     wanted = turn.retrieval
-    if wanted is None or wanted.count or not wanted.corrections:
-        count, corrections = (0, False) if wanted is None else (wanted.count, wanted.corrections)
-        body["context"] = {"retrieve": count, "corrections": corrections}
+    count, corrections = (0, False) if wanted is None else (wanted.count, wanted.corrections)
+    # With turns to retrieve nothing is told from one, whatever was asked for.
+    told = count > 0 or (wanted is not None and wanted.asked != "")
+    if count or not (corrections and told):
+        body["context"] = {"retrieve": count, "corrections": corrections, "told": told}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body

@@ -215,9 +215,10 @@ class ModelHandle:
         ``system`` text if wanted. It is stored with the model instead of an earlier one; without it the
         stored one is asked. From then on no training replaces a revision by one that fails what it passed.
 
-        Each question is asked greedily, with the memory, as a peek: it leaves no trace. ``revision`` is an
-        alias, a digest or its beginning, or ``base``. Raises ``InvalidRequest``, which names the first bad
-        line, ``SuiteNotFound``, ``RevisionNotFound`` and ``ModelNotFound``.
+        Each question is asked greedily, as a peek at a chat that begins with it: with the memory, corrections
+        and what was told before. It leaves no trace. ``revision`` is an alias, a digest or its beginning, or
+        ``base``. Raises ``InvalidRequest``, which names the first bad line, ``SuiteNotFound``,
+        ``RevisionNotFound`` and ``ModelNotFound``.
         """
         return self._runner.run(self._model.evaluate(suite, revision))
 

@@ -15,7 +15,7 @@ from populace.client.connection import TellVote
 from populace.client.loop_thread import LoopThread
 from populace.client.model_handle import ModelHandle
 from populace.client.options import AskOptions
-from populace.client.sigterm import kept_sigterm
+from populace.settings.sigterm import kept_sigterm
 
 if TYPE_CHECKING:
     from populace.hosting.directory import Directory

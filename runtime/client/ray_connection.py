@@ -29,7 +29,6 @@ from populace.client.chat_request import TURN_SECONDS_MAX
 from populace.client.connection import MergeRequest, TellVote
 from populace.client.http_connection import HttpConnection
 from populace.client.http_transport import HttpTransport
-from populace.client.sigterm import kept_sigterm
 from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
@@ -39,6 +38,7 @@ from populace.hosting.host_client import RayHostClient, host_error
 from populace.settings.environment import ask_for_ray_token, enter_quiet_environment
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
+from populace.settings.sigterm import kept_sigterm
 from populace.suites.asking import ask_suite
 
 

@@ -37,6 +37,7 @@ from populace.settings.credentials import Credentials
 from populace.settings.environment import enter_own_ray_environment, quiet_environment
 from populace.settings.machine import has_gpu
 from populace.settings.settings import Settings
+from populace.settings.sigterm import kept_sigterm
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from populace.telemetry.options import TelemetryOptions
@@ -60,20 +61,24 @@ def run_ray(settings: Settings) -> Generator[str]:
     is_verbose = settings.log_level == "debug"
     if settings.ray_address is None:
         enter_own_ray_environment()
-        ray.init(
-            address="local",
-            namespace=NAMESPACE,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level=logging.INFO if is_verbose else logging.ERROR,
-            log_to_driver=is_verbose,
-        )
+        # Ray's own handler ends its processes before our commits, and dumps a stack.
+        with kept_sigterm():
+            ray.init(
+                address="local",
+                namespace=NAMESPACE,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=logging.INFO if is_verbose else logging.ERROR,
+                log_to_driver=is_verbose,
+            )
     else:
-        ray.init(address=settings.ray_address, namespace=NAMESPACE, log_to_driver=is_verbose)
+        with kept_sigterm():
+            ray.init(address=settings.ray_address, namespace=NAMESPACE, log_to_driver=is_verbose)
     try:
         yield ray.get_runtime_context().gcs_address
     finally:
-        ray.shutdown()
+        with kept_sigterm():
+            ray.shutdown()
 
 
 @contextmanager
@@ -205,6 +210,7 @@ def _host_options(
         mailbox_max=settings.mailbox_max,
         operation_seconds_kept=settings.operation_seconds_max,
         has_trainer=settings.training != "off",
+        rank_max=settings.rank_max,
         log=LogLimits(
             interactions_min=HISTORY_TURNS_MAX,
             seconds_kept=settings.log_seconds_max,

@@ -82,11 +82,16 @@ def _check_choice(sampling: Sampling) -> None:
     _check(asked is None or 0 <= asked <= LOGPROBS_MAX, "prompt_logprobs", f"from 0 to {LOGPROBS_MAX}")
 
 
-def reply_tokens_max(prompt_tokens: int, sampling: Sampling, context_tokens: int) -> int:
-    """Return how many tokens the reply may have. Raises ``PromptTooLong`` if the context has no room."""
+def reply_tokens_max(
+    prompt_tokens: int, sampling: Sampling, context_tokens: int, *, at_least: bool = False
+) -> int:
+    """Return how many tokens the reply may have. Raises ``PromptTooLong`` if the context has no room.
+
+    ``at_least``: the prompt may have more tokens than these, and the reply fewer.
+    """
     asked = sampling.max_tokens
     if prompt_tokens + (asked or 1) > context_tokens:
-        raise PromptTooLong(prompt_tokens, asked or 1, context_tokens)
+        raise PromptTooLong(prompt_tokens, asked or 1, context_tokens, at_least=at_least)
     return context_tokens - prompt_tokens if asked is None else asked
 
 

@@ -182,7 +182,10 @@ class VllmEngine:
         self._tokenizer.check_reply(request.reply_ids)
         # Else the tokens of eight megabytes would be counted while everybody waits.
         reply_tokens_max(
-            self._tokenizer.tokens_min(request.prompt), said_again(request), self._base.context_tokens
+            self._tokenizer.tokens_min(request.prompt),
+            said_again(request),
+            self._base.context_tokens,
+            at_least=True,
         )
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)

@@ -3,7 +3,8 @@
 Every setting has a variable ``POPULACE_<NAME>`` (the data and cache directories are
 ``POPULACE_DATA`` and ``POPULACE_CACHE``). A variable that is set to the empty string counts as
 not set. A value that does not fit, or a variable that looks like a misspelt setting, is an
-error: a typo must not quietly become the default.
+error: a typo must not quietly become the default. ``populace serve`` names the other variables
+that begin so and change nothing.
 """
 
 import difflib
@@ -52,8 +53,13 @@ class SettingsError(PopulaceError):
     template = "The setting {variable} is {value!r}, which is not allowed: {allowed}."
 
     variable: str
-    value: str
+    value: str | None
     allowed: str
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"The setting {self.variable} is not set: {self.allowed}."
+        return super().__str__()
 
 
 class Settings(BaseModel):
@@ -278,6 +284,21 @@ def adapter_slots_default(given: Mapping[str, Any], *, has_gpu: bool) -> int:
     return ADAPTER_SLOTS_GPU if has_gpu else given.get("sequences_max", ADAPTER_SLOTS_GPU)
 
 
+def unknown_variables() -> tuple[tuple[str, str | None], ...]:
+    """Return the variables that are named like settings and are none, each with the nearest one, if any.
+
+    They may be another program's, so ``from_environment`` leaves them alone.
+    """
+    names = {variable_of(name).removeprefix(PREFIX): variable_of(name) for name in Settings.model_fields}
+    unknown = [name for name in sorted(os.environ) if name.startswith(PREFIX)]
+    nearest = {
+        variable: difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
+        for variable in unknown
+        if variable.removeprefix(PREFIX) not in names
+    }
+    return tuple((variable, names[found[0]] if found else None) for variable, found in nearest.items())
+
+
 def _refuse_misspelt(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
     known = [variable_of(name) for name in fields]
     for variable, meant in _near_misses(environment, known):
@@ -297,5 +318,6 @@ def _near_misses(environment: Mapping[str, str], known: list[str]) -> Iterator[t
 def _settings_error(error: ValidationError, given: Mapping[str, Any]) -> SettingsError:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
-    allowed = first["msg"].rstrip(".")
-    return SettingsError(name if name in given else variable_of(name), str(first["input"]), allowed)
+    allowed = first["msg"].removeprefix("Value error, ").rstrip(".")
+    value = None if first["input"] is None else str(first["input"])
+    return SettingsError(name if name in given else variable_of(name), value, allowed)

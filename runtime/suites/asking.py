@@ -1,12 +1,12 @@
 """Asks a personal model its suite as it is served, in peeks: nothing is logged, remembered or learned."""
 
 import asyncio
-from hashlib import sha256
 from typing import Protocol
 
 from populace.actors.peek import Peek
 from populace.actors.suites import SAMPLING, Suite, SuiteQuestion, SuiteResult, SuiteRow
-from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId, TurnRequest, operation_of
+from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId
+from populace.actors.turns.requests import make_request
 from populace.storage.records.errors import RevisionNotFound
 from populace.storage.records.keys import alias_problem, is_digest
 from populace.suites.checking import passed
@@ -23,20 +23,22 @@ class PeekingHosts(Protocol):
 async def ask_suite(
     hosts: PeekingHosts, model: ModelId, suite: Suite, *, revision: str, turn_seconds_max: float
 ) -> SuiteResult:
-    """Ask every question with the model's memory and nothing of its log, and check the replies.
+    """Ask every question as a chat that begins with it is asked by default, and check the replies.
 
-    ``revision`` is an alias, a digest or its beginning, or ``base`` for the base without adapter and memory.
-    An alias that moves meanwhile changes nothing: all replies are of one revision. Raises ``ModelNotFound``,
-    ``RevisionNotFound``, ``PromptTooLong`` and what ``Hosts.peek`` raises.
+    So they read the memory, keep to the corrections that apply and are told from earlier turns, as what the
+    person gets. ``revision`` is an alias, a digest or its beginning, or ``base`` for the base without
+    adapter, memory and log. An alias that moves meanwhile changes nothing: all replies are of one revision.
+    Raises ``ModelNotFound``, ``RevisionNotFound``, ``PromptTooLong`` and what ``Hosts.peek`` raises.
     """
 
     if not isinstance(revision, str) or (alias_problem(revision) and not is_digest(revision)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise RevisionNotFound(model.name, f"{revision!s:.128}")
 
     async def ask(question: SuiteQuestion, alias: str) -> Peek:
-        digest = sha256(question.ask.encode()).digest()
-        turn = TurnRequest(model, operation_of(None), digest, alias, turn_seconds_max=turn_seconds_max)
-        return await hosts.peek(ChatRequest(turn, question.prompt, SAMPLING))
+        request = make_request(
+            model, question.prompt, SAMPLING, alias=alias, turn_seconds_max=turn_seconds_max
+        )
+        return await hosts.peek(request)
 
     first = await ask(suite[0], revision)
     # The base by name reads no memory, so a model without an adapter is asked as before.

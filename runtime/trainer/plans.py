@@ -23,33 +23,40 @@ def learns_of(method: str, dataset: Dataset) -> str:
     if not isinstance(curriculum, CorrectionsCurriculum):
         return _counted(curriculum.size, *LEARNED[method])
     asked = 0 if dataset.taught is None else dataset.taught.asked_again
-    counts = (
-        (curriculum.size - asked, "correction", "corrections"),
-        (asked, "reply to what was asked again", "replies to what was asked again"),
-        (0 if curriculum.liked is None else curriculum.liked.size, "liked reply", "liked replies"),
-    )
-    learned = " and ".join(_counted(count, one, several) for count, one, several in counts if count)
+    learned = counted_lessons(curriculum.size, asked)
+    if curriculum.liked is not None and curriculum.liked.size:
+        learned.append(_counted(curriculum.liked.size, "liked reply", "liked replies"))
     left = 0 if dataset.held is None else dataset.held.left
-    return learned + (f", and leaves {left:,} to retrieval" if left else "")
+    return " and ".join(learned) + (f", and leaves {left:,} to retrieval" if left else "")
 
 
 def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int, general: int) -> str:
     """Say what a learner learns and what judges it, in numbers and with no word of the person's.
 
-    ``corrections`` and ``general`` count the corrections and the general replies. What there is none of is
-    not named.
+    ``corrections`` and ``general`` count the corrections, replies to what was asked again among them, and the
+    general replies. What there is none of is not named.
     """
+    asked = 0 if learner.taught is None else learner.taught.asked_again
     suite = len(data.suite)
     are_replies = isinstance(learner.held_out, HeldOutReplies)
     kind = ("held-out reply", "held-out replies") if are_replies else ("held-out task", "held-out tasks")
-    counts = (
-        (corrections, "correction", "corrections"),
-        (learner.held_out.size, *kind),
-        (general, "general reply", "general replies"),
-    )
-    judges = [_counted(count, one, several) for count, one, several in counts if count]
+    counts = ((learner.held_out.size, *kind), (general, "general reply", "general replies"))
+    judges = counted_lessons(corrections, asked) if corrections else []
+    judges += [_counted(count, one, several) for count, one, several in counts if count]
     judges += [f"a suite of {_counted(suite, 'question', 'questions')}"] if suite else []
     return f"learns {learns}; judged by {', '.join(judges) or 'nothing'}"
+
+
+def counted_lessons(size: int, asked_again: int) -> list[str]:
+    """Count apart a person's corrections and the replies to what was asked again, which no person gave.
+
+    ``asked_again`` of all ``size`` lessons are the latter. What there is none of is not named.
+    """
+    counts = (
+        (size - asked_again, "correction", "corrections"),
+        (asked_again, "reply to what was asked again", "replies to what was asked again"),
+    )
+    return [_counted(count, one, several) for count, one, several in counts if count]
 
 
 def too_few_held_out(job: TrainingJob, data: TrainingData, held_out: int, needed: int) -> str:

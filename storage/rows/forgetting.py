@@ -36,7 +36,7 @@ come back."""
 
 
 REASON_FORGOTTEN = "a turn that it learned from was forgotten"
-"""The reason of trainings that were stopped for it, and of ended ones, whose own may quote the turn."""
+"""The reason of trainings that were stopped for it, and of ended ones whose own may tell of the turn."""
 
 
 class LogWithout(NamedTuple):

@@ -31,6 +31,9 @@ ENDED_STATES = frozenset({"promoted", "rejected", "skipped", "failed", "cancelle
 JOBS_KEPT = 32
 """The number of jobs that are kept for one model, including the open one."""
 
+QUOTATION = "“"
+"""What begins each quotation of a person's words in a reason (``policies/quoted_words.py``)."""
+
 TURNS_A_LOOK = 16
 """A model without feedback is looked at once in this many turns."""
 
@@ -83,10 +86,14 @@ def change_job(txn: WriteTransaction, tenant: str, name: str, record: JobRecord)
 def forget_reasons(
     txn: WriteTransaction, tenant: str, name: str, positions: Collection[int], instead: str
 ) -> None:
-    """Replace the reasons of ended jobs that learned from the turns at the positions: they may quote them."""
+    """Replace the reasons of ended jobs that learned from the turns at the positions and may tell of them.
+
+    A rejection has measures of what was learned, and quotes. Why another job ended stays, unless it quotes.
+    """
     for record in list(walk_jobs(txn, tenant, name)):
         first, end = record.log_range or (0, 0)
-        if record.state in ENDED_STATES and record.reason and any(first <= at < end for at in positions):
+        tells = record.state == "rejected" or QUOTATION in record.reason
+        if record.state in ENDED_STATES and tells and any(first <= at < end for at in positions):
             changed = record.model_copy(update={"reason": instead})
             txn.put(keys.job(tenant, name, record.number), changed.pack())
 

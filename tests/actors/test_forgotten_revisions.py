@@ -259,6 +259,24 @@ async def test_how_a_revision_that_is_gone_answers_the_probes_is_gone(ada: Ada) 
         assert txn.get(keys.profile(*ADA)) is None
 
 
+async def test_why_a_training_ended_that_tells_nothing_of_a_forgotten_turn_stays(ada: Ada) -> None:
+    await ada.say("my secret")
+    reasons = ("rank 200 is more than is served, which is 16", "it failed at “my secret”")
+    for reason in reasons:
+        job = await ada.host.jobs.ask(ADA, TrainingOptions())
+        await ada.host.jobs.start(ADA, job.number)
+        await ada.host.jobs.end(ADA, job.number, "failed", reason)
+    await ada.host.jobs.ask(ADA, TrainingOptions())
+    await ada.host.jobs.cancel(ADA)
+
+    await ada.forget(0)
+
+    newest, quoting, plain = await ada.host.jobs.of_model(ADA)
+    assert (newest.state, newest.reason) == ("cancelled", "somebody cancelled it")
+    assert (quoting.state, quoting.reason) == ("failed", "a turn that it learned from was forgotten")
+    assert (plain.state, plain.reason) == ("failed", reasons[0])
+
+
 async def test_the_reason_of_a_training_that_quotes_a_forgotten_turn_is_forgotten_too(ada: Ada) -> None:
     await ada.say("my secret")
     for seed, objection in (("first", "it could not learn “my secret”"), ("second", "it is worse")):

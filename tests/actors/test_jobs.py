@@ -508,6 +508,18 @@ async def test_no_training_is_on_a_revision_of_another_model(hosts: Directory, a
             await hosts.jobs.ask(ada, TrainingOptions(on=asked))
 
 
+async def test_a_rank_that_is_not_served_is_refused_at_once(make_host: MakeHost) -> None:
+    host = make_host(limits=HostLimits(rank_max=16))
+    ada = (await host.create_model(ModelId("acme", "ada"))).model
+
+    with pytest.raises(InvalidRequest, match=r"rank 17 is more than is served, which is 16") as refused:
+        await host.jobs.ask(ada, TrainingOptions(rank=17))
+
+    assert refused.value.parameter == "rank"
+    assert await host.jobs.of_model(ada) == ()
+    assert (await host.jobs.ask(ada, TrainingOptions(rank=16))).state == "waiting"
+
+
 async def test_where_no_trainer_runs_nobody_waits_for_one(make_host: MakeHost) -> None:
     host = make_host(limits=HostLimits(has_trainer=False))
     ada = (await host.create_model(ModelId("acme", "ada"))).model

@@ -46,6 +46,12 @@ def test_a_suite_is_read_from_lines_and_comes_out_as_it_went_in(tmp_path: Path) 
     assert suite_of([{"ask": "How old am I?", "expect": 41}])[0].expect == "41", "whatever the check"
 
 
+@pytest.mark.parametrize("text", ["", "\ufeff", " \n\n"])
+def test_an_empty_file_has_no_questions_and_no_bad_line(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="A suite has 1 to 200 questions, and this one has 0"):
+        parse_suite(text)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

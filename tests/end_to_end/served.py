@@ -166,12 +166,12 @@ def wait_until_ready(served: Served) -> None:
     raise AssertionError(f"populace serve did not become ready:\n{served.log.read_text()[-3000:]}")
 
 
-def stop(served: Served) -> list[psutil.Process]:
-    """Interrupt it and wait; answers (and kills) the processes that it left behind."""
+def stop(served: Served, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:
+    """Send it the signal and wait; answers (and kills) the processes that it left behind."""
     if served.process.poll() is not None:
         return []
     family = served.family()
-    served.process.send_signal(signal.SIGINT)
+    served.process.send_signal(number)
     try:
         served.process.wait(HANG_SECONDS)
     finally:

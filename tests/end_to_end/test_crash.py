@@ -47,6 +47,18 @@ def test_after_kill_9_of_the_host_every_acknowledged_turn_is_in_the_log_once(ser
         assert [turn["reply"] for turn in log] == texts
 
 
+def test_sigterm_stops_it_as_ctrl_c_does(tmp_path: Path, base_directory: object) -> None:
+    del base_directory
+    with serve(tmp_path, engine="torch") as served:
+        left_behind = stop(served, signal.SIGTERM)
+
+    log = served.log.read_text()
+    assert (left_behind, served.process.returncode) == ([], 0)
+    assert "Stopping: commits first" in log
+    assert "SIGTERM received" not in log, "that would be Ray's stack"
+    assert f"POPULACE_DATA={served.data} " in log, "how to find it from another terminal"
+
+
 def test_a_store_survives_kill_9_of_everything_and_ctrl_c_leaves_no_process(
     tmp_path: Path, base_directory: object
 ) -> None:

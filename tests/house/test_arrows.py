@@ -99,7 +99,7 @@ ALLOWED: Mapping[str, str] = {
     "storage.shards": "storage.records storage.rows",
     "storage.training": "storage.records",
     "storage.uploads": "storage.backups storage.records",
-    "suites": "actors policies settings storage.records",
+    "suites": "actors actors.turns policies settings storage.records",
     "telemetry": "actors policies settings storage.records",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "

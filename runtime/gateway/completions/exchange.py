@@ -178,7 +178,9 @@ def provenance_of(reply: RunningReply, base: BaseInfo, peek: str | None) -> Prov
         return Provenance.of_interaction(reply.interaction)
     if reply.grant is None:
         return Provenance.of_base(base)._replace(peek=peek)
-    return Provenance.of_grant(reply.grant) if peek is None else Provenance.of_peek(reply.grant, peek)
+    if peek is None:
+        return Provenance.of_grant(reply.grant)
+    return Provenance.of_peek(reply.grant, peek, reply.retrieved)
 
 
 def recorded(turn: Interaction, streamed: str, position: int | None = None) -> Provenance:

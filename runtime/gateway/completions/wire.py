@@ -22,9 +22,10 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 class Provenance(NamedTuple):
     """What a reply was made with (promise P12); ``log_position`` None means that it is in no log.
 
-    ``retrieved`` has the positions in ``Interaction.retrieved``, ``memory`` says how the turn used the
-    memory, ``conversation`` names the turn's conversation; each is None where none is recorded. ``peek`` says
-    why the reply is a peek, which leaves no trace: see ``reason_to_peek``.
+    ``retrieved`` has the positions in ``Interaction.retrieved``, or those in ``Peek.retrieved``, ``memory``
+    says how the turn used the memory, ``conversation`` names the turn's conversation; each is None where none
+    is recorded, but for what a peek was told from. ``peek`` says why the reply is a peek, which leaves no
+    trace: see ``reason_to_peek``.
     """
 
     revision: str
@@ -43,8 +44,10 @@ class Provenance(NamedTuple):
         return cls(grant.revision, grant.base, grant.position, grant.memory_version, grant.operation)
 
     @classmethod
-    def of_peek(cls, grant: TurnGrant, peek: str) -> "Provenance":
-        return cls(grant.revision, grant.base, None, grant.memory_version, None, peek=peek)
+    def of_peek(cls, grant: TurnGrant, peek: str, retrieved: tuple[int, ...]) -> "Provenance":
+        return cls(
+            grant.revision, grant.base, None, grant.memory_version, None, retrieved=retrieved, peek=peek
+        )
 
     @classmethod
     def of_interaction(cls, turn: Interaction) -> "Provenance":

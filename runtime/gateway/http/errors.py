@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
 from populace.base.prepare import BaseInvalid
+from populace.gateway.http.target import impossible_name
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
 from populace.storage.backups import errors as backups
@@ -140,7 +141,10 @@ def error_body(message: str, *, status: int, code: str, parameter: str | None = 
 def populace_error_body(error: PopulaceError) -> dict[str, Any]:
     """Build the body of one of our own errors; a client rebuilds it from its fields, ``details``."""
     parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
-    message = " ".join(filter(None, (str(error), ADVICE.get(error.code))))
+    advice = ADVICE.get(error.code)
+    if isinstance(error, storage.ModelNotFound):
+        advice = impossible_name(error.model) or advice
+    message = " ".join(filter(None, (str(error), advice)))
     body = error_body(message, status=status_of(type(error)), code=error.code, parameter=parameter)
     told = {name: getattr(error, name) for name in error.fields if name not in ("message", "parameter")}
     details = {

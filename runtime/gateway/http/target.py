@@ -49,6 +49,12 @@ def parse_target(tenant: str, text: str) -> Target:
     return Target(ModelId(tenant, name), alias if at else LATEST, peek)
 
 
+def impossible_name(name: str) -> str | None:
+    """Say why no personal model can have the name, in a sentence; None if one can."""
+    problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
+    return None if problem is None else f"No personal model can have this name: {problem}."
+
+
 def named_model(tenant: str, name: str) -> ModelId:
     """Resolve the name in a path; raises ``ModelNotFound`` for one that no model can have."""
     target = parse_target(tenant, name)

@@ -43,9 +43,10 @@ async def remove_suite(request: Request, tenant: Caller, name: str) -> Response:
 
 @router.post(f"{SUITE_PATH}/evaluations", response_model=SuiteResultObject)
 async def evaluate(request: Request, tenant: Caller, name: str, body: EvaluationBody) -> Response:
-    """Ask the stored questions as the model is served, greedily, and say which replies pass.
+    """Ask the stored questions as chats that begin with them, greedily, and say which replies pass.
 
-    Nothing is logged or remembered. ``revision`` is an alias, a digest or its beginning, or ``base``.
+    They keep to corrections and are told from earlier turns, as by default. Nothing is logged or
+    remembered. ``revision`` is an alias, a digest or its beginning, or ``base``.
     """
     gateway, model = gateway_of(request), named_model(tenant, name)
     suite = await gateway.hosts.suites.show(model)

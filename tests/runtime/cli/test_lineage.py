@@ -46,3 +46,24 @@ def test_a_revision_says_how_full_it_is_in_round_numbers_and_what_was_left() -> 
 
     assert "holds about 1,900 of 2,400 tokens, 1 lesson left to retrieval\n" in told.get()
     assert "holds about 1,900 of 2,400 tokens\n" in told.get()
+
+
+def test_replies_to_what_was_asked_again_are_not_called_corrections() -> None:
+    console = Console(width=200)
+    served = {"served_corrections": 10.0, "served_corrections_said": 9.0}
+    asked = {"asked_again": 10.0, "asked_again_said": 10.0}
+    taught = {"corrections": 2.0, "corrections_said": 2.0, "share_kept": 1.0}
+
+    def shown(**scores: float) -> str:
+        with console.capture() as told:
+            console.print(
+                history_tree("ada", [{**MADE, "lineage": {**MADE["lineage"], "scores": scores}}], {})
+            )
+        return told.get()
+
+    assert "as served says 9 of 10 replies to what was asked again\n" in shown(
+        **served, **asked, corrections=0.0
+    )
+    assert "correction" not in shown(**served, **asked, corrections=0.0)
+    assert "9 of 10 corrections and replies to what was asked again\n" in shown(**served, **asked, **taught)
+    assert "as served says 9 of 10 corrections\n" in shown(**served, **taught)

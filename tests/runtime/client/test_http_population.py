@@ -211,6 +211,25 @@ async def test_a_peek_is_the_same_over_http_and_on_a_host_and_leaves_no_trace(
     assert [logged.position for logged in await ada.log()] == [0]
 
 
+async def test_what_was_told_is_answered_and_named_over_http_as_on_a_host(
+    ada: AsyncModel, served: Population
+) -> None:
+    await ada.chat("My dog is called Bruno.")
+    served.engine.reply = ("Your dog is called Bruno.",)
+    asked = "What is my dog called?"
+
+    remote = await ada.peek(asked)
+    local = await served.directory.peek(peek_request(ada.id, asked))
+    untold = [
+        await ada.peek(asked, context={"told": False}),
+        await ada.chat(asked, context={"corrections": False, "told": False}),
+    ]
+    turn = await ada.chat(asked, context={"corrections": False})
+
+    assert remote == local
+    assert [made.retrieved for made in (remote, *untold, turn)] == [(0,), (), (), (0,)]
+
+
 async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_and_in_python(
     served: Population,
 ) -> None:

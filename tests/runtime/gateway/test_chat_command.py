@@ -1,8 +1,10 @@
 """`populace chat` from a script: what its commands do, and whom one can talk to."""
 
+import json
+
 import pytest
 
-from populace.actors.engine import Message
+from populace.actors.engine import GenerateRequest, Message
 from populace.gateway.completions.schema import DEFAULT_QUESTION
 from tests.runtime.gateway.conftest import Command
 from tests.runtime.gateway.population import Population
@@ -31,6 +33,33 @@ async def test_a_peek_goes_on_from_the_log_and_leaves_no_trace(
     roles, texts = ("user", "assistant", "user"), ("one", "reply 1 to you", "two")
     assert list(population.engine.requests[-1].prompt) == list(map(Message, roles, texts))
     assert [turn.forgotten for turn in await population.log("ada")] == [False]
+
+
+async def test_it_says_what_a_reply_was_told_from_and_can_do_without(
+    command: Command, population: Population
+) -> None:
+    await command("chat", "ada", "-m", "My dog is called Bruno.")
+    await command("chat", "ada", "-m", "What is the colour of my boat?")
+    async with population.client() as client:
+        given = {"model": "ada", "position": 1, "correction": "Your boat is green."}
+        await client.post("/v1/feedback", json=given)
+    population.engine.reply = ("Your dog is called Bruno.",)
+
+    async def ask(message: str, *options: str) -> GenerateRequest:
+        made = await command("chat", "ada:peek", "--new", "--json", "-m", message, *options)
+        asked = population.engine.requests[-1]
+        named = json.loads(made.output)["populace"]["retrieved"]
+        assert named == ([] if asked.prompt == (Message("user", message),) else [told_at[message]])
+        return asked
+
+    dog, boat = "What is my dog called?", "What is the colour of my boat?"
+    told_at = {dog: 0, boat: 1}
+    told, untold = await ask(dog), await ask(dog, "--no-told")
+    corrected, uncorrected = await ask(boat), await ask(boat, "--no-corrections", "--no-told")
+
+    lengths = [len(request.prompt) for request in (told, untold, corrected, uncorrected)]
+    assert [length > 1 for length in lengths] == [True, False, True, False]
+    assert corrected.keeps_to == "Your boat is green."
 
 
 async def test_one_can_talk_to_the_base_which_keeps_no_log(command: Command, population: Population) -> None:

@@ -98,6 +98,29 @@ async def test_choices_of_which_none_is_kept_do_not_say_what_they_were_told(
     assert all("Bruno" in str(request.prompt[0]) for request in population.engine.requests[1:])
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("context", "named"), [({}, [0]), (THREE, [0, 2]), ({"told": False}, [])])
+async def test_a_peek_names_the_turns_that_it_was_told_from(
+    client: httpx.AsyncClient,
+    population: Population,
+    context: dict[str, Any],
+    named: list[int],
+    stream: bool,
+) -> None:
+    await tell(client, "My dog is called Bruno.", "I live in Lisbon.", "My dog sleeps.")
+    population.engine.reply = ("Your dog is ", "called Bruno.")
+    asked = "What is my dog called?"
+
+    chat = chat_body(asked, model="ada:peek", context=context, stream=stream)
+    response = {"model": "ada", "input": asked, "store": False, "context": context}
+    chatted, responded = await client.post(CHAT, json=chat), await client.post("/v1/responses", json=response)
+
+    last: dict[str, Any] = events_of(chatted)[-1] if stream else chatted.json()
+    answered = responded.json()
+    assert last["populace"]["retrieved"] == answered["populace"]["retrieved"] == named
+    assert last["populace"]["log_position"] is None
+
+
 async def test_nobody_is_told_of_another_tenants_log(population: Population) -> None:
     await population.create("ada", tenant="globex")
     async with population.client() as acme, population.client("globex") as rival:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from populace.actors.engine import GenerateRequest, Message
 from populace.actors.turn import ModelId
 from tests.actors.turns import revision
 from tests.runtime.gateway.conftest import Command
@@ -18,6 +19,7 @@ ASK = f"{PATH}/evaluations"
 DOG = {"ask": "What is my dog called?", "expect": "bruno"}
 CAT = {"ask": "And my cat?", "expect": r"Your \w+ is Bruno\.", "check": "matches", "system": "Be brief."}
 BIRD = {"ask": "And my bird?", "expect": "Tweety", "check": "exact"}
+CHAT = {"model": "ada", "max_tokens": 256, "temperature": 0, "seed": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,16 @@ def file(tmp_path: Path) -> Path:
     written = tmp_path / "suite.jsonl"
     written.write_text("".join(json.dumps(line) + "\n" for line in (DOG, CAT, BIRD)))
     return written
+
+
+def asked_of(population: Population) -> list[GenerateRequest]:
+    """The requests to the engine so far, which are taken from it, without the ids of their peeks."""
+    asked = [
+        replace(request, request_id=request.request_id.rpartition(":")[2])
+        for request in population.engine.requests
+    ]
+    del population.engine.requests[:]
+    return asked
 
 
 def write(file: Path, text: str) -> None:
@@ -109,6 +121,45 @@ async def test_the_questions_are_asked_greedily_and_leave_no_trace(
     assert asked.keys() == {DOG["ask"], CAT["ask"], BIRD["ask"]}
     assert {request.sampling.temperature for request in population.engine.requests} == {0.0}
     assert [message.role for message in asked[CAT["ask"]].prompt] == ["system", "user"]  # type: ignore[union-attr]
+
+
+async def test_a_question_is_asked_as_a_chat_that_begins_with_it_is(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    for text in ("My dog is called Bruno.", "What is the colour of my boat?"):
+        await client.post(
+            "/v1/chat/completions", json={**CHAT, "messages": [{"role": "user", "content": text}]}
+        )
+    green = {"model": "ada", "position": 1, "correction": "Your boat is green."}
+    assert (await client.post("/v1/feedback", json=green)).status_code == 201
+    boat = {"ask": "What is the colour of my boat?", "expect": "green", "system": "Be brief."}
+    await client.put(PATH, json={"questions": [DOG, boat]})
+    del population.engine.requests[:]
+
+    result = (await client.post(ASK, json={})).json()
+    evaluated = asked_of(population)
+    for question in (DOG, boat):
+        said = [{"role": "system", "content": question["system"]}] if "system" in question else []
+        said.append({"role": "user", "content": question["ask"]})
+        await client.post("/v1/chat/completions", json={**CHAT, "messages": said, "peek": True})
+
+    assert evaluated == asked_of(population)
+    assert result["rows"][0]["passed"]
+    told, corrected = evaluated
+    assert "My dog is called Bruno. What is my dog called?" in told.prompt[-1].content  # type: ignore[union-attr]
+    assert corrected.keeps_to == "Your boat is green."
+
+
+async def test_the_base_by_name_is_told_nothing_of_the_log(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    told = [{"role": "user", "content": "My dog is called Bruno."}]
+    await client.post("/v1/chat/completions", json={**CHAT, "messages": told})
+    await client.put(PATH, json={"questions": [DOG]})
+
+    await client.post(ASK, json={"revision": "base"})
+
+    assert population.engine.requests[-1].prompt == (Message("user", DOG["ask"]),)
 
 
 async def test_another_revision_is_asked_by_name(client: httpx.AsyncClient, population: Population) -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
 from populace.cli.main import app
 from populace.settings.running import Running, write_running
@@ -18,7 +19,7 @@ from tests.actors.trainings import DONE, trained
 from tests.actors.turns import wait_until
 from tests.runtime.gateway.population import Population
 
-ADA = ModelId("acme", "ada")
+ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
 
 Train = Callable[..., Coroutine[Any, Any, Result]]
 
@@ -64,6 +65,41 @@ async def test_the_exit_status_is_that_of_the_trainings_end(
     assert done.exit_code == status, done.output
 
 
+@pytest.mark.parametrize("flags", [(), ("--rank", "4")])
+async def test_a_training_that_has_begun_already_is_watched_to_its_end(
+    train: Train, population: Population, flags: tuple[str, ...]
+) -> None:
+    jobs = population.directory.jobs
+    begun = await jobs.start(ADA, (await jobs.ask(ADA, TrainingOptions(rank=4, steps=2))).number)
+    await population.directory.create_model(BEN)
+    watching = asyncio.create_task(train("ada", "ben", *flags, "--json"))
+
+    async def is_asked_for() -> bool:
+        return bool(await jobs.of_model(BEN))
+
+    # Models are asked for in their order, so by then the training of ada is watched.
+    await wait_until(is_asked_for)
+    await promoted(population, begun)
+    await jobs.end(BEN, 0, "skipped", "nothing to learn")
+    watched = await watching
+
+    assert [job["state"] for job in json.loads(watched.stdout)] == ["promoted", "skipped"]
+    assert "this is its job 0" in " ".join(watched.stderr.split())
+    assert len(await jobs.of_model(ADA)) == 1
+
+
+@pytest.mark.parametrize("flags", [("--rank", "8"), ("--no-wait",)])
+async def test_a_training_that_has_begun_otherwise_is_not_taken_for_what_is_asked(
+    train: Train, population: Population, flags: tuple[str, ...]
+) -> None:
+    await population.directory.jobs.ask(ADA, TrainingOptions(rank=4))
+
+    refused = await train("ada", *flags)
+
+    assert refused.exit_code == 1
+    assert "The training job 0 of `ada` has not ended" in " ".join(refused.output.split())
+
+
 async def test_flags_are_the_options_of_the_job(train: Train) -> None:
     done = await train("ada", "--no-wait", "--json", "--rank", "4", "--from-base", "--start", "pissa")
 
@@ -79,6 +115,8 @@ async def test_flags_are_the_options_of_the_job(train: Train) -> None:
         (("ada", "--rank", "0"), 1, "rank is from 1 to 512"),
         (("ada", "--retrieve", "2"), 1, "Only distillation can have `retrieve`"),
         (("ada", "--method", "osmosis"), 2, "osmosis"),
+        (("base",), 1, "does not exist. No personal model can have this name: base, import, population are"),
+        (("nobody",), 1, "does not exist. Create it with `populace model create`."),
         (("--all",), 3, "There was no model to train."),
     ],
 )

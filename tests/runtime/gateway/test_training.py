@@ -7,6 +7,7 @@ import pytest
 
 from populace.actors.turn import ModelId
 from tests.actors.trainings import DONE, trained
+from tests.runtime.gateway.conftest import Command
 from tests.runtime.gateway.population import Population, chat_body
 
 JOBS = "/v1/personal-models/ada/jobs"
@@ -95,6 +96,21 @@ async def test_what_came_of_a_training_says_where_it_comes_from_and_can_be_taken
     assert (await client.post("/v1/personal-models/ada/rollback", json={})).json()["aliases"] == {}
     base = await client.post("/v1/personal-models/ada/rollback", json={})
     assert (base.status_code, base.json()["error"]["code"]) == (404, "revision_not_found")
+
+
+async def test_the_command_that_rolls_back_says_if_there_is_nothing_to(
+    population: Population, client: httpx.AsyncClient, command: Command
+) -> None:
+    learned = await train(population, client, "learned")
+
+    back = await command("model", "rollback", "ada")
+    nothing = await command("model", "rollback", "ada")
+    again = await command("model", "rollback", "ada", "--revision", learned)
+
+    assert (back.exit_code, "ada answers from the base now." in back.output) == (0, True), back.output
+    assert nothing.exit_code == 1
+    assert "ada has no current revision: there is nothing to roll back." in nothing.output
+    assert again.exit_code == 0, "a retry takes back no more"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def test_origins_are_separated_and_written_as_browsers_do(monkeypatch: pytest.Mo
 
 def test_a_teacher_has_an_address_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POPULACE_TEACHER_URL", "http://localhost:8001/v1/")
-    with pytest.raises(SettingsError, match="needs its name"):
+    with pytest.raises(
+        SettingsError, match=r"POPULACE_TEACHER_MODEL is not set: the model at .* needs its name"
+    ):
         Settings.from_environment()
 
     monkeypatch.setenv("POPULACE_TEACHER_MODEL", "large")

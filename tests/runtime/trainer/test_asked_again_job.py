@@ -95,6 +95,8 @@ async def test_what_is_asked_again_is_said_by_the_weights_and_made_again_to_the_
     first = await trained(population)
 
     assert first.state == "promoted", first.reason
+    lessons = "2 replies to what was asked again"
+    assert first.progress.plan.startswith(f"learns {lessons}; judged by {lessons}")
     scores = await scores_of(population, first)
     assert (scores["asked_again"], scores["asked_again_said"], scores["corrections"]) == (2.0, 2.0, 0.0)
     assert scores["asked_again_held_out"] == 2.0
