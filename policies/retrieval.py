@@ -43,8 +43,8 @@ class Retrieval:
 
     ``known`` are digests of turns that the request itself contains, see ``policies/ingestion.py``, and
     ``asked`` is the text whose words these are. With ``corrections`` the correction that applies to it is
-    found too, see ``policies/corrections.py``, and with ``told`` the turn that tells its answer, see
-    ``policies/tellings.py``.
+    found too, see ``policies/corrections.py``, and with ``told``, if no turns are to be retrieved, the turn
+    that tells its answer, see ``policies/tellings.py``.
     """
 
     words: tuple[str, ...]
@@ -60,9 +60,9 @@ class Retrieval:
     ) -> Self | None:
         """The query of the user's last message; None if no turn can fit it.
 
-        What was ``told`` is asked for by the last message of all, if no turns are to be retrieved.
+        What was ``told`` is asked for by the last message of all.
         """
-        told = told and count == 0 and bool(messages) and messages[-1][0] == "user"
+        told = told and bool(messages) and messages[-1][0] == "user"
         if count == 0 and not corrections and not told:
             return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")

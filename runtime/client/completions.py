@@ -162,11 +162,10 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
     if sampling.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     wanted = turn.retrieval
-    count, corrections = (0, False) if wanted is None else (wanted.count, wanted.corrections)
-    # With turns to retrieve nothing is told from one, whatever was asked for.
-    told = count > 0 or (wanted is not None and wanted.asked != "")
-    if count or not (corrections and told):
-        body["context"] = {"retrieve": count, "corrections": corrections, "told": told}
+    if wanted is None:
+        body["context"] = {"retrieve": 0, "corrections": False, "told": False}
+    elif wanted.count or not (wanted.corrections and wanted.told):
+        body["context"] = {"retrieve": wanted.count, "corrections": wanted.corrections, "told": wanted.told}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body

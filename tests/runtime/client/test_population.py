@@ -54,7 +54,7 @@ def test_what_is_retrieved_shapes_the_reply_and_what_was_corrected_and_told_is_t
     ]
 
     words, asked = ("which", "dog"), "Which dog?"
-    assert asking.turn.retrieval == Retrieval(words, 3, corrections=True, asked=asked)
+    assert asking.turn.retrieval == Retrieval(words, 3, corrections=True, told=True, asked=asked)
     assert plain.turn.retrieval == Retrieval(words, 0, corrections=True, told=True, asked=asked)
     two, uncorrected, untold, nothing, *same = others
     assert uncorrected.turn.retrieval == Retrieval(words, 0, told=True, asked=asked)
