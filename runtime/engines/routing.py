@@ -72,7 +72,7 @@ def call_of(pending: PendingRequest) -> Call:
     """Read what routing needs of a pending call; a call without an adapter has only an id."""
     call = pending.metadata.internal_request_id
     match pending.args:
-        case [GenerateRequest() as request, StreamTarget() as target]:
+        case [GenerateRequest() as request, StreamTarget() as target, *_]:
             adapter = None if request.adapter is None else request.adapter.digest
             return Call(call, adapter, target.stream_id)
         case [AdapterRef() as adapter, replaces]:
