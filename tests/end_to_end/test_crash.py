@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def test_after_kill_9_of_the_host_every_acknowledged_turn_is_in_the_log_once(ser
 def test_sigterm_stops_it_as_ctrl_c_does(tmp_path: Path, base_directory: object) -> None:
     del base_directory
     with serve(tmp_path, engine="torch") as served:
+        # It says how to talk to it after a first reply of its own.
+        give_up = time.monotonic() + ENGINE_HANG_SECONDS
+        while "Ctrl-C stops" not in served.log.read_text() and time.monotonic() < give_up:
+            time.sleep(0.2)
         left_behind = stop(served, signal.SIGTERM)
 
     log = served.log.read_text()
