@@ -10,7 +10,7 @@ import unicodedata
 from typing import NamedTuple
 
 from populace.policies.common_words import is_content
-from populace.policies.word_weights import BEGINNING
+from populace.policies.word_weights import BEGINNING, beginnings
 
 _OWNING = frozenset(["my", "our"])
 _SUBJECTS = frozenset(["i", "we", "im", "ive", "mine", "ours", "myself", "ourselves"])
@@ -121,7 +121,7 @@ def owners_in(text: str) -> frozenset[str]:
 
 def names_in(text: str) -> frozenset[str]:
     """Return the beginnings of the words with a capital letter within a sentence."""
-    return frozenset(match[1].casefold()[:BEGINNING] for match in _NAME.finditer(text))
+    return beginnings([match[1].casefold() for match in _NAME.finditer(text)])
 
 
 def words_in(text: str) -> frozenset[str]:
@@ -129,30 +129,42 @@ def words_in(text: str) -> frozenset[str]:
     return frozenset(word.beginning for word in _words(text) if word.text)
 
 
-def told_of_own(question: str, told: str) -> bool:
-    """Return whether the text tells of what the question asks for as the person's own.
+class OwnQuestion:
+    """A question, taken apart once, for which any number of texts are looked at.
 
     Each thing of the person's in the question has to be near to a word for the person in a sentence of the
     text that is meant, with no other owner between them. A question with "I" alone has to share such a word.
     One without may begin with the thing itself, or has nothing but words of the text, with the name that this
     gives to someone of the person's.
     """
-    things, words = owned(question), _words(question)
-    if things:
-        near = _near_self(told, _SELF | _AT_HOME)
-        return all(thing.noun in near for thing in things)
-    said = {word.text for word in words}
-    if said.isdisjoint(_SELF):
-        is_fragment = 0 < len(words) <= FRAGMENT_WORDS and words[0].text not in _FUNCTION
-        if is_fragment and any(words[0].beginning == thing.noun for thing in owned(told)):
+
+    def __init__(self, question: str) -> None:
+        self._things = owned(question)
+        self._words = words = _words(question)
+        said = {word.text for word in words}
+        self._is_of_self = not said.isdisjoint(_SELF)
+        self._marks = _SUBJECTS | _OBJECTS if said & _OBJECTS else _SUBJECTS
+        if self._is_of_self:
+            about = [word for word in words if word.text not in _FUNCTION | _SELF or word.text in _DOING]
+        else:
+            about = [word for word in words if is_content(word.text) and word.text not in _ADJECTIVES]
+        self._about = frozenset(word.beginning for word in about if word.text)
+
+    def is_told_in(self, text: str) -> bool:
+        """Return whether the text tells of what the question asks for as the person's own."""
+        if self._things:
+            near = _near_self(text, _SELF | _AT_HOME)
+            return all(thing.noun in near for thing in self._things)
+        if self._is_of_self:
+            return not self._about.isdisjoint(_near_self(text, self._marks))
+        if self._begins_with_thing_of(text):
             return True
-        about = {
-            word.beginning for word in words if is_content(word.text) and word.text not in _ADJECTIVES
-        } - {""}
-        return not about.isdisjoint(_named_own(told)) and about <= words_in(told)
-    about = {word.beginning for word in words if word.text and word.text not in _FUNCTION | _SELF}
-    about |= {word.beginning for word in words if word.text in _DOING}
-    return not about.isdisjoint(_near_self(told, _SUBJECTS | _OBJECTS if said & _OBJECTS else _SUBJECTS))
+        return not self._about.isdisjoint(_named_own(text)) and self._about <= words_in(text)
+
+    def _begins_with_thing_of(self, text: str) -> bool:
+        words = self._words
+        is_fragment = 0 < len(words) <= FRAGMENT_WORDS and words[0].text not in _FUNCTION
+        return is_fragment and any(words[0].beginning == thing.noun for thing in owned(text))
 
 
 def _named_own(text: str) -> set[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from populace.policies.ownership import names_in, owned, owners_in, speaks_of_self, words_in
 from populace.policies.questions import ADVICE, is_question
-from populace.policies.word_weights import BEGINNING
+from populace.policies.word_weights import beginnings
 
 OWN_MIN = 0.2
 """The least similarity of two questions for the same thing of the person's own; see ``similar_enough``."""
@@ -105,8 +105,7 @@ def _of_same_owner(question: str, other: str, answer: str) -> bool:
 
 def _definite(text: str) -> frozenset[str]:
     """Return the beginnings of the words with "the" before or an 's behind them."""
-    found = (match[1] or match[2] for match in _DEFINITE.finditer(text))
-    return frozenset(word.casefold()[:BEGINNING] for word in found)
+    return beginnings([(match[1] or match[2]).casefold() for match in _DEFINITE.finditer(text)])
 
 
 def _asks_for_any(question: str, other: str) -> bool:
@@ -115,7 +114,7 @@ def _asks_for_any(question: str, other: str) -> bool:
 
 def _any_in(text: str) -> frozenset[str]:
     """Return the beginnings of the words with "a" or "an" before them."""
-    return frozenset(match[1].casefold()[:BEGINNING] for match in _ANY.finditer(text))
+    return beginnings([match[1].casefold() for match in _ANY.finditer(text)])
 
 
 def _of_same_kind(question: str, other: str) -> bool:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from populace.policies.common_words import is_content
-from populace.policies.ownership import told_of_own
+from populace.policies.ownership import OwnQuestion
 from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
 from populace.policies.told_answers import named, value_words
@@ -70,11 +70,8 @@ class Tellings:
             for position in self._having.get(word, ()):
                 if position in shares:
                     shares[position] += share
-        return {
-            position: share
-            for position, share in shares.items()
-            if told_of_own(question, self._said[position])
-        }
+        own = OwnQuestion(question)
+        return {at: share for at, share in shares.items() if own.is_told_in(self._said[at])}
 
 
 def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None:

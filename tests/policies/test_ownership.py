@@ -2,7 +2,7 @@
 
 import pytest
 
-from populace.policies.ownership import names_in, owned, owners_in, speaks_of_self, told_of_own
+from populace.policies.ownership import OwnQuestion, names_in, owned, owners_in, speaks_of_self
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_what_is_ones_own(text: str, nouns: list[str]) -> None:
     ],
 )
 def test_what_is_told_of_ones_own(question: str, told: str) -> None:
-    assert told_of_own(question, told)
+    assert OwnQuestion(question).is_told_in(told)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_is_told_of_ones_own(question: str, told: str) -> None:
     ],
 )
 def test_what_is_not(question: str, told: str) -> None:
-    assert not told_of_own(question, told)
+    assert not OwnQuestion(question).is_told_in(told)
 
 
 def test_other_owners_and_names() -> None:
