@@ -95,6 +95,14 @@ def reply_tokens_max(
     return context_tokens - prompt_tokens if asked is None else asked
 
 
+def refuse_too_long(tokens_min: int, request: GenerateRequest, context_tokens: int) -> None:
+    """Raise ``PromptTooLong`` if a prompt of ``tokens_min`` tokens or more leaves its reply no room.
+
+    Before its tokens are counted: those of eight megabytes would be while everybody waits.
+    """
+    reply_tokens_max(tokens_min, said_again(request), context_tokens, at_least=True)
+
+
 def said_again(request: GenerateRequest) -> Sampling:
     """Return the request's sampling; a repeated reply has its own length, and nothing is chosen."""
     if request.reply_ids is None:

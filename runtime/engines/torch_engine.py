@@ -28,7 +28,7 @@ from populace.adapters.packing import read_adapter
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.reply_grammar import Grammars
-from populace.engines.sampling import check_sampling, reply_tokens_max, said_again
+from populace.engines.sampling import check_sampling, refuse_too_long, reply_tokens_max, said_again
 from populace.engines.serving_memory import (
     ServingMemory,
     read_serving_memory,
@@ -111,13 +111,7 @@ class TorchEngine:
         check_sampling(request.sampling)
         self._tokenizer.check_sampling(request.sampling)
         self._tokenizer.check_reply(request.reply_ids)
-        # Else the tokens of eight megabytes would be counted while everybody waits.
-        reply_tokens_max(
-            self._tokenizer.tokens_min(request.prompt),
-            said_again(request),
-            self._base.context_tokens,
-            at_least=True,
-        )
+        refuse_too_long(self._tokenizer.tokens_min(request.prompt), request, self._base.context_tokens)
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)

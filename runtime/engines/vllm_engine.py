@@ -41,7 +41,13 @@ from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
 from populace.engines.residency_recorder import ResidencyRecorder
-from populace.engines.sampling import LOGPROBS_MAX, check_sampling, reply_tokens_max, said_again
+from populace.engines.sampling import (
+    LOGPROBS_MAX,
+    check_sampling,
+    refuse_too_long,
+    reply_tokens_max,
+    said_again,
+)
 from populace.engines.schema_grammar import check_form
 from populace.engines.serving_memory import (
     ServingMemory,
@@ -180,13 +186,7 @@ class VllmEngine:
         self._tokenizer.check_sampling(request.sampling)
         await check_form(request.sampling.response_schema, request.sampling.response_pattern)
         self._tokenizer.check_reply(request.reply_ids)
-        # Else the tokens of eight megabytes would be counted while everybody waits.
-        reply_tokens_max(
-            self._tokenizer.tokens_min(request.prompt),
-            said_again(request),
-            self._base.context_tokens,
-            at_least=True,
-        )
+        refuse_too_long(self._tokenizer.tokens_min(request.prompt), request, self._base.context_tokens)
         prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
         memory = self._memory_request(request, prompt)
