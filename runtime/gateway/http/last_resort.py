@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.gateway.http.errors import internal_error_body
+from populace.gateway.http.route import route_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ class LastResort:
         except Exception:
             if started or scope["type"] != "http":
                 raise
-            # The route and not the path, which has people's names.
-            route = getattr(scope.get("route"), "path", "a path without a route")
+            route = route_of(scope) or "a path without a route"
             logger.exception("%s %s failed", scope["method"], route)
             await JSONResponse(internal_error_body(), status_code=500)(scope, receive, send)

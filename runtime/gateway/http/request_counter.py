@@ -3,6 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.http.route import route_of
 
 
 class RequestCounter:
@@ -19,9 +20,7 @@ class RequestCounter:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = scope.get("route")
-                path = getattr(route, "path", None) or "other"
-                self._metrics.answered(path, message["status"])
+                self._metrics.answered(route_of(scope) or "other", message["status"])
             await send(message)
 
         await self._app(scope, receive, counted)

@@ -8,6 +8,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from populace.gateway.http.route import route_of
 from populace.telemetry.calls import Caller, serving
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,6 @@ class RequestIds:
         with serving(Caller(request_id)):
             began = time.monotonic()
             await self._app(scope, receive, named)
-            # The route and not the path, which has people's names.
-            route = getattr(scope.get("route"), "path", "other")
+            route = route_of(scope) or "other"
             seconds = time.monotonic() - began
             logger.debug("%s %s was answered with %s in %.3f s", scope["method"], route, status, seconds)
