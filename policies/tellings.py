@@ -74,6 +74,14 @@ class Tellings:
         return {at: share for at, share in shares.items() if own.is_told_in(self._said[at])}
 
 
+def says_something(exchange: Exchange) -> bool:
+    """Whether a prompt that shows this turn says more than that its user asked something.
+
+    A turn is shown without the model's reply, unless that is a correction; a question alone tells nothing.
+    """
+    return exchange.is_corrected or not is_question(exchange.said)
+
+
 def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None:
     """Return the newest of the exchanges that tells what the question asks for; None if none does.
 

@@ -25,7 +25,7 @@ from populace.policies.corrections import Corrected, applying
 from populace.policies.ingestion import turns_in
 from populace.policies.questions import asks_for_told, is_question
 from populace.policies.retrieval import Exchange, Found, Retrieval, exchange_of, turn_words
-from populace.policies.tellings import telling_for
+from populace.policies.tellings import says_something, telling_for
 from populace.storage.records.records import InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import ledger
@@ -222,8 +222,7 @@ def _exchanges(
         exchange = _found(txn, model, position)
         if exchange is None or exchange.turn in wanted.known or exchange.turn in found:
             continue
-        # Shown without the model's reply, a question tells nothing.
-        if is_question(exchange.said) and not exchange.is_corrected:
+        if not says_something(exchange):
             continue
         found[exchange.turn] = exchange
         left -= exchange.turn not in granted

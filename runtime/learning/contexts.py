@@ -17,6 +17,7 @@ from populace.policies.retrieval import (
     exchanges_that_fit,
     turn_words,
 )
+from populace.policies.tellings import says_something
 
 CONTEXT_TOKENS_MAX = 512
 """The retrieved turns have at most this many tokens: serving allows them so much of a context of 2,048."""
@@ -42,7 +43,7 @@ def context_for(log: Sequence[Interaction], feedback: Sequence[Feedback], query:
     for position in index.ranked(wanted.about):
         turn = turns[position]
         exchange = exchange_of(position, turn.messages, turn.reply, judgements[position])
-        if exchange is not None:
+        if exchange is not None and says_something(exchange):
             exchanges.setdefault(exchange.turn, exchange)
     known, found = wanted.known, list(exchanges.values())
     return context_text(exchanges_that_fit(found, known, count=k, tokens_max=CONTEXT_TOKENS_MAX))
