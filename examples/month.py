@@ -119,12 +119,17 @@ def main() -> None:
             if day % MEASURED_EVERY == 0 or day == options.days:
                 measured += [_measure(model, day, way, facts, general) for way in WAYS]
                 _print_day(console, measured[-len(WAYS) :], model)
+                _keep(options.json, measured)
     _print_tables(console, measured)
-    if options.json is not None:
-        rows = [one._asdict() for one in measured]
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if options.svg is not None:
         options.svg.write_text(_picture(measured), encoding="utf-8")
+
+
+def _keep(path: Path | None, measured: Sequence[Day]) -> None:
+    """Write what was measured so far, so that a run that ends early leaves its days."""
+    if path is not None:
+        rows = [one._asdict() for one in measured]
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def _said_on(facts: Sequence[Fact], chatter: Sequence[str], day: int) -> list[str]:
