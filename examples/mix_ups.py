@@ -40,7 +40,7 @@ class Counted(NamedTuple):
 
 def main() -> None:
     options = _options()
-    counted = [*_mixed_up(_lines("mix_ups.jsonl")), *_corrected(_lines("corrections.jsonl"))]
+    counted = [*mixed_up(), *_corrected(_lines("corrections.jsonl"))]
     table = Table("asked", "questions", "right taken", "wrong taken", title="What is taken for a question")
     for one in counted:
         table.add_row(one.what, str(one.asked), _share(one.right, one.asked), _share(one.wrong, one.asked))
@@ -50,14 +50,14 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def _mixed_up(people: Sequence[dict[str, Any]]) -> list[Counted]:
-    """Count over people with a log and a few corrections of their own, and questions for other things."""
+def mixed_up() -> list[Counted]:
+    """Count over three people with a log and corrections of their own, and questions for other things."""
     counts: dict[str, list[bool | None]] = {}
 
     def note(what: str, hits: Iterable[bool | None]) -> None:
         counts.setdefault(what, []).extend(hits)
 
-    for person in people:
+    for person in _lines("mix_ups.jsonl"):
         said = person["tell"]
         note(
             "told, and asked for",
