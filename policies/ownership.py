@@ -141,6 +141,7 @@ class OwnQuestion:
     def __init__(self, question: str) -> None:
         self._things = owned(question)
         self._words = words = _words(question)
+        self._owners = frozenset(word.beginning for word in words if word.is_owner)
         said = {word.text for word in words}
         self._is_of_self = not said.isdisjoint(_SELF)
         self._marks = _SUBJECTS | _OBJECTS if said & _OBJECTS else _SUBJECTS
@@ -160,6 +161,18 @@ class OwnQuestion:
         if self._begins_with_thing_of(text):
             return True
         return not self._about.isdisjoint(_named_own(text)) and self._about <= words_in(text)
+
+    def may_be_told_in(self, text: str) -> bool:
+        """Return whether a text that is alike in meaning may tell it, in words of its own.
+
+        The question has to ask for something of the person's own, of no other owner than the text has, and
+        the text to tell something of the person in a sentence that is meant.
+        """
+        if not self._is_of_self:
+            return self.is_told_in(text)
+        words = words_in(text)
+        is_of_these = self._owners <= words and all(thing.noun in words for thing in self._things)
+        return is_of_these and any(map(speaks_of_self, _meant(text)))
 
     def _begins_with_thing_of(self, text: str) -> bool:
         words = self._words

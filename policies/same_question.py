@@ -5,10 +5,13 @@ questions of other languages are told apart by the words that they share alone.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
+from populace.policies.common_words import is_content
 from populace.policies.ownership import names_in, owned, owners_in, speaks_of_self, words_in
 from populace.policies.questions import ADVICE, is_question
+from populace.policies.retrieval import words_of
 from populace.policies.word_weights import beginnings
 
 OWN_MIN = 0.2
@@ -22,6 +25,11 @@ NAMED_MIN = 0.3
 
 SIMILAR_MIN = 0.5
 """That of all others. docs/retrieval.md has what these find, and what they take for something else."""
+
+SAME_AROUND = 3
+IN_PLACE = 2
+"""Two questions ask for different things if at least ``SAME_AROUND`` words around at most ``IN_PLACE`` others
+are the same."""
 
 _KINDS: Mapping[str, re.Pattern[str]] = {
     kind: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
@@ -49,6 +57,11 @@ _ANY = re.compile(r"\ban? (\w+)", re.IGNORECASE)
 _DEFINITE = re.compile(r"\bthe (\w+)|\b(\w+)['’]s\b", re.IGNORECASE)
 
 
+def asks_model(question: str) -> bool:
+    """Return whether a question asks the model about itself."""
+    return _TO_MODEL.search(question) is not None
+
+
 def similar_enough(question: str, other: str) -> float:
     """Return how similar two questions have to be in their words to ask for the same thing."""
     things = [thing.words for thing in owned(question)]
@@ -61,6 +74,78 @@ def similar_enough(question: str, other: str) -> float:
         return OF_SELF_MIN
     names = names_in(other)
     return NAMED_MIN if names and names <= words_in(question) else SIMILAR_MIN
+
+
+_OPPOSITES = tuple(
+    (frozenset(one.split()), frozenset(other.split()))
+    for one, other in (
+        ("first earliest", "last latest final"),
+        ("begin begins start starts open opens", "end ends finish finishes close closes stop stops"),
+        ("morning breakfast", "evening night dinner supper"),
+        ("above upstairs", "below downstairs underneath"),
+        ("oldest older eldest elder", "youngest younger"),
+        ("left", "right"),
+        ("arrive arrives", "leave leaves"),
+        ("before", "after"),
+    )
+)
+
+
+def may_mean_the_same(question: str, other: str, answer: str) -> bool:
+    """Return whether a question that is alike in meaning may ask for what the ``other`` one did.
+
+    It does not if only one of them asks the model about itself; if one asks for the person's own and the
+    other does not, or for another of their things; if they ask for different kinds of thing; or if they
+    differ in what an encoder hardly tells apart (``_differ_in_one``).
+    """
+    return (
+        not _differ(_TO_MODEL, question, other)
+        and _of_same_owner(question, other, answer)
+        and _of_same_kind(question, other)
+        and not _differ_in_one(question, other, answer)
+    )
+
+
+def _differ_in_one(question: str, other: str, answer: str) -> bool:
+    """Return whether they are the same but for a number, a name, an opposite, or the thing in a place."""
+    known = f"{other} {answer}"
+    return (
+        bool(names_in(question) - words_in(known) and names_in(other) - words_in(question))
+        or not _numbers_in(question) <= _numbers_in(known)
+        or _are_opposed(question, other)
+        or _have_another_in_place(question, other)
+    )
+
+
+def _have_another_in_place(question: str, other: str) -> bool:
+    """Return whether one has another thing where the other has one, and all words around it are the same."""
+    asked, its = words_of(question), words_of(other)
+    start = _same_at_start(asked, its)
+    end = _same_at_start(asked[start:][::-1], its[start:][::-1])
+    one, another = asked[start : len(asked) - end], its[start : len(its) - end]
+    return (
+        start + end >= SAME_AROUND
+        and 0 < len(one) <= IN_PLACE
+        and 0 < len(another) <= IN_PLACE
+        and any(map(is_content, one))
+        and any(map(is_content, another))
+    )
+
+
+def _same_at_start(words: Sequence[str], others: Sequence[str]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False)))
+
+
+def _numbers_in(text: str) -> frozenset[str]:
+    return frozenset(word for word in words_of(text) if word.isdigit())
+
+
+def _are_opposed(question: str, other: str) -> bool:
+    asked, its = frozenset(words_of(question)), frozenset(words_of(other))
+    mine, others = asked - its, its - asked
+    return any(
+        (mine & one and others & another) or (mine & another and others & one) for one, another in _OPPOSITES
+    )
 
 
 def may_ask_the_same(question: str, other: str, answer: str) -> bool:
@@ -77,6 +162,7 @@ def may_ask_the_same(question: str, other: str, answer: str) -> bool:
         and _of_same_owner(question, other, answer)
         and not _asks_for_any(question, other)
         and _of_same_kind(question, other)
+        and not _differ_in_one(question, other, answer)
     )
 
 

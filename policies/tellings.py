@@ -1,7 +1,8 @@
 """Finds the turn that tells what a question asks for, and asks a model to read it there.
 
 Which turn tells it is decided by words: the share of the weight of the question's words that the turn has,
-as ``policies/word_weights.py`` weighs them, and whose thing both speak of. Most of a log is no telling:
+as ``policies/word_weights.py`` weighs them, and whose thing both speak of. Where these find none, by how
+alike a sentence encoder finds them. Most of a log is no telling:
 questions, and long texts, which may be a stranger's.
 """
 
@@ -12,6 +13,7 @@ from populace.policies.common_words import is_content
 from populace.policies.ownership import OwnQuestion
 from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
+from populace.policies.same_question import asks_model
 from populace.policies.told_answers import named, value_words
 from populace.policies.word_weights import WordWeights
 
@@ -24,6 +26,15 @@ theirs, one in 30 another one, and one in 60 general requests finds any.
 
 AS_GOOD = 0.8
 """A newer turn that fits a question nearly as well as the best one tells the same anew."""
+
+LIKENESS_MIN = 0.45
+"""The least likeness in meaning, the cosine of their vectors, of a question and a turn that tells it.
+
+docs/retrieval.md has what this finds, and what it takes for something else.
+"""
+
+AS_ALIKE = 0.9
+"""A newer turn that is nearly as alike as the most alike one tells the same anew."""
 
 READING_TASK = (
     "The user tells you something and asks for it. Answer in one short sentence with what the user told you."
@@ -82,20 +93,43 @@ def says_something(exchange: Exchange) -> bool:
     return exchange.is_corrected or not is_question(exchange.said)
 
 
-def telling_for(question: str, exchanges: Sequence[Exchange]) -> Exchange | None:
+def telling_for(
+    question: str, exchanges: Sequence[Exchange], likeness: Sequence[float] = ()
+) -> Exchange | None:
     """Return the newest of the exchanges that tells what the question asks for; None if none does.
 
-    None as well if one of them is a question with a corrected reply: that is to be read then.
+    The words decide, and if they find none the ``likeness`` in meaning of the question and each exchange, if
+    it is given. None as well if one of them is a question with a corrected reply: that is to be read then.
     """
     if not asks_for_told(question) or any(one.is_corrected and is_question(one.said) for one in exchanges):
         return None
     fitting = Tellings([(exchange.position, exchange.said) for exchange in exchanges]).fitting(question)
     best = max(fitting.values(), default=0.0)
-    if best < ASKED_SHARE:
-        return None
-    newest = newest_as_good(fitting, best)
+    if best >= ASKED_SHARE:
+        newest = newest_as_good(fitting, best)
+    else:
+        alike = _alike(question, exchanges, likeness) if likeness else {}
+        best = max(alike.values(), default=0.0)
+        if best < LIKENESS_MIN:
+            return None
+        newest = max(position for position, like in alike.items() if like >= AS_ALIKE * best)
     told = next(exchange for exchange in exchanges if exchange.position == newest)
     return told if value_words(told.said, question) else None
+
+
+def _alike(question: str, exchanges: Sequence[Exchange], likeness: Sequence[float]) -> dict[int, float]:
+    """Return the likeness of each turn that may tell what the question asks for, by its position."""
+    if asks_model(question):
+        return {}
+    own = OwnQuestion(question)
+    return {
+        exchange.position: like
+        for exchange, like in zip(exchanges, likeness, strict=True)
+        if like >= LIKENESS_MIN * AS_ALIKE
+        and len(exchange.said) <= TEXT_CHARACTERS_MAX
+        and not is_question(exchange.said)
+        and own.may_be_told_in(exchange.said)
+    }
 
 
 def newest_as_good(fitting: Mapping[int, float], best: float) -> int:

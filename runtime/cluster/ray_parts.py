@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 from ray import serve
@@ -88,6 +89,7 @@ def run_population(
     base: BaseModelFiles,
     engine: EngineKind,
     memory: MemoryModuleFile | None,
+    encoder: Path | None,
     report: Callable[[str], None],
     telemetry: TelemetryOptions,
 ) -> Generator[Directory]:
@@ -105,7 +107,12 @@ def run_population(
     try:
         report("Starting the hosts")
         handles += start_hosts(
-            [option._replace(telemetry=telemetry) for option in _host_options(settings, info, base, gateway)],
+            [
+                option._replace(
+                    telemetry=telemetry, encoder_directory=None if encoder is None else str(encoder)
+                )
+                for option in _host_options(settings, info, base, gateway)
+            ],
             environment=quiet_environment() | ONE_THREAD,
         )
         if settings.log_level != "debug":

@@ -16,6 +16,7 @@ from populace.actors.engine import EngineKind
 from populace.base.memory_module import MemoryModuleFile, find_memory_module
 from populace.base.prepare import BaseModelFiles, Progress, prepare_base
 from populace.cluster.addresses import Report, http_url, wait_for_port
+from populace.encoder.files import EncoderInvalid, prepare_encoder
 from populace.settings.credentials import Credentials
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.running import Running, remove_running, write_running
@@ -70,6 +71,7 @@ def run_cluster(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
         )
         memory = find_memory_module(settings.memory_module, base.fingerprint)
+        encoder = find_encoder(settings, report)
         # Heavy imports, which come only after the cheap checks have passed.
         from populace.cluster.ray_parts import ensure_key, run_population, run_ray
 
@@ -78,7 +80,7 @@ def run_cluster(
         report("Starting Ray")
         ray_address = stack.enter_context(run_ray(settings))
         directory = stack.enter_context(
-            run_population(settings, store, base, engine, memory, report, telemetry)
+            run_population(settings, store, base, engine, memory, encoder, report, telemetry)
         )
         running = Running(ray_address, http_url(settings), os.getpid(), store.store_id)
         api_key = ensure_key(directory, Credentials(settings.config), store.store_id)
@@ -97,6 +99,20 @@ def telemetry_options(settings: Settings, store: Store) -> TelemetryOptions:
         log_format=settings.log_format,
         names_plain=settings.telemetry_content == "names",
     )
+
+
+def find_encoder(settings: Settings, report: Report) -> Path | None:
+    """Return the directory of the sentence encoder; None for none, or if the default one cannot be fetched.
+
+    Raises ``EncoderInvalid`` for a directory that a setting names.
+    """
+    try:
+        return prepare_encoder(settings.encoder, settings.cache)
+    except EncoderInvalid as error:
+        if settings.encoder is not None:
+            raise
+        report(f"{error} Words alone decide what questions ask for")
+        return None
 
 
 def choose_engine(settings: Settings) -> EngineKind:

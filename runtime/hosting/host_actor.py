@@ -22,6 +22,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
+from populace.encoder.on_use import EncoderOnUse
 from populace.engines.client import ReplicaEngine
 from populace.hosting.host_sweep import sweep
 from populace.hosting.operations import OPERATIONS, Call, SentCall
@@ -69,6 +70,7 @@ class HostOptions(NamedTuple):
     master_key: str | None = None
     gateway: GatewayAddress | None = None
     community: str | None = None
+    encoder_directory: str | None = None
     telemetry: TelemetryOptions | None = None
 
 
@@ -136,6 +138,9 @@ class HostActor:
             engine=engine,
             limits=options.limits,
             community=options.community,
+            encoder=None
+            if options.encoder_directory is None
+            else EncoderOnUse(Path(options.encoder_directory)),
             process_use=process_use,
         )
         self._shard_count = store.shards

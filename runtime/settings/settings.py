@@ -116,6 +116,9 @@ class Settings(BaseModel):
     """Policy that chooses the adapter to evict from host memory; see `populace bench residency-policy`."""
     residency_trace: Path | None = None
     """Directory in which vLLM's replicas record which adapters are requested, and when; None turns it off."""
+    encoder: str | None = None
+    """Sentence encoder that recognises what questions in other words ask for: a directory with a BERT
+    encoder, or ``none``, with which words alone decide it. None is all-MiniLM-L6-v2, fetched once (83 MB)."""
     memory_module: str | None = None
     """Memory module: a file, ``shipped`` for the one that comes with Populace, or ``none``.
 

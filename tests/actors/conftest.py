@@ -12,6 +12,7 @@ from populace.actors.engine import Engine
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Hosts
+from populace.actors.keepers.sentence_vectors import SentenceEncoder
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock
 from tests.actors.populations import (
@@ -113,6 +114,7 @@ async def make_host(store: Store, clock: FakeClock) -> AsyncGenerator[MakeHost]:
         limits: HostLimits | None = None,
         home: Store | None = None,
         community: str | None = None,
+        encoder: SentenceEncoder | None = None,
     ) -> ModelHost:
         served = home or store
         host = ModelHost(
@@ -124,6 +126,7 @@ async def make_host(store: Store, clock: FakeClock) -> AsyncGenerator[MakeHost]:
             engine=engine,
             limits=limits,
             community=community,
+            encoder=encoder,
         )
         made.append(host)
         return host

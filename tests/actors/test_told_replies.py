@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from populace.actors.hosts import Hosts
 from populace.actors.turn import BASE_REVISION, ChatRequest, Interaction, ModelId
 from populace.actors.turns.requests import make_request
 from populace.actors.turns.turn_director import begin_reply
+from populace.encoder.on_use import EncoderOnUse
 from populace.policies.tellings import READING_TASK
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, ScriptedEngine
@@ -212,3 +214,50 @@ async def test_a_peek_is_answered_from_it_and_one_at_the_base_is_not(hosts: Host
     assert found.telling is not None
     assert (found.telling.position, found.telling.said) == (0, TOLD)
     assert of_base.telling is None
+
+
+@pytest.fixture
+async def host_with_encoder(make_host: MakeHost, engine: ScriptedEngine, encoder_files: Path) -> ModelHost:
+    host = make_host(engine=engine, encoder=EncoderOnUse(encoder_files))
+    await host.create_model(ADA)
+    for number, text in enumerate((TOLD, "It rains.", "I live in Maribor, in a flat over a bakery.")):
+        await say(host, text, f"told-{number}")
+    return host
+
+
+async def test_with_an_encoder_other_words_find_what_was_told(
+    host_with_encoder: ModelHost, reader: Reader
+) -> None:
+    reader.read = "You live in Maribor."
+
+    made = await say(host_with_encoder, "Which town do I live in?", "ask")
+
+    assert (made.reply, made.retrieved) == ("You live in Maribor.", (2,))
+    other = await say(host_with_encoder, "Which town does my sister live in?", "other")
+    assert (other.reply, other.retrieved) == (AS_EVER, ())
+
+
+async def test_without_one_words_alone_find_it(host: ModelHost, reader: Reader) -> None:
+    await say(host, "I live in Maribor, in a flat over a bakery.", "town")
+    reader.read = "You live in Maribor."
+
+    assert (await say(host, "Which town do I live in?", "ask")).retrieved == ()
+
+
+async def test_with_an_encoder_other_words_find_a_correction(
+    host_with_encoder: ModelHost, engine: ScriptedEngine
+) -> None:
+    asked = await say(host_with_encoder, "Which firm are we renting the car from?", "first")
+    await host_with_encoder.give_feedback(ADA, asked.position, Opinion(correction="From Ilha Verde."))
+
+    made = await say(host_with_encoder, "Where did we get our rental car from, which firm?", "again")
+
+    assert made.retrieved == (asked.position,)
+    assert engine.requests[-1].keeps_to == "From Ilha Verde."
+
+
+async def test_the_vectors_of_a_model_count_as_its_bytes(host_with_encoder: ModelHost) -> None:
+    before = (await host_with_encoder.statistics())[0].resident_bytes
+    await say(host_with_encoder, "Which town do I live in?", "ask")
+
+    assert (await host_with_encoder.statistics())[0].resident_bytes - before > 2 * 384 * 2

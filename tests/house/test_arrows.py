@@ -44,9 +44,10 @@ ALLOWED: Mapping[str, str] = {
         "settings storage storage.packed storage.records storage.rows storage.training suites"
     ),
     "cluster": (
-        "actors base engines gateway gateway.http hosting policies settings storage storage.records "
+        "actors base encoder engines gateway gateway.http hosting policies settings storage storage.records "
         "telemetry trainer"
     ),
+    "encoder": "base storage.records",
     "engines": (
         "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies settings "
         "storage storage.records telemetry"
@@ -66,7 +67,7 @@ ALLOWED: Mapping[str, str] = {
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
-        "actors actors.aggregation actors.turns api archive base gateway.metrics pictures settings "
+        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures settings "
         "storage.backups storage.packed storage.records storage.training storage.uploads telemetry"
     ),
     "gateway.metrics": "actors storage.records",
@@ -78,8 +79,8 @@ ALLOWED: Mapping[str, str] = {
         "actors actors.turns api gateway.completions gateway.http policies storage.records"
     ),
     "hosting": (
-        "actors actors.aggregation actors.host actors.keepers engines policies policies.diversity settings "
-        "storage storage.records storage.rows telemetry"
+        "actors actors.aggregation actors.host actors.keepers encoder engines policies policies.diversity "
+        "settings storage storage.records storage.rows telemetry"
     ),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "

@@ -82,3 +82,49 @@ def test_a_language_without_common_words_is_matched_too() -> None:
 
     assert applied("私の犬の名前は", corrections) == 1
     assert applied("フランスの首都はどこ", corrections) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "position"),
+    [
+        ("By which name does my dog go?", 3),
+        ("Whom did my sister Eluned marry?", 8),
+        ("What is my cat called?", None),
+        ("What is the dog of my neighbour's called?", None),
+        ("What is a good dog?", None),
+        ("How old is my dog?", None),
+    ],
+)
+def test_what_is_alike_in_meaning_gets_its_correction_if_it_may_mean_the_same(
+    question: str, position: int | None
+) -> None:
+    alike = [0.9 if correction.position == (position or 3) else 0.1 for correction in CORRECTIONS]
+
+    assert applying(CORRECTIONS, question, alike) == position
+    assert applying(CORRECTIONS, question, [0.1] * len(CORRECTIONS)) in (None, 8)
+
+
+def test_the_most_alike_applies_and_of_equal_ones_the_newest() -> None:
+    two = [
+        Corrected(at, f"Which {what} do I take?", f"The {what}.") for at, what in enumerate(["bus", "tram"])
+    ]
+
+    assert applying(two, "With what do I go there?", [0.8, 0.9]) == 1
+    assert applying(two, "With what do I go there?", [0.9, 0.8]) == 0
+    assert applying(two, "With what do I go there?", [0.8, 0.8]) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("What time does my shift finish?", "What time does my shift start?"),
+        ("How many marks do I need in maths 2?", "How many marks do I need in maths 3?"),
+        ("Where do I buy the buttons?", "Where do I buy the threads?"),
+        ("How do I say 'remito' in Portuguese?", "How do I say 'remito' in English?"),
+    ],
+)
+def test_what_differs_in_one_thing_asks_for_another(asked: str, other: str) -> None:
+    corrected = [Corrected(0, other, "So it is.")]
+
+    assert applying(corrected, asked) is None
+    assert applying(corrected, asked, [0.95]) is None

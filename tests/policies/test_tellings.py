@@ -67,3 +67,35 @@ def test_a_turn_that_has_nothing_but_the_questions_words_tells_nothing() -> None
 
 def test_nothing_was_retrieved() -> None:
     assert telling_for("What is my dog called?", []) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "position"),
+    [
+        ("What job do I have?", 4),
+        ("What job does my brother have?", None),
+        ("What does a dentist do?", None),
+        ("What job do you have, and do I know it?", None),
+        ("Should I get another job?", None),
+    ],
+)
+def test_what_is_alike_in_meaning_is_told_if_it_is_of_the_persons_own(
+    question: str, position: int | None
+) -> None:
+    alike = [0.1, 0.2, 0.9, 0.1, 0.6]
+
+    found = telling_for(question, LOG, alike)
+
+    assert (None if found is None else found.position) == position
+    assert telling_for(question, LOG, [0.4] * len(LOG)) is None
+
+
+def test_words_go_before_meaning() -> None:
+    assert telling_for("What is my dog called?", LOG, [0.1, 0.9, 0.1, 0.1, 0.1]) == LOG[0]
+
+
+def test_of_what_is_nearly_as_alike_the_newest_is_told() -> None:
+    anew = exchange(9, "I am a baker since Monday.")
+
+    assert telling_for("What job do I have?", [*LOG, anew], [0, 0, 0, 0, 0.6, 0.55]) == anew
+    assert telling_for("What job do I have?", [*LOG, anew], [0, 0, 0, 0, 0.6, 0.5]) == LOG[4]

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
 from populace.base.prepare import BaseInvalid
+from populace.encoder.files import EncoderInvalid
 from populace.gateway.http.target import impossible_name
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
@@ -92,6 +93,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.ClusterNotFound: 503,
     SettingsError: 500,
     BaseInvalid: 500,
+    EncoderInvalid: 500,
     MatplotlibMissing: 500,
 }
 
