@@ -1,7 +1,7 @@
 """A sentence's vector is that of the original encoder, and sentences that mean the same are alike."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def encoder(encoder_files: Path) -> BertEncoder:
 
 @pytest.mark.engine
 def test_vectors_are_those_that_transformers_computes(encoder: BertEncoder, encoder_files: Path) -> None:
-    tokenizer: Any = AutoTokenizer.from_pretrained(encoder_files)  # pyright: ignore[reportUnknownMemberType]
-    model: Any = AutoModel.from_pretrained(encoder_files)  # pyright: ignore[reportUnknownMemberType]
+    tokenizer = cast(Any, AutoTokenizer).from_pretrained(encoder_files)
+    model = cast(Any, AutoModel).from_pretrained(encoder_files)
     expected: list[Any] = []
     for sentence in SENTENCES:
         ids = tokenizer(sentence, return_tensors="pt", truncation=True, max_length=TOKENS_MAX)
