@@ -16,7 +16,7 @@ from populace.actors.engine import EngineKind
 from populace.base.memory_module import MemoryModuleFile, find_memory_module
 from populace.base.prepare import BaseModelFiles, Progress, prepare_base
 from populace.cluster.addresses import Report, http_url, wait_for_port
-from populace.encoder.files import EncoderInvalid, prepare_encoder
+from populace.encoder.files import EncoderInvalid, is_encoder_prepared, prepare_encoder
 from populace.settings.credentials import Credentials
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.running import Running, remove_running, write_running
@@ -106,6 +106,8 @@ def find_encoder(settings: Settings, report: Report) -> Path | None:
 
     Raises ``EncoderInvalid`` for a directory that a setting names.
     """
+    if not is_encoder_prepared(settings.encoder, settings.cache):
+        report("Fetching the sentence encoder (83 MB)")
     try:
         return prepare_encoder(settings.encoder, settings.cache)
     except EncoderInvalid as error:
