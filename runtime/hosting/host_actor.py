@@ -23,6 +23,7 @@ from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.engines.client import ReplicaEngine
+from populace.engines.traced_engine import TracedEngine
 from populace.hosting.host_sweep import sweep
 from populace.hosting.operations import OPERATIONS, Call, SentCall
 from populace.policies.placement import shards_of
@@ -31,8 +32,9 @@ from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.telemetry.calls import context_of
-from populace.telemetry.log_setup import log_setup
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.setup import telemetry_setup
+from populace.telemetry.tracing.spans import TRACER
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ class HostActor:
     """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
 
     def __init__(self, options: HostOptions) -> None:
-        log_setup(options.telemetry, "host", options.number)
+        telemetry_setup(options.telemetry, "host", options.number)
         self._options = options
         # A token of the previous process must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
@@ -126,7 +128,7 @@ class HostActor:
         self._sweeper: asyncio.Task[None] | None = None
         key = None if options.master_key is None else Path(options.master_key)
         store = Store.open(Path(options.data_directory), master_key=key)
-        engine = ReplicaEngine(options.base) if options.has_engine else None
+        engine = TracedEngine(ReplicaEngine(options.base)) if options.has_engine else None
         self._host = ModelHost(
             host_name(options.number),
             store,
@@ -137,6 +139,7 @@ class HostActor:
             limits=options.limits,
             community=options.community,
             process_use=process_use,
+            tracer=TRACER,
         )
         self._shard_count = store.shards
 

@@ -1,0 +1,120 @@
+"""A turn is one connected tree of spans, from its request to its commit."""
+
+import httpx
+
+from populace.actors import span_names as names
+from populace.actors.errors import EngineUnavailable
+from populace.telemetry.traceparent import header_of, trace_of
+from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.gateway.scripted_engine import BASE
+from tests.runtime.telemetry.recorded import id_of, recording, told, trace_id_of, tree
+
+CHAT = "/v1/chat/completions"
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+TURN = [
+    f"POST {CHAT}",
+    "  populace.host.find_key",
+    "  populace.host.begin_turn",
+    "    populace.activate",
+    "    populace.mailbox.wait",
+    "    populace.retrieve",
+    f"  chat {BASE.name}",
+    "  populace.host.finish_turn",
+    "    populace.commit",
+    "      populace.store.fsync",
+]
+
+
+async def test_a_turn_is_one_tree(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        await client.post(CHAT, json=chat_body(max_tokens=7), headers={"x-request-id": "mine"})
+        found = spans()
+
+    assert tree(found) == TURN
+    assert len({trace_id_of(span) for span in found}) == 1
+    attributes = {span.name: told(span) for span in found}
+    request, chat = attributes[f"POST {CHAT}"], attributes[f"chat {BASE.name}"]
+    assert request[names.REQUEST_ID] == "mine"
+    assert (request[names.HTTP_STATUS], request[names.HTTP_ROUTE]) == (200, CHAT)
+    assert (chat[names.MAX_TOKENS], chat[names.OUTPUT_TOKENS], chat[names.FINISHED]) == (7, 3, True)
+    assert (chat[names.REQUEST_MODEL], chat[names.FINISH_REASONS]) == (BASE.name, ("stop",))
+    assert attributes[names.COMMIT][names.LOG_POSITION] == 0
+
+
+async def test_a_streamed_turn_is_the_same_tree(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        await client.post(CHAT, json=chat_body(stream=True))
+        found = spans()
+
+    assert tree(found) == TURN
+
+
+async def test_the_callers_trace_is_joined_and_named_in_the_response(client: httpx.AsyncClient) -> None:
+    with recording(share=0.0) as spans:
+        response = await client.post(CHAT, json=chat_body(), headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+        found = spans()
+
+    assert {f"{trace_id_of(span):032x}" for span in found} == {TRACE}
+    [root] = [span for span in found if span.name == f"POST {CHAT}"]
+    assert root.parent is not None
+    assert f"{root.parent.span_id:016x}" == SPAN
+    assert response.headers["traceparent"] == f"00-{TRACE}-{id_of(root):016x}-01"
+
+
+async def test_a_caller_that_does_not_sample_is_followed(client: httpx.AsyncClient) -> None:
+    with recording(share=1.0) as spans:
+        response = await client.post(CHAT, json=chat_body(), headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
+        found = spans()
+
+    assert found == ()
+    assert response.headers["traceparent"].startswith(f"00-{TRACE}-")
+    assert response.headers["traceparent"].endswith("-00")
+
+
+async def test_a_header_that_is_no_traceparent_begins_a_trace(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        for header in ("x", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-x"):
+            await client.post(CHAT, json=chat_body(), headers={"traceparent": header})
+        found = spans()
+
+    roots = [span for span in found if span.name == f"POST {CHAT}"]
+    assert [span.parent for span in roots] == [None] * 4
+    assert TRACE not in {f"{trace_id_of(span):032x}" for span in roots}
+
+
+async def test_of_unsampled_traces_those_that_failed_are_exported(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    with recording(share=0.0) as spans:
+        await client.post(CHAT, json=chat_body())
+        population.engine.failure = EngineUnavailable("gone")
+        await client.post(CHAT, json=chat_body(), headers={"x-request-id": "failed"})
+        population.engine.failure = None
+        await client.post(CHAT, json=chat_body())
+        found = spans()
+
+    [root] = [span for span in found if span.name == f"POST {CHAT}"]
+    assert told(root)[names.REQUEST_ID] == "failed"
+    assert told(root)[names.ERROR_TYPE] == "503"
+    [chat] = [span for span in found if span.name == f"chat {BASE.name}"]
+    assert told(chat)[names.ERROR_TYPE] == EngineUnavailable.code
+    assert {trace_id_of(span) for span in found} == {trace_id_of(root)}
+
+
+async def test_who_is_asked_how_they_are_records_nothing(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert "traceparent" not in (await client.get(path)).headers
+        assert spans() == ()
+
+
+async def test_without_tracing_a_response_has_no_traceparent(client: httpx.AsyncClient) -> None:
+    header = f"00-{TRACE}-{SPAN}-01"
+
+    response = await client.post(CHAT, json=chat_body(), headers={"traceparent": header})
+
+    assert "traceparent" not in response.headers
+    trace = trace_of(header)
+    assert trace is not None
+    assert header_of(trace) == header
