@@ -21,6 +21,8 @@ BATCH_SECONDS = 0.5
 """How long a span waits for others before it is exported."""
 CLOSE_SECONDS_MAX = 5.0
 """How long the end of a process waits for the exporter; what is left then is dropped."""
+LAST_SECONDS_MAX = 0.5
+"""How long it waits for an exporter that was told to stop."""
 NOTICE_SECONDS = 60.0
 """Time between two warnings of dropped spans."""
 
@@ -68,12 +70,12 @@ class ExportQueue:
             self._closing = True
             self._changed.notify()
         self._thread.join(seconds_max)
-        if self._thread.is_alive():
-            # Wakes an exporter that waits to try again; the thread then finds nothing left.
-            with self._changed:
-                self.dropped += len(self._queue)
-                self._queue.clear()
+        with self._changed:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+        # Wakes an exporter that waits to try again; the thread then finds nothing left.
         self._exporter.shutdown()
+        self._thread.join(LAST_SECONDS_MAX)
 
     def _run(self) -> None:
         while batch := self._next_batch():

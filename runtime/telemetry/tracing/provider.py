@@ -105,7 +105,7 @@ class SdkTraces:
         """Return what stands for a value: as in a log line, a hash for a name and nothing for words."""
         if isinstance(value, bool | int | float):
             return value
-        if isinstance(value, tuple):
+        if type(value) is tuple:  # a ModelId is one too, and is a name
             return [str(self._wording.argument(part)) for part in cast("tuple[object, ...]", value)]
         return None if value is None else str(self._wording.argument(value))
 
@@ -192,8 +192,9 @@ def _resource(process: str, number: int) -> Resource:
         names.NUMBER: number,
     }
     # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins.
-    said = Resource.create()
-    given = {key: value for key, value in said.attributes.items() if value != "unknown_service"}
+    given = {**Resource.create().attributes}
+    if str(given.get(names.SERVICE_NAME)).startswith("unknown_service"):
+        del given[names.SERVICE_NAME]
     return Resource({**own, **given})
 
 

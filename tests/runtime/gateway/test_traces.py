@@ -1,13 +1,21 @@
 """A turn is one connected tree of spans, from its request to its commit."""
 
+from pathlib import Path
+
 import httpx
 
 from populace.actors import span_names as names
 from populace.actors.errors import EngineUnavailable
+from populace.telemetry.options import TraceOptions
+from populace.telemetry.trace_files import spans_of_request
 from populace.telemetry.traceparent import header_of, trace_of
+from populace.telemetry.tracing.provider import start_traces
+from populace.telemetry.tracing.setup import telemetry_setup, tracing_setup
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.scripted_engine import BASE
-from tests.runtime.telemetry.recorded import id_of, recording, told, trace_id_of, tree
+from tests.runtime.gateway.test_logs import MARKS, NAME, use_everything
+from tests.runtime.telemetry.recorded import dead_collector, id_of, recording, told, trace_id_of, tree
+from tests.runtime.telemetry.written import options
 
 CHAT = "/v1/chat/completions"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -118,3 +126,63 @@ async def test_without_tracing_a_response_has_no_traceparent(client: httpx.Async
     trace = trace_of(header)
     assert trace is not None
     assert header_of(trace) == header
+
+
+async def test_no_name_and_no_word_of_anybody_is_in_an_exported_byte(
+    population: Population, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    folder = tmp_path / "traces"
+    end = telemetry_setup(options(tmp_path / "logs", traces=TraceOptions("file", str(folder))), "gateway")
+    await use_everything(population, client)
+    assert (await client.delete(f"/v1/personal-models/{NAME}")).status_code == 404, "it was erased"
+    end()
+
+    written = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert written.count(names.COMMIT.encode()) > 5
+    assert [mark for mark in MARKS if mark.encode() in written] == []
+
+
+async def test_the_files_have_the_whole_turn(client: httpx.AsyncClient, tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    end = telemetry_setup(options(tmp_path / "logs", traces=TraceOptions("file", str(folder))), "gateway", 2)
+    await client.post(CHAT, json=chat_body(), headers={"x-request-id": "mine"})
+    await client.post(CHAT, json=chat_body(), headers={"x-request-id": "other"})
+    end()
+
+    spans = spans_of_request(folder, "mine")
+    assert sorted(span.name for span in spans) == sorted(row.strip() for row in TURN)
+    assert {span.process for span in spans} == {"gateway-2"}
+    assert [span.error for span in spans if span.error] == []
+    assert spans_of_request(folder, "no such") == ()
+
+
+async def test_a_turn_goes_on_while_its_collector_is_dead(
+    population: Population, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    target = TraceOptions("otlp", dead_collector())
+    traces = start_traces(options(tmp_path), target, "gateway", 0)
+    end = tracing_setup(traces)
+    for _ in range(3):
+        assert (await client.post(CHAT, json=chat_body())).status_code == 200
+    traces.queue.close(0.0)
+    end()
+
+    # The key is looked for once, and the model activated.
+    assert traces.queue.dropped == len(TURN) + 2 * (len(TURN) - 2)
+
+
+async def test_after_a_restart_a_retry_is_a_tree_that_says_so(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    await client.post(CHAT, json=chat_body(), headers=key)
+    population.restart()
+
+    with recording() as spans:
+        async with population.client() as again:
+            await again.post(CHAT, json=chat_body(), headers={**key, "x-request-id": "again"})
+        found = spans()
+
+    assert tree(found) == [f"POST {CHAT}", "  populace.host.find_key", "  populace.host.begin_turn"]
+    [begun] = [span for span in found if span.name == "populace.host.begin_turn"]
+    assert told(begun)[names.REPLAYED] is True

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -30,6 +31,13 @@ def recording(*, share: float = 1.0, **changes: Any) -> Generator[Spans]:
         yield ended
     finally:
         end()
+
+
+def dead_collector() -> str:
+    """Return the address of a collector at whose port nothing listens."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 def id_of(span: ReadableSpan) -> int:
