@@ -59,7 +59,7 @@ class Operation(Generic[P, T]):
     async def run(self, host: Hosts, *args: P.args, **options: P.kwargs) -> T:
         """Run the operation on a host in this process."""
         with TRACER.span(f"{HOST_CALL}.{self.name}", kind="server") as span:
-            result = await attrgetter(self.name)(host)(*args, **options)
+            result: T = await attrgetter(self.name)(host)(*args, **options)
             if isinstance(result, Interaction):
                 span.set(REPLAYED, result.replayed)
             return result

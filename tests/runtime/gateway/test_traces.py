@@ -6,11 +6,15 @@ import httpx
 
 from populace.actors import span_names as names
 from populace.actors.errors import EngineUnavailable
+from populace.actors.training import TrainingJob
+from populace.actors.training_options import TrainingOptions
+from populace.actors.turn import ModelId
 from populace.telemetry.options import TraceOptions
 from populace.telemetry.trace_files import spans_of_request
 from populace.telemetry.traceparent import header_of, trace_of
 from populace.telemetry.tracing.provider import start_traces
 from populace.telemetry.tracing.setup import telemetry_setup, tracing_setup
+from populace.trainer.job_traces import JobTraces
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.scripted_engine import BASE
 from tests.runtime.gateway.test_logs import MARKS, NAME, use_everything
@@ -186,3 +190,25 @@ async def test_after_a_restart_a_retry_is_a_tree_that_says_so(
     assert tree(found) == [f"POST {CHAT}", "  populace.host.find_key", "  populace.host.begin_turn"]
     [begun] = [span for span in found if span.name == "populace.host.begin_turn"]
     assert told(begun)[names.REPLAYED] is True
+
+
+async def test_a_training_is_linked_to_the_turns_that_it_learned_from(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    job = TrainingJob(ModelId("acme", "ada"), 0, TrainingOptions(), "running", "", 0)
+    traces = JobTraces()
+
+    with recording() as spans:
+        await client.post(CHAT, json=chat_body("one"))
+        await client.post(CHAT, json=chat_body("two"), headers={"Idempotency-Key": "keyed"})
+        await client.post("/v1/responses", json={"model": "ada", "input": "three"})
+        await client.post(CHAT, json=chat_body("four"), headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
+        traces.note_turns(job, await population.log("ada"))
+        traces.end(job.model, job.number, "promoted")
+        found = spans()
+
+    [training] = [span for span in found if span.name == names.TRAIN]
+    asked = [span for span in found if span.name.startswith("POST")]
+    # Not the one whose operation has a name of its caller's, nor the one that is not sampled.
+    assert [link.context.span_id for link in training.links] == [id_of(asked[2]), id_of(asked[0])]
+    assert told(training)[names.TURNS] == 4
