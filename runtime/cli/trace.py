@@ -1,9 +1,9 @@
 """``populace trace``: what the processes did for one request, as a tree with times."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.text import Text
@@ -24,8 +24,11 @@ populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4 --attributes
 populace trace job-3f2a9d4c1b0e8f77/5d1c9a7be2403f68-0
 """
 
-BAR_CELLS = 24
-NAME_CELLS = 48
+BAR_CELLS_MIN = 8
+BAR_CELLS_MAX = 40
+TIMES_CELLS = 28
+"""What the times take, with the spaces between the columns."""
+WIDTH_MAX = 400
 GUIDE_CELLS = 4
 """What rich draws before each level of a tree."""
 
@@ -61,8 +64,9 @@ def trace(
             for span in spans:
                 print_json(asdict(span))
             return
-        for tree in drawn(spans, with_attributes=attributes):
-            out.print(tree, soft_wrap=True)
+        for tree in drawn(spans, out.width, with_attributes=attributes):
+            # Wider than a narrow terminal rather than cut off: it is what was asked for.
+            out.print(tree, width=max(out.width, WIDTH_MAX), soft_wrap=True)
 
 
 def trace_folder(settings: Settings) -> Path:
@@ -71,42 +75,70 @@ def trace_folder(settings: Settings) -> Path:
     return Path(target) if kind == "file" and target else settings.data / TRACES_DIRECTORY
 
 
-def drawn(spans: Sequence[TraceSpan], *, with_attributes: bool = False) -> list[Tree]:
-    """Draw a tree for each trace, and for each part of one whose beginning is not there."""
+def drawn(spans: Sequence[TraceSpan], cells: int, *, with_attributes: bool = False) -> list[Tree]:
+    """Draw a tree for each trace, and for each part of one whose beginning is not there.
+
+    The rows fill ``cells`` of the terminal, or are longer if that is too narrow.
+    """
+    below: dict[str, list[TraceSpan]] = {}
     known = {span.span_id for span in spans}
-    began_ns, ended_ns = min(span.began_ns for span in spans), max(span.ended_ns for span in spans)
-    whole_ns = max(1, ended_ns - began_ns)
+    for span in spans:
+        below.setdefault(span.parent_id if span.parent_id in known else "", []).append(span)
+    rows = [(span, depth) for root in below[""] for span, depth in _walk(below, root, 0)]
+    columns = _Columns(
+        name=max(GUIDE_CELLS * depth + len(span.name) for span, depth in rows),
+        process=max(len(span.process) for span in spans),
+        began_ns=min(span.began_ns for span in spans),
+        ended_ns=max(span.ended_ns for span in spans),
+        cells=cells,
+    )
 
-    def below(parent: TraceSpan, tree: Tree, depth: int) -> None:
-        for span in spans:
-            if span.parent_id == parent.span_id:
-                below(span, tree.add(label(span, depth)), depth + 1)
+    def grown(tree: Tree, span: TraceSpan, depth: int) -> Tree:
+        for child in below.get(span.span_id, ()):
+            grown(tree.add(columns.row(child, depth + 1, with_attributes=with_attributes)), child, depth + 1)
+        return tree
 
-    def label(span: TraceSpan, depth: int) -> Text:
-        start = round((span.began_ns - began_ns) / whole_ns * BAR_CELLS)
-        end = max(start + 1, round((span.ended_ns - began_ns) / whole_ns * BAR_CELLS))
-        bar = ("·" * start + "━" * (end - start)).ljust(BAR_CELLS, "·")[:BAR_CELLS]
-        text = Text(
-            span.name.ljust(NAME_CELLS - GUIDE_CELLS * depth), style="" if span.error is None else "red"
-        )
-        text.append(f" {span.process:<10}", "dim")
-        text.append(f"{(span.began_ns - began_ns) / 1e6:>10.1f} ms {span.seconds * 1000:>10.1f} ms ")
-        text.append(bar, "cyan" if span.error is None else "red")
+    return [grown(Tree(columns.row(root, 0, with_attributes=with_attributes)), root, 0) for root in below[""]]
+
+
+def _walk(
+    below: Mapping[str, list[TraceSpan]], span: TraceSpan, depth: int
+) -> Iterator[tuple[TraceSpan, int]]:
+    yield span, depth
+    for child in below.get(span.span_id, ()):
+        yield from _walk(below, child, depth + 1)
+
+
+class _Columns(NamedTuple):
+    """How wide the columns are, and what the bars are parts of."""
+
+    name: int
+    process: int
+    began_ns: int
+    ended_ns: int
+    cells: int
+
+    def row(self, span: TraceSpan, depth: int, *, with_attributes: bool) -> Text:
+        style = "" if span.error is None else "red"
+        text = Text(span.name.ljust(self.name - GUIDE_CELLS * depth), style=style)
+        text.append(f"  {span.process:<{self.process}}", "dim")
+        text.append(f"{(span.began_ns - self.began_ns) / 1e6:>10.1f} {span.seconds * 1000:>10.1f} ms  ")
+        text.append(self._bar(span), style or "cyan")
         if span.error is not None:
             text.append(f" {span.error}", "bold red")
         if span.links:
-            text.append(f" ({len(span.links)} linked)", "dim")
-        if with_attributes:
-            for name, value in sorted(span.attributes.items()):
-                text.append(f"\n  {name} = {value}", "dim")
+            text.append(f" {len(span.links)} linked", "dim")
+        for name, value in sorted(span.attributes.items()) if with_attributes else ():
+            told = ", ".join(value) if isinstance(value, tuple) else value
+            text.append(f"\n  {name} = {told}", "dim")
         return text
 
-    trees: list[Tree] = []
-    for span in spans:
-        if span.parent_id not in known:
-            trees.append(Tree(label(span, 0)))
-            below(span, trees[-1], 1)
-    return trees
+    def _bar(self, span: TraceSpan) -> str:
+        cells = min(BAR_CELLS_MAX, max(BAR_CELLS_MIN, self.cells - self.name - self.process - TIMES_CELLS))
+        whole_ns = max(1, self.ended_ns - self.began_ns)
+        start = min(cells - 1, round((span.began_ns - self.began_ns) / whole_ns * cells))
+        end = max(start + 1, round((span.ended_ns - self.began_ns) / whole_ns * cells))
+        return "·" * start + "━" * (end - start) + "·" * (cells - end)
 
 
 def _nothing(settings: Settings, folder: Path, request: str) -> str:

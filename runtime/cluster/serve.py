@@ -106,6 +106,12 @@ def _trace_options(settings: Settings) -> TraceOptions | None:
     kind, target = settings.trace_target
     if kind == "file":
         target = target or str(settings.data / TRACES_DIRECTORY)
+        try:
+            Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                "POPULACE_TELEMETRY", settings.telemetry, f"its folder cannot be made: {error.strerror}"
+            ) from error
     return TraceOptions(kind, target, settings.telemetry_sample)
 
 

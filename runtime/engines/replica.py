@@ -2,6 +2,7 @@
 # Ray's API is partly untyped.
 """The Serve deployment that owns one engine."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,7 +46,7 @@ class EngineReplica:
     async def __init__(
         self, kind: EngineKind, options: EngineOptions, telemetry: TelemetryOptions | None = None
     ) -> None:
-        telemetry_setup(telemetry, "replica", serve.get_replica_context().rank.rank)
+        self._end_telemetry = telemetry_setup(telemetry, "replica", serve.get_replica_context().rank.rank)
         self._sender = TokenSender()
         self._engine = await start_engine(kind, options)
         self._runs = Runs(self._engine, self._sender)
@@ -91,6 +92,7 @@ class EngineReplica:
         self._runs.close()
         await self._engine.close()
         self._sender.close()
+        await asyncio.to_thread(self._end_telemetry)
 
 
 def engine_application(

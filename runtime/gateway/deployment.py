@@ -76,7 +76,8 @@ class GatewayReplica:
     """Serves HTTP as long as the replica lives."""
 
     async def __init__(self, options: GatewayOptions) -> None:  # type: ignore[misc]
-        telemetry_setup(options.telemetry, "gateway", serve.get_replica_context().rank.rank)
+        number = serve.get_replica_context().rank.rank
+        self._end_telemetry = telemetry_setup(options.telemetry, "gateway", number)
         listener = bind(options.host, options.port)
         private = None if options.metrics_address is None else bind(*options.metrics_address)
         clients = {host_name(index): connect_host(index) for index in range(options.hosts)}
@@ -130,6 +131,7 @@ class GatewayReplica:
         _, left = await asyncio.wait(self._serving, timeout=5)
         for serving in left:
             serving.cancel()
+        await asyncio.to_thread(self._end_telemetry)
 
 
 def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:

@@ -117,7 +117,7 @@ class HostActor:
     """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
 
     def __init__(self, options: HostOptions) -> None:
-        telemetry_setup(options.telemetry, "host", options.number)
+        self._end_telemetry = telemetry_setup(options.telemetry, "host", options.number)
         self._options = options
         # A token of the previous process must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
@@ -231,6 +231,8 @@ class HostActor:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._host.close()
+        # Ray ends the process without what it would do at its exit.
+        await asyncio.to_thread(self._end_telemetry)
 
     def _start_sweep(self) -> None:
         """Start sweeping, with the first message: nothing calls ``describe`` on a host that Ray restarted."""

@@ -19,7 +19,7 @@ QUEUED_MAX = 2048
 BATCH_MAX = 512
 BATCH_SECONDS = 0.5
 """How long a span waits for others before it is exported."""
-CLOSE_SECONDS_MAX = 5.0
+CLOSE_SECONDS_MAX = 2.0
 """How long the end of a process waits for the exporter; what is left then is dropped."""
 LAST_SECONDS_MAX = 0.5
 """How long it waits for an exporter that was told to stop."""
