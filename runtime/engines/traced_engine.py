@@ -6,6 +6,7 @@ from contextlib import aclosing
 
 from populace.actors import span_names as names
 from populace.actors.engine import AdapterRef, BaseInfo, Delta, Engine, GenerateRequest
+from populace.storage.records.named import Named
 from populace.telemetry.calls import current_caller
 from populace.telemetry.tracing.spans import TRACER, AnySpan
 
@@ -76,6 +77,7 @@ def _attributes(request: GenerateRequest, operation: str, base: BaseInfo) -> dic
         names.SEED: sampling.seed,
         names.FREQUENCY_PENALTY: sampling.frequency_penalty or None,
         names.PRESENCE_PENALTY: sampling.presence_penalty or None,
+        names.MODEL: Named(request.owner) if request.owner else None,
         names.STREAM: request.stream,
         names.ADAPTER: None if request.adapter is None else request.adapter.digest[: names.ADAPTER_DIGITS],
     }

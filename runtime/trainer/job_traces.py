@@ -5,6 +5,7 @@ a turn whose caller gave no key has its trace in it, see ``actors/turn.py``.
 """
 
 from collections.abc import Collection, Sequence
+from itertools import islice
 
 from populace.actors import span_names as names
 from populace.actors.errors import TrainingFailed
@@ -12,7 +13,7 @@ from populace.actors.training import TrainingJob
 from populace.actors.turn import Interaction, ModelId, trace_of_operation
 from populace.learning.trainer import Candidate
 from populace.telemetry.traceparent import trace_of
-from populace.telemetry.tracing.spans import TRACER, AnySpan
+from populace.telemetry.tracing.spans import LINKS_MAX, TRACER, AnySpan
 
 JobKey = tuple[ModelId, int]
 
@@ -40,11 +41,10 @@ class JobTraces:
         """Link the turns that the job learns from, the newest first."""
         span = self.of(job)
         span.set(names.TURNS, len(turns))
-        for turn in reversed(turns):
-            header = trace_of_operation(turn.operation)
-            trace = None if header is None else trace_of(header)
-            if trace is not None:
-                span.link(trace)
+        headers = (trace_of_operation(turn.operation) for turn in reversed(turns))
+        traces = (trace for header in headers if header and (trace := trace_of(header)) is not None)
+        for trace in islice(traces, LINKS_MAX):
+            span.link(trace)
 
     def end(self, model: ModelId, number: int, state: str, error: Exception | None = None) -> None:
         span = self._open.pop((model, number), None)

@@ -36,12 +36,11 @@ from populace.telemetry.options import TelemetryOptions, TraceOptions
 from populace.telemetry.traceparent import is_sampled, made_trace
 from populace.telemetry.tracing.export_queue import ExportQueue
 from populace.telemetry.tracing.kept_parts import KeptParts
-from populace.telemetry.tracing.spans import Begun, Kind
+from populace.telemetry.tracing.spans import LINKS_MAX, Begun, Kind
 from populace.telemetry.wording import Wording
 
 ATTRIBUTES_MAX = 64
 ATTRIBUTE_CHARACTERS_MAX = 256
-LINKS_MAX = 128
 
 _KINDS: Mapping[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,

@@ -17,6 +17,9 @@ from populace.telemetry.calls import current_caller, serving
 
 Kind = Literal["internal", "server", "client"]
 
+LINKS_MAX = 128
+"""Links that a span may have. The SDK would drop the first ones for further ones."""
+
 
 class Begun(Protocol):
     """A span that was begun. ``trace`` is what makes it the parent of others."""

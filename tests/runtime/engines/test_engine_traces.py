@@ -19,6 +19,7 @@ from populace.telemetry.tracing.spans import TRACER
 from tests.runtime.engines.test_adapter_table import Desk
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 from tests.runtime.telemetry.recorded import recording, told, tree
+from tests.runtime.telemetry.test_wording import hashed
 
 
 def request(**changes: object) -> GenerateRequest:
@@ -91,10 +92,11 @@ def test_a_reply_that_never_began_has_no_stage_but_those_it_reached() -> None:
 
 async def test_a_reply_is_named_by_the_conventions() -> None:
     engine = TracedEngine(ScriptedEngine())
+    asked = request(adapter=AdapterRef("e" * 64, ""), owner="acme/marked-name")
 
     with recording() as spans:
         with TRACER.root("request"):
-            async with aclosing(engine.generate(request(adapter=AdapterRef("e" * 64, "")))) as deltas:
+            async with aclosing(engine.generate(asked)) as deltas:
                 texts = [delta.text async for delta in deltas]
         found = spans()
 
@@ -105,6 +107,7 @@ async def test_a_reply_is_named_by_the_conventions() -> None:
     assert (chat[names.MAX_TOKENS], chat[names.TEMPERATURE], chat[names.ADAPTER]) == (9, 0.5, "e" * 8)
     assert chat[names.INPUT_TOKENS] > 0
     assert names.SEED not in chat
+    assert chat[names.MODEL] == f"{hashed('acme')}/{hashed('marked-name')}"
     assert "marked" not in str(chat)
 
 

@@ -1,16 +1,19 @@
 """A training job is a trace of its own, which is linked to those of the turns that it learned from."""
 
+from dataclasses import replace
+
 from populace.actors import span_names as names
 from populace.actors.errors import TrainingFailed
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.actors.turn import ModelId, operation_of, trace_of_operation, traced_operation
+from populace.actors.turn import Interaction, ModelId, operation_of, trace_of_operation, traced_operation
 from populace.telemetry.calls import Caller, serving
-from populace.telemetry.tracing.spans import TRACER
+from populace.telemetry.tracing.spans import LINKS_MAX, TRACER
 from populace.trainer.job_traces import GONE, JobTraces
 from tests.runtime.telemetry.recorded import recording, told, tree
 
 ADA = ModelId("acme", "ada")
+TURN = Interaction(ADA, 0, "auto-1", "c", (), "", "stop", 1, 1, "base", "b" * 64, 0, 0)
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
@@ -43,6 +46,22 @@ def test_a_job_is_one_span_from_its_first_work_to_its_end() -> None:
     assert told(root)[names.JOB_STATE] == "promoted"
     assert told(root)[names.REQUEST_ID] == "job-hash-3"
     assert "ada" not in str(told(root)[names.MODEL])
+
+
+def test_of_many_turns_the_newest_are_linked() -> None:
+    traces, count = JobTraces(), LINKS_MAX + 10
+    operations = [
+        traced_operation("auto-1", f"00-{'a' * 32}-{number + 1:016x}-01") for number in range(count)
+    ]
+    turns = [replace(TURN, position=number, operation=operations[number]) for number in range(count)]
+
+    with recording() as spans:
+        traces.note_turns(job_of(0), turns)
+        traces.end(ADA, 0, "promoted")
+        [found] = spans()
+
+    assert told(found)[names.TURNS] == count
+    assert [link.context.span_id for link in found.links] == list(range(count, 10, -1))
 
 
 def test_a_job_that_failed_or_is_gone_says_so() -> None:
