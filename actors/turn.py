@@ -32,6 +32,9 @@ FIRST = -1
 KEY_LENGTH_MAX = 255
 """The most characters of a caller's key."""
 
+AUTO_PREFIX = "auto-"
+"""What the operation id of a caller without a key begins with; one of a key begins with ``KEY_PREFIX``."""
+
 
 class ModelId(NamedTuple):
     """A personal model's identity. The tenant comes from the API key, never from the request."""
@@ -52,7 +55,7 @@ def operation_of(key: str | None) -> str:
     what takes effect once does so from Python and over HTTP alike.
     """
     if key is None:
-        return f"auto-{secrets.token_hex(16)}"
+        return f"{AUTO_PREFIX}{secrets.token_hex(16)}"
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidRequest(f"An operation id is a text, not {key!r:.80}.", "operation")
     check_unicode("An operation id", key, "operation")
@@ -63,6 +66,21 @@ def operation_of(key: str | None) -> str:
             "operation",
         )
     return f"{KEY_PREFIX}{key}"
+
+
+def traced_operation(operation: str, traceparent: str) -> str:
+    """Put a trace into the operation id of a caller without a key, so that the log names it; any other stays.
+
+    That leaves the records of the log as they are.
+    """
+    return f"{operation}-{traceparent}" if operation.startswith(AUTO_PREFIX) else operation
+
+
+def trace_of_operation(operation: str) -> str | None:
+    """Return the ``traceparent`` that ``traced_operation`` put in, if it did."""
+    prefix, _, rest = operation.partition("-")
+    traceparent = rest.partition("-")[2]
+    return traceparent if f"{prefix}-" == AUTO_PREFIX and traceparent else None
 
 
 def check_unicode(what: str, text: str, parameter: str) -> None:

@@ -11,6 +11,7 @@ On disk::
     training/           trainings that were interrupted or kept, see ``storage/training/sessions.py``
     uploads/            files that callers uploaded, see ``storage/uploads/upload_files.py``
     logs/               what its processes logged, see ``runtime/telemetry/log_file.py``
+    traces/             their traces, if they are on, see ``runtime/telemetry/trace_files.py``
 
 S is fixed when the directory is made, because it decides which shard holds a model. The header is
 written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It

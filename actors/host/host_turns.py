@@ -20,6 +20,8 @@ from populace.actors.keepers.communities import Communities
 from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.turn_log import MakeReply, TurnLog
 from populace.actors.peek import is_peek, new_peek_id
+from populace.actors.span_names import ACTIVATE, COMMIT, LOG_POSITION, MAILBOX_WAIT, MODEL, RETRIEVE
+from populace.actors.tracing import Tracer
 from populace.actors.turn import BASE_REVISION, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.storage.records.durations import Durations
 from populace.storage.records.errors import ModelNotFound, PositionConflict, RevisionNotFound
@@ -42,6 +44,7 @@ class HostTurns:
         clock: Clock,
         mailbox_max: int,
         adapter_of: Callable[[str], AdapterRef],
+        tracer: Tracer,
     ) -> None:
         self._catalogue = catalogue
         self._turn_log = turn_log
@@ -53,6 +56,7 @@ class HostTurns:
         self._clock = clock
         self._mailbox_max = mailbox_max
         self._adapter_of = adapter_of
+        self._tracer = tracer
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self.erasing: set[ModelId] = set()
         """Models that are being erased: they are not activated again."""
@@ -76,7 +80,8 @@ class HostTurns:
             self._active.note_idle(model)
             raise
         try:
-            grant = await queued.granted
+            with self._tracer.span(MAILBOX_WAIT, {MODEL: request.model}):
+                grant = await queued.granted
         except asyncio.CancelledError:
             model.withdraw(queued)
             raise
@@ -85,8 +90,9 @@ class HostTurns:
             # A duplicate that waited behind the first call finds its turn committed now.
             replay = self._turn_log.find(request)
             if replay is None:
-                grant = self._turn_log.completed(grant, request.follows)
-                grant = await self._retriever.completed(model, grant, request.retrieval)
+                with self._tracer.span(RETRIEVE):
+                    grant = self._turn_log.completed(grant, request.follows)
+                    grant = await self._retriever.completed(model, grant, request.retrieval)
         except BaseException:  # the caller may be cancelled while the log is searched
             model.release(grant)
             raise
@@ -170,6 +176,10 @@ class HostTurns:
         model = self._active.get(model_id)
         if model is not None:
             return model
+        with self._tracer.span(ACTIVATE, {MODEL: model_id}):
+            return self._activated(model_id)
+
+    def _activated(self, model_id: ModelId) -> PersonalModel:
         model = PersonalModel(
             self._catalogue.load(model_id),
             # The number distinguishes grant ids of an earlier activation from those of this one.
@@ -199,7 +209,8 @@ class HostTurns:
 
     async def _commit(self, model: PersonalModel, grant: TurnGrant, make: MakeReply) -> Interaction:
         try:
-            interaction, stored = await self._turn_log.append(grant, make)
+            with self._tracer.span(COMMIT, {MODEL: grant.model, LOG_POSITION: grant.position}):
+                interaction, stored = await self._turn_log.append(grant, make)
         except BaseException:
             model.release(grant)
             raise

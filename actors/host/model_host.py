@@ -41,6 +41,7 @@ from populace.actors.keepers.suite_keeper import SuiteKeeper
 from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.peek import Peek
 from populace.actors.process_use import ProcessUse
+from populace.actors.tracing import NoTracer, Tracer
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.turn_director import begin_reply
@@ -66,11 +67,13 @@ class ModelHost:
         community: str | None = None,
         encoder: SentenceEncoder | None = None,
         process_use: Callable[[], ProcessUse] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """``community`` is the name of the model on which others of its tenant begin, if there is one.
 
         ``encoder`` finds what questions in other words ask for; without one words alone decide it.
-        ``process_use`` measures the process, if the host has one of its own.
+        ``process_use`` measures the process, if the host has one of its own. ``tracer`` records what turns
+        wait for, if traces are on.
         """
         self.name = name
         self._store = store
@@ -79,6 +82,7 @@ class ModelHost:
         self._engine = engine
         self._limits = limits or HostLimits()
         self._grant_ids = GrantIds()
+        tracer = tracer or NoTracer()
         self._owned = OwnedShards(
             store,
             shards,
@@ -97,6 +101,7 @@ class ModelHost:
             self._catalogue.shard,
             clock=clock,
             operation_seconds_kept=self._limits.operation_seconds_kept,
+            tracer=tracer,
         )
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.contributors = ContributorKeeper(self._owned, self._catalogue.shard, clock=clock)
@@ -132,6 +137,7 @@ class ModelHost:
             clock=clock,
             mailbox_max=self._limits.mailbox_max,
             adapter_of=self._adapter_of,
+            tracer=tracer,
         )
         self.memories = MemoryKeeper(
             self._turns,

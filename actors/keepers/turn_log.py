@@ -8,6 +8,8 @@ from populace.actors.engine import Message
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.keepers.catalogue import interaction_view
 from populace.actors.keepers.owned_shards import OwnedShards
+from populace.actors.span_names import FSYNC
+from populace.actors.tracing import Tracer
 from populace.actors.turn import FIRST, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation
 from populace.policies.ingestion import shown_later, turn_digest, turn_parts, turn_start
@@ -39,10 +41,12 @@ class TurnLog:
         *,
         clock: Clock,
         operation_seconds_kept: float,
+        tracer: Tracer,
     ) -> None:
         self._shards = shards
         self._shard_of = shard_of
         self._clock = clock
+        self._tracer = tracer
         self._operation_ms_kept = int(operation_seconds_kept * 1000)
 
     def find(self, request: TurnRequest) -> Interaction | None:
@@ -72,8 +76,10 @@ class TurnLog:
         tenant, name = grant.model
         shard = self._shard_of(grant.model)
         now_ms, created_ms = self._shards.served_ms(shard), self._clock.epoch_ms()
+        written_s = 0.0
 
         def append(txn: WriteTransaction) -> tuple[InteractionRecord, StoredModel]:
+            nonlocal written_s
             reply = make(txn)
             record = interaction_record(grant, reply, created_ms=created_ms, served_ms=now_ms)
             memory = (
@@ -98,9 +104,13 @@ class TurnLog:
             forgetting.tell_anew(txn, tenant, name, *said)
             stored = ledger.read_model(txn, tenant, name)
             assert stored is not None, "a model that a turn was committed for exists"
+            written_s = self._clock.monotonic()
             return interaction, stored
 
-        return await self._shards.write(shard, append)
+        appended = await self._shards.write(shard, append)
+        # The other writes of its batch are in it, and the way back from the thread that commits.
+        self._tracer.record(FSYNC, written_s, self._clock.monotonic())
+        return appended
 
     def completed(self, grant: TurnGrant, follows: int | None = None) -> TurnGrant:
         """Return the grant with the earlier turns of its conversation and the digests of forgotten turns.

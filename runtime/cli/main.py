@@ -23,6 +23,8 @@ from populace.cli.restore import EXAMPLES as RESTORE_EXAMPLES
 from populace.cli.restore import restore
 from populace.cli.serve import EXAMPLES as SERVE_EXAMPLES
 from populace.cli.serve import serve
+from populace.cli.trace import EXAMPLES as TRACE_EXAMPLES
+from populace.cli.trace import trace
 from populace.cli.training import JOBS_EXAMPLES, TRAIN_EXAMPLES, jobs, train
 
 app = typer.Typer(
@@ -64,4 +66,5 @@ app.command(epilog=BACKUP_EXAMPLES)(backup)
 app.command(epilog=RESTORE_EXAMPLES)(restore)
 app.command()(doctor)
 app.command(epilog=LOGS_EXAMPLES)(logs)
+app.command(epilog=TRACE_EXAMPLES)(trace)
 app.add_typer(bench_app, name="bench")

@@ -35,7 +35,11 @@ from populace.hosting.host_client import RayHostClient
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
-from populace.settings.environment import enter_own_ray_environment, quiet_environment
+from populace.settings.environment import (
+    enter_own_ray_environment,
+    quiet_environment,
+    telemetry_environment,
+)
 from populace.settings.machine import has_gpu
 from populace.settings.settings import Settings
 from populace.settings.sigterm import kept_sigterm
@@ -113,7 +117,7 @@ def run_population(
                 )
                 for option in _host_options(settings, info, base, gateway)
             ],
-            environment=quiet_environment() | ONE_THREAD,
+            environment=_environment(settings) | ONE_THREAD,
         )
         if settings.log_level != "debug":
             # Hides Serve's own progress; ours is reported.
@@ -138,7 +142,7 @@ def run_population(
                 _gateway_options(settings, store, info, base, gateway.cluster_key)._replace(
                     telemetry=telemetry
                 ),
-                environment=quiet_environment() | ONE_THREAD,
+                environment=_environment(settings) | ONE_THREAD,
             ),
             deployment.APPLICATION,
         )
@@ -146,7 +150,7 @@ def run_population(
             trainers.append(
                 start_trainer(
                     _trainer_options(settings, store, info, base, memory)._replace(telemetry=telemetry),
-                    environment=quiet_environment() | {"OMP_NUM_THREADS": str(settings.training_threads)},
+                    environment=_environment(settings) | {"OMP_NUM_THREADS": str(settings.training_threads)},
                 )
             )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
@@ -292,10 +296,15 @@ def _engine_options(
     )
 
 
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return the variables of every process; those of OpenTelemetry also where Ray runs already."""
+    return quiet_environment() | ({} if settings.trace_target is None else telemetry_environment())
+
+
 def _engine_environment(settings: Settings, engine: EngineKind, kv_gib: int) -> dict[str, str]:
     if engine == "vllm":
-        return quiet_environment() | vllm_environment(settings.threads, kv_gib=kv_gib)
-    return quiet_environment() | {"OMP_NUM_THREADS": str(settings.threads)}
+        return _environment(settings) | vllm_environment(settings.threads, kv_gib=kv_gib)
+    return _environment(settings) | {"OMP_NUM_THREADS": str(settings.threads)}
 
 
 def _gateway_options(

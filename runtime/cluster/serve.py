@@ -24,8 +24,8 @@ from populace.settings.settings import Settings, SettingsError
 from populace.storage import warm_files
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.store import Store
-from populace.telemetry.log_setup import log_setup
-from populace.telemetry.options import LOGS_DIRECTORY, TelemetryOptions
+from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY, TelemetryOptions, TraceOptions
+from populace.telemetry.tracing.setup import telemetry_setup
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def run_cluster(
         stack.enter_context(DirectoryLock(settings.data, owner))
         store = Store.create_or_open(settings.data, shards=settings.shards, master_key=settings.master_key)
         telemetry = telemetry_options(settings, store)
-        stack.callback(log_setup(telemetry, "serve"))
+        stack.callback(telemetry_setup(telemetry, "serve"))
         base = prepare_base(
             settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
         )
@@ -91,13 +91,14 @@ def run_cluster(
 
 
 def telemetry_options(settings: Settings, store: Store) -> TelemetryOptions:
-    """Return what each process of this Populace logs, and where; names are hashed with the store's key."""
+    """Return what each process of this Populace tells, and where; names are hashed with the store's key."""
     return TelemetryOptions(
         directory=settings.data / LOGS_DIRECTORY,
         name_key=store.sealing.master_key.derive(store.store_id.encode(), NAME_KEY_PURPOSE),
         log_level=settings.log_level,
         log_format=settings.log_format,
         names_plain=settings.telemetry_content == "names",
+        traces=_trace_options(settings),
     )
 
 
@@ -115,6 +116,21 @@ def find_encoder(settings: Settings, report: Report) -> Path | None:
             raise
         report(f"{error} Words alone decide what questions ask for")
         return None
+
+
+def _trace_options(settings: Settings) -> TraceOptions | None:
+    if settings.trace_target is None:
+        return None
+    kind, target = settings.trace_target
+    if kind == "file":
+        target = target or str(settings.data / TRACES_DIRECTORY)
+        try:
+            Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                "POPULACE_TELEMETRY", settings.telemetry, f"its folder cannot be made: {error.strerror}"
+            ) from error
+    return TraceOptions(kind, target, settings.telemetry_sample)
 
 
 def choose_engine(settings: Settings) -> EngineKind:

@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 from populace.actors.engine import AdapterRef, HeldAdapters, TierStatistics
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
+from populace.actors.span_names import ADAPTER, ADAPTER_DIGITS, ADAPTER_LOAD, SHARED
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
 from populace.engines.warm_tier import Lease, WarmTier, look_at
 from populace.storage.records.durations import Durations
+from populace.telemetry.tracing.spans import TRACER
 
 LOAD_TRIES_MAX = 3
 """How often an adapter is loaded at most if its image is erased while it loads."""
@@ -90,14 +92,18 @@ class AdapterTable:
 
     async def _loaded(self, adapter: AdapterRef) -> Loaded:
         load = self._loads.get(adapter.digest)
+        is_shared = load is not None
         if load is None:
             surplus = len(self._loads) + 1 - self._gate.statistics().adapter_slots
             load = asyncio.create_task(self._load(adapter, self._take_idle(surplus)))
             load.add_done_callback(self._ended)
             self._loads[adapter.digest] = load
         self.touch(adapter.digest)
-        # Not cancelled with the request that began it: others may wait, and vLLM finishes it anyway.
-        await asyncio.wait([load])
+        if not load.done():
+            told = {ADAPTER: adapter.digest[:ADAPTER_DIGITS], SHARED: is_shared}
+            with TRACER.span(ADAPTER_LOAD, told):
+                # Not cancelled with the request that began it: others may wait, and vLLM finishes it anyway.
+                await asyncio.wait([load])
         if load.cancelled():
             raise EngineUnavailable("it was closed")
         if load.exception() is not None and self._loads.get(adapter.digest) is load:

@@ -2,6 +2,7 @@
 # Ray's API is partly untyped.
 """The Serve deployment that owns one engine."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from populace.actors.engine import (
     GenerateRequest,
     Prompt,
 )
+from populace.actors.span_names import GENERATE
 from populace.engines.channel import StreamTarget, TokenSender
 from populace.engines.client import DEPLOYMENT
 from populace.engines.options import EngineOptions
@@ -25,8 +27,9 @@ from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
 from populace.settings.process import process_use
 from populace.telemetry.calls import SentCaller, caller_of, serving
-from populace.telemetry.log_setup import log_setup
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.setup import telemetry_setup
+from populace.telemetry.tracing.spans import TRACER
 
 PUBLISH_SECONDS = 2.0
 """How often Serve asks a replica what it holds. Serve's own round, a second or less, comes on top of it."""
@@ -43,7 +46,7 @@ class EngineReplica:
     async def __init__(
         self, kind: EngineKind, options: EngineOptions, telemetry: TelemetryOptions | None = None
     ) -> None:
-        log_setup(telemetry, "replica", serve.get_replica_context().rank.rank)
+        self._end_telemetry = telemetry_setup(telemetry, "replica", serve.get_replica_context().rank.rank)
         self._sender = TokenSender()
         self._engine = await start_engine(kind, options)
         self._runs = Runs(self._engine, self._sender)
@@ -55,7 +58,7 @@ class EngineReplica:
 
         May be called again for the same target: the request runs once. ``caller`` is whose request it is.
         """
-        with serving(caller_of(caller)):
+        with serving(caller_of(caller)), TRACER.span(GENERATE, kind="server"):
             return await self._runs.run(request, target)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
@@ -89,6 +92,7 @@ class EngineReplica:
         self._runs.close()
         await self._engine.close()
         self._sender.close()
+        await asyncio.to_thread(self._end_telemetry)
 
 
 def engine_application(

@@ -7,12 +7,14 @@ import numpy as np
 
 from populace.actors.engine import MemoryUse
 from populace.actors.errors import InvalidRequest, MemoryStateInvalid
+from populace.actors.span_names import MEMORY_BYTES, MEMORY_LOAD
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
 from populace.adapters.memory.state import StateFormat, Values
 from populace.engines.prompts import WRITTEN_ROLES
 from populace.engines.work_counter import WorkCounter
+from populace.telemetry.tracing.spans import TRACER
 
 
 class ServingMemory(NamedTuple):
@@ -56,7 +58,8 @@ def starting_state(memory: ServingMemory | None, use: MemoryUse | None, work: Wo
     if use.state is None:
         return memory.format.empty()
     try:
-        state = memory.format.unpack(use.state)
+        with TRACER.span(MEMORY_LOAD, {MEMORY_BYTES: len(use.state)}):
+            state = memory.format.unpack(use.state)
     except MemoryStateInvalid:
         work.memory_refused += 1
         raise

@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 from populace.actors.engine import EngineStatistics
 from populace.actors.errors import EngineOverloaded, EngineUnavailable
+from populace.actors.span_names import ADMISSION_WAIT
 from populace.engines.options import EngineOptions
+from populace.telemetry.tracing.spans import TRACER
 
 PATIENCE_SECONDS = 2.0
 
@@ -142,7 +144,9 @@ class AdmissionGate:
                 f"The engine's queue is full ({self._waiting_max} requests wait).", limit=self._waiting_max
             )
         try:
-            await entry
+            if not entry.done():
+                with TRACER.span(ADMISSION_WAIT):
+                    await entry
             self.check_open()
         except BaseException:
             self.leave(ticket)

@@ -37,6 +37,7 @@ from populace.engines.serving_memory import (
     written_roles,
 )
 from populace.engines.slots import AdmissionGate, gate_of
+from populace.engines.stages import record_stages
 from populace.engines.torch_adapters import AdaptedModel
 from populace.engines.torch_batch import Row
 from populace.engines.torch_memory import RowMemory
@@ -134,9 +135,11 @@ class TorchEngine:
                 item = await deltas.get()
                 if isinstance(item, Exception):
                     raise item
-                yield item
                 if item.finish_reason is not None:
+                    record_stages(work.stages)
+                    yield item
                     return
+                yield item
         finally:
             row.cancelled = True
             self._rows.discard(row)

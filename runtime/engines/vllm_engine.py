@@ -62,6 +62,7 @@ from populace.engines.vllm_environment import applied, vllm_environment
 from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
 from populace.engines.vllm_prompt_sums import EXTENSION_CLASS
+from populace.engines.vllm_stages import with_stages
 from populace.engines.vllm_start import (
     MEMORY_ENVIRONMENT,
     memory_arguments,
@@ -279,9 +280,8 @@ class VllmEngine:
             if memory.writes and not memory.gated:
                 parameters.skip_reading_prefix_cache = True
             salt = memory.cache_salt(salt)
-        return self._running_llm().generate(
-            tokens_input(prompt_ids, cache_salt=salt), parameters, request.request_id, lora_request=call.lora
-        )
+        prompt, llm = tokens_input(prompt_ids, cache_salt=salt), self._running_llm()
+        return with_stages(llm.generate(prompt, parameters, request.request_id, lora_request=call.lora))
 
     def _memory_request(self, request: GenerateRequest, prompt: PromptTokens) -> MemoryRequest | None:
         start = starting_state(self._memory, request.memory, self._statistics.counter)

@@ -9,6 +9,9 @@ from typing import Any, cast
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from populace.actors.span_names import WORKER_CALL, WORKER_METHOD
+from populace.telemetry.tracing.spans import TRACER
+
 LOOK_SECONDS = 1.0
 """How often a caller looks whether the process that is to answer lives."""
 
@@ -22,10 +25,11 @@ async def call_workers(llm: Callable[[], AsyncLLM], method: str, *arguments: Any
     rpc = cast("Callable[..., Coroutine[Any, Any, list[Any]]]", llm().collective_rpc)
     call = asyncio.create_task(rpc(method, args=arguments))
     try:
-        while not call.done():
-            await asyncio.wait((call,), timeout=LOOK_SECONDS)
-            if not call.done() and llm().errored:
-                raise EngineDeadError
-        return call.result()
+        with TRACER.span(WORKER_CALL, {WORKER_METHOD: method}):
+            while not call.done():
+                await asyncio.wait((call,), timeout=LOOK_SECONDS)
+                if not call.done() and llm().errored:
+                    raise EngineDeadError
+            return call.result()
     finally:
         call.cancel()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from populace.actors.engine_work import CacheWork, EngineWork
+from populace.engines.stages import Stages
 from populace.storage.records.durations import Durations
 
 
@@ -84,6 +85,11 @@ class RequestWork:
         counter.whole.add(now_s - self._came_s)
         if self._tokens > 1:
             counter.per_token.add((now_s - self._first_s) / (self._tokens - 1))
+
+    @property
+    def stages(self) -> Stages:
+        """When the request came, began, and had its first and last token; any thread may read it."""
+        return Stages(self._came_s, self._began_s, self._first_s, self._last_s)
 
     def failed(self) -> None:
         """Count an end without a further token."""

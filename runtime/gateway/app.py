@@ -34,6 +34,7 @@ from populace.gateway.http.metrics import GatewayMetrics
 from populace.gateway.http.problems import describe_problem
 from populace.gateway.http.request_counter import RequestCounter
 from populace.gateway.http.request_id import REQUEST_ID_HEADER, RequestIds
+from populace.gateway.http.request_spans import TRACEPARENT_HEADER, RequestSpans
 from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.personal_models import (
     aliases,
@@ -61,6 +62,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 EXPOSED_HEADERS = (
     REQUEST_ID_HEADER,
+    TRACEPARENT_HEADER,
     "retry-after",
     *RATE_LIMIT_HEADERS,
     *(f"x-populace-{name}" for name in ("revision", "base", "log-position", "memory-version", "peek")),
@@ -171,6 +173,7 @@ def create_app(
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
+    app.add_middleware(RequestSpans)
     app.add_middleware(RequestIds)
     app.add_middleware(RequestCounter, metrics=metrics)
     return app

@@ -13,6 +13,7 @@ from ray import serve
 
 from populace.actors.engine import BaseInfo
 from populace.engines.client import ReplicaEngine
+from populace.engines.traced_engine import TracedEngine
 from populace.gateway.app import create_app, metrics_app
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.file_work import FileWork
@@ -27,8 +28,8 @@ from populace.hosting.host_client import connect_host
 from populace.hosting.host_survey import HostSurvey
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.uploads.upload_files import UploadFiles
-from populace.telemetry.log_setup import log_setup
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.setup import telemetry_setup
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve
@@ -75,17 +76,19 @@ class GatewayReplica:
     """Serves HTTP as long as the replica lives."""
 
     async def __init__(self, options: GatewayOptions) -> None:  # type: ignore[misc]
-        log_setup(options.telemetry, "gateway", serve.get_replica_context().rank.rank)
+        number = serve.get_replica_context().rank.rank
+        self._end_telemetry = telemetry_setup(options.telemetry, "gateway", number)
         listener = bind(options.host, options.port)
         private = None if options.metrics_address is None else bind(*options.metrics_address)
         clients = {host_name(index): connect_host(index) for index in range(options.hosts)}
         engine = ReplicaEngine(options.base)
+        traced = TracedEngine(engine)
         directory = Directory(tuple(clients.values()), shard_count=options.shards)
         work = FileWork(bytes_max=options.archive_bytes_max)
         uploads = UploadFiles.of_store(options.destination.data_directory, options.master_key)
         app = create_app(
             directory,
-            engine,
+            traced,
             probe_engine=engine,
             probe_hosts=HostSurvey(clients, shard_count=options.shards),
             turn_seconds_max=options.turn_seconds_max,
@@ -94,7 +97,7 @@ class GatewayReplica:
             recognises_tasks=options.recognises_tasks,
             archive_service=ArchiveService(directory, options.destination, work),
             adapter_service=AdapterService(directory, options.destination, work),
-            aggregator=aggregator_over(directory, engine, options.destination.data_directory),
+            aggregator=aggregator_over(directory, traced, options.destination.data_directory),
             cors_origins=options.cors_origins,
             embedder=engine,
             tools_auto=options.tools_auto,
@@ -128,6 +131,7 @@ class GatewayReplica:
         _, left = await asyncio.wait(self._serving, timeout=5)
         for serving in left:
             serving.cancel()
+        await asyncio.to_thread(self._end_telemetry)
 
 
 def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:

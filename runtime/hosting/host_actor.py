@@ -24,6 +24,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.encoder.on_use import EncoderOnUse
 from populace.engines.client import ReplicaEngine
+from populace.engines.traced_engine import TracedEngine
 from populace.hosting.host_sweep import sweep
 from populace.hosting.operations import OPERATIONS, Call, SentCall
 from populace.policies.placement import shards_of
@@ -32,8 +33,9 @@ from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.telemetry.calls import context_of
-from populace.telemetry.log_setup import log_setup
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.setup import telemetry_setup
+from populace.telemetry.tracing.spans import TRACER
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class HostActor:
     """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
 
     def __init__(self, options: HostOptions) -> None:
-        log_setup(options.telemetry, "host", options.number)
+        self._end_telemetry = telemetry_setup(options.telemetry, "host", options.number)
         self._options = options
         # A token of the previous process must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
@@ -128,7 +130,7 @@ class HostActor:
         self._sweeper: asyncio.Task[None] | None = None
         key = None if options.master_key is None else Path(options.master_key)
         store = Store.open(Path(options.data_directory), master_key=key)
-        engine = ReplicaEngine(options.base) if options.has_engine else None
+        engine = TracedEngine(ReplicaEngine(options.base)) if options.has_engine else None
         self._host = ModelHost(
             host_name(options.number),
             store,
@@ -142,6 +144,7 @@ class HostActor:
             if options.encoder_directory is None
             else EncoderOnUse(Path(options.encoder_directory)),
             process_use=process_use,
+            tracer=TRACER,
         )
         self._shard_count = store.shards
 
@@ -233,6 +236,8 @@ class HostActor:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._host.close()
+        # Ray ends the process without what it would do at its exit.
+        await asyncio.to_thread(self._end_telemetry)
 
     def _start_sweep(self) -> None:
         """Start sweeping, with the first message: nothing calls ``describe`` on a host that Ray restarted."""

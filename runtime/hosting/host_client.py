@@ -16,10 +16,12 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from populace.actors.errors import HostUnavailable
+from populace.actors.span_names import HOST, HOST_CALL
 from populace.hosting.host_actor import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
 from populace.hosting.operations import Call, Method, Operation, P, SentCall, T, operation_of
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import SentCaller, sent_caller
+from populace.telemetry.tracing.spans import TRACER
 
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
@@ -48,8 +50,12 @@ class RayHostClient:
         self._incarnation: str | None = None
 
     async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
         operation = operation_of(method)
+        with TRACER.span(f"{HOST_CALL}.{operation.name}", {HOST: self._name}, kind="client"):
+            return await self._call(operation, *args, **options)
+
+    async def _call(self, operation: Operation[P, T], *args: P.args, **options: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         self._queue.append(Pending(operation, (operation.name, args, options), sent_caller(), answer))
         self._schedule(loop)

@@ -15,10 +15,12 @@ from populace.actors.forgetting import Forgetting
 from populace.actors.hosts import Hosts
 from populace.actors.members import Members
 from populace.actors.memories import Memories
+from populace.actors.span_names import HOST_CALL, REPLAYED
 from populace.actors.suites import Suites
 from populace.actors.training import TrainingJobs
-from populace.actors.turn import TurnGrant
+from populace.actors.turn import Interaction, TurnGrant
 from populace.telemetry.calls import SentCaller
+from populace.telemetry.tracing.spans import TRACER
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +58,11 @@ class Operation(Generic[P, T]):
 
     async def run(self, host: Hosts, *args: P.args, **options: P.kwargs) -> T:
         """Run the operation on a host in this process."""
-        return await attrgetter(self.name)(host)(*args, **options)
+        with TRACER.span(f"{HOST_CALL}.{self.name}", kind="server") as span:
+            result: T = await attrgetter(self.name)(host)(*args, **options)
+            if isinstance(result, Interaction):
+                span.set(REPLAYED, result.replayed)
+            return result
 
 
 def operation_of(method: Method[P, T]) -> Operation[P, T]:

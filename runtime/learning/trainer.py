@@ -73,7 +73,8 @@ class Candidate(NamedTuple):
     """The packed adapter of a trained model, its scores, and the verdict on its promotion.
 
     ``losses`` has one value for each step, ``tokens`` counts those of all its batches, and ``seconds`` is its
-    share of the training time in proportion to tokens.
+    share of the training time in proportion to tokens. ``judged_s`` is when its judgement began and ended, on
+    the monotonic clock.
     """
 
     packed: bytes | bytearray
@@ -82,6 +83,7 @@ class Candidate(NamedTuple):
     losses: tuple[float, ...]
     tokens: int
     seconds: float
+    judged_s: tuple[float, float] = (0.0, 0.0)
 
 
 class TrainerProgress(Protocol):
@@ -163,7 +165,11 @@ class Trainer:
                         progress.stepped(learner.name, outcome, share)
         for learner in learners:
             if learner.name not in outcomes:
-                outcomes[learner.name] = self._judge(learner, reports[learner.name], seconds[learner.name])
+                began = time.monotonic()
+                outcome = self._judge(learner, reports[learner.name], seconds[learner.name])
+                if isinstance(outcome, Candidate):
+                    outcome = outcome._replace(judged_s=(began, time.monotonic()))
+                outcomes[learner.name] = outcome
         return outcomes
 
     def _unfinished(

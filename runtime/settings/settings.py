@@ -32,6 +32,7 @@ ToolChoiceAuto = Literal["refuse", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
 TelemetryContent = Literal["none", "names"]
+TraceKind = Literal["console", "file", "otlp"]
 
 PREFIX = "POPULACE_"
 MIB = 2**20
@@ -88,9 +89,15 @@ class Settings(BaseModel):
     """Lowest level of what every process logs, in ``logs`` of ``data`` and on its standard error."""
     log_format: LogFormat | None = None
     """Format of the logs on standard error; None is text on a terminal, else JSON. The files are JSON."""
+    telemetry: str = "off"
+    """Where the traces of requests and trainings go: ``off``, ``console`` (standard error), ``file`` or
+    ``file:FOLDER`` (``traces`` of ``data``, or a folder), ``otlp`` or ``otlp:URL`` (a collector, by the
+    variables ``OTEL_EXPORTER_OTLP_…`` or at a URL)."""
+    telemetry_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the traces that are exported. What ends in an error is exported whatever it is."""
     telemetry_content: TelemetryContent = "none"
-    """What logs say of people: ``none`` has keyed hashes of tenants' and models' names, ``names`` the names.
-    Nothing that was said is ever logged."""
+    """What logs and traces say of people: ``none`` has keyed hashes of tenants' and models' names, ``names``
+    the names. Nothing that was said is ever logged, nor traced."""
 
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
     """Number of shards, written into the store's header at its creation; later values are ignored."""
@@ -203,6 +210,16 @@ class Settings(BaseModel):
         return max(1, round(self.kv_cache_gib))
 
     @property
+    def trace_target(self) -> tuple[TraceKind, str] | None:
+        """Where ``telemetry`` says that traces go, and the folder or URL that it names, if any."""
+        kind, _, target = self.telemetry.partition(":")
+        if kind == "console" or kind == "otlp":
+            return kind, target
+        if kind == "file":
+            return kind, str(Path(target).expanduser().absolute()) if target else ""
+        return None
+
+    @property
     def allowed_origins(self) -> tuple[str, ...]:
         """``cors_origins``, each for itself, as browsers write them."""
         return origins_in(self.cors_origins)
@@ -217,6 +234,18 @@ class Settings(BaseModel):
     def _is_address(cls, text: str | None) -> str | None:
         """Check the address; the one that OpenAI's clients are given ends in /v1."""
         return None if text is None else str(HttpUrl(text)).rstrip("/").removesuffix("/v1")
+
+    @field_validator("telemetry")
+    @classmethod
+    def _is_trace_target(cls, text: str) -> str:
+        kind, colon, target = text.partition(":")
+        if kind not in ("off", "console", "file", "otlp") or (colon and not target):
+            raise ValueError("it is off, console, file, file:FOLDER, otlp or otlp:URL")
+        if target and kind in ("off", "console"):
+            raise ValueError(f"{kind} has nothing after it; file:FOLDER and otlp:URL do")
+        if target and kind == "otlp":
+            HttpUrl(target)
+        return text
 
     @field_validator("community")
     @classmethod

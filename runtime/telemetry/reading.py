@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from populace.telemetry.lines import Line
-from populace.telemetry.log_file import FILES, older_name
+from populace.telemetry.rotating_file import FILES, older_name
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_NAME = re.compile(r"(?P<process>[a-z]+)-\d+\.jsonl")

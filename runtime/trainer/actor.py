@@ -29,8 +29,8 @@ from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
-from populace.telemetry.log_setup import log_setup
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.setup import telemetry_setup
 from populace.trainer.consolidator import Consolidator
 from populace.trainer.keeping import KeptSessions
 
@@ -80,7 +80,7 @@ class TrainerActor:
     """Works on jobs from its start to its end, without being called."""
 
     def __init__(self, options: TrainerOptions) -> None:
-        log_setup(options.telemetry, "trainer")
+        self._end_telemetry = telemetry_setup(options.telemetry, "trainer")
         # Applies to threads that start from here on, which are all that compute. A nice thread would be
         # waited for at each of the engine's barriers; an idle one is put aside at once.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -104,6 +104,7 @@ class TrainerActor:
         if self._loop is not None:
             self._loop.stop()
         self._thread.join(STOP_SECONDS_MAX)
+        self._end_telemetry()
 
     async def _run(self) -> None:
         options = self._options

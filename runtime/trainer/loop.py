@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from populace.actors.errors import (
@@ -21,10 +21,10 @@ from populace.actors.errors import (
     TrainingStopped,
 )
 from populace.actors.hosts import Hosts
+from populace.actors.span_names import TRAIN_PREPARE, TRAIN_PROMOTE
 from populace.actors.training import EndState, JobState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import ModelId
-from populace.learning.session import StepReport
 from populace.learning.trainer import Candidate, Trainer
 from populace.policies.quoted_words import without_words
 from populace.storage.records.errors import (
@@ -45,9 +45,11 @@ from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.calls import Caller, serving
 from populace.telemetry.log_setup import person
+from populace.telemetry.tracing.spans import TRACER
 from populace.trainer.continuity import kept_by
 from populace.trainer.contributed import collect, is_still_agreed
 from populace.trainer.file_data import file_examples
+from populace.trainer.job_traces import JobTraces, record_training
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
@@ -55,14 +57,12 @@ from populace.trainer.plans import plan_of, too_few_held_out
 from populace.trainer.reading import log_of, memory_of, suite_of_model
 from populace.trainer.room import learns_parents_lessons
 from populace.trainer.runs import TrainingRun
+from populace.trainer.training_watch import TrainingWatch
 
 logger = logging.getLogger(__name__)
 
 LEARNERS_MAX = 16
 """Models trained at once; others wait. Each takes some 30 MB of weights and moments at rank 8."""
-
-SAVE_SECONDS = 60.0
-"""At most this many seconds of work are lost if the trainer is killed."""
 
 REPORT_SECONDS = 1.0
 """A new job joins the ones in training after at most this time and the current step."""
@@ -112,12 +112,14 @@ class TrainingLoop:
         self._keeping = KeptSessions(jobs, sessions, bytes_max=kept_bytes_max)
         self._memory_module = memory_module
         self._live: dict[ModelId, TrainingRun] = {}
+        self._traces = JobTraces()
         self._stopping = threading.Event()
 
     async def round(self) -> bool:
         """Work on the open jobs for a while; returns whether there were any."""
         found = await self._jobs.open_jobs()
         still = {(open_job.job.model, open_job.job.number) for open_job in found}
+        self._traces.end_others(still)
         for model, training in list(self._live.items()):
             if (model, training.job.number) not in still:
                 # Whether its session is kept, the sweep finds out.
@@ -142,8 +144,10 @@ class TrainingLoop:
         """Start the job, or take it over from an earlier trainer."""
         if open_job.job.model in self._live:
             return
+        began_s = time.monotonic()
         job = await self._jobs.start(open_job.job.model, open_job.job.number)
         data = await log_of(self._hosts, job)
+        self._traces.note_turns(job, data.log)
         if job.options.contributors:
             data = data._replace(contributions=await collect(self._hosts, job))
         if job.options.method in TASK_METHODS and job.options.rebuilds is None:
@@ -181,10 +185,11 @@ class TrainingLoop:
             reason = too_few_held_out(job, data, run.learner.held_out.size, needed)
             raise NothingToTrain(job.model.name, reason)
         self._live[job.model] = run
+        TRACER.record(TRAIN_PREPARE, began_s, time.monotonic())
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer
-        watch = _Watch(
+        watch = TrainingWatch(
             {training.learner.name: training for training in self._live.values()}, self._save, self._stopping
         )
         reporting = asyncio.create_task(self._report(watch))
@@ -194,9 +199,9 @@ class TrainingLoop:
             reporting.cancel()
         for name, outcome in outcomes.items():
             training = watch.trainings[name]
-            await self._of_job(training.job, self._settle(training, outcome))
+            await self._of_job(training.job, self._settle(training, outcome, watch.times_of(name)))
 
-    async def _report(self, watch: "_Watch") -> None:
+    async def _report(self, watch: TrainingWatch) -> None:
         """Report everyone's progress, and interrupt training when a job is added or ends."""
         while True:
             await asyncio.sleep(REPORT_SECONDS)
@@ -217,7 +222,10 @@ class TrainingLoop:
             except PopulaceError as error:
                 logger.info("how far the trainings are is said later: %s", error)
 
-    async def _settle(self, training: TrainingRun, outcome: Candidate | TrainingFailed) -> None:
+    async def _settle(
+        self, training: TrainingRun, outcome: Candidate | TrainingFailed, times: tuple[float, float]
+    ) -> None:
+        record_training(*times, outcome)
         if isinstance(outcome, TrainingStopped):
             if self._stopping.is_set():
                 await asyncio.to_thread(self._save, training)
@@ -254,9 +262,10 @@ class TrainingLoop:
         revision = revision_of(
             training, candidate, memory_module=self._memory_module, now_ms=time.time_ns() // 1_000_000
         )
-        with self._revisions.adding():
+        with TRACER.span(TRAIN_PROMOTE), self._revisions.adding():
             await asyncio.to_thread(self._revisions.add, candidate.packed)
             ended = await self._jobs.finish(job.model, job.number, revision, training.progress)
+        self._traces.end(job.model, job.number, ended.state)
         logger.info("the training of %s was %s %s", job.model, ended.state, without_words(ended.reason))
         return ended.state
 
@@ -280,13 +289,17 @@ class TrainingLoop:
         ]
         [revision] = found
         self._live.pop(job.model, None)
-        await self._jobs.finish(job.model, job.number, revision, job.progress)
+        ended = await self._jobs.finish(job.model, job.number, revision, job.progress)
+        self._traces.end(job.model, job.number, ended.state)
 
     async def _of_job(self, job: TrainingJob, work: Coroutine[Any, Any, None]) -> None:
         """Do a part of one job's work; an error in it ends this job and no other."""
         model, number = job.model, job.number
         try:
-            with serving(Caller(f"job-{person(model.owner)}-{number}")):
+            with (
+                serving(Caller(f"job-{person(model.owner)}-{number}")),
+                self._traces.of(job).current(),
+            ):
                 await work
         except GONE:
             self._forget(model)
@@ -306,6 +319,7 @@ class TrainingLoop:
 
     async def _end(self, model: ModelId, number: int, state: EndState, reason: str, error: Exception) -> None:
         self._forget(model)
+        self._traces.end(model, number, state, error if state == "failed" else None)
         try:
             await self._jobs.end(model, number, state, reason)
         except GONE:
@@ -334,7 +348,7 @@ def _judging_corrections(run: TrainingRun) -> int:
     return 0 if taught is None or not taught.judge(run.learner.parent) else len(taught.corrections)
 
 
-def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | TrainingFailed]:
+def _train_all(trainer: Trainer, watch: TrainingWatch) -> dict[str, Candidate | TrainingFailed]:
     """Train all together; after an unexpected error train each alone, so that only the cause fails."""
     learners = [training.learner for training in watch.trainings.values()]
     try:
@@ -353,32 +367,3 @@ def _train_all(trainer: Trainer, watch: "_Watch") -> dict[str, Candidate | Train
 
 def _unexpected(error: Exception) -> str:
     return f"the trainer failed unexpectedly ({type(error).__name__}); its log has the details"
-
-
-class _Watch:
-    """Called for each step on the trainer's thread. ``trainings`` maps learners' names to them."""
-
-    def __init__(
-        self,
-        trainings: Mapping[str, TrainingRun],
-        save: Callable[[TrainingRun], None],
-        stopping: threading.Event,
-    ) -> None:
-        self.trainings = trainings
-        self.gone: set[str] = set()
-        self.is_interrupted = False
-        self._save = save
-        self._stopping = stopping
-
-    def stepped(self, name: str, report: StepReport, seconds: float) -> None:
-        training, now = self.trainings[name], time.monotonic()
-        training.note(report, seconds)
-        if now - training.saved_at > SAVE_SECONDS:
-            training.saved_at = now
-            try:
-                self._save(training)
-            except DiskRefused as error:
-                logger.warning("a training is not saved, and goes on: %s", error)
-
-    def goes_on(self, name: str) -> bool:
-        return not (self._stopping.is_set() or self.is_interrupted or name in self.gone)

@@ -45,30 +45,31 @@ ALLOWED: Mapping[str, str] = {
     ),
     "cluster": (
         "actors base encoder engines gateway gateway.http hosting policies settings storage storage.records "
-        "telemetry trainer"
+        "telemetry telemetry.tracing trainer"
     ),
     "encoder": "base storage.records",
     "engines": (
         "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies settings "
-        "storage storage.records telemetry"
+        "storage storage.records telemetry telemetry.tracing"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
         "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting settings storage "
-        "storage.records storage.uploads telemetry trainer"
+        "storage.records storage.uploads telemetry telemetry.tracing trainer"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
-        "storage.records"
+        "storage.records telemetry"
     ),
     "gateway.fine_tuning": (
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
         "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures settings "
-        "storage.backups storage.packed storage.records storage.training storage.uploads telemetry"
+        "storage.backups storage.packed storage.records storage.training storage.uploads telemetry "
+        "telemetry.tracing"
     ),
     "gateway.metrics": "actors storage.records",
     "gateway.personal_models": (
@@ -80,7 +81,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "hosting": (
         "actors actors.aggregation actors.host actors.keepers encoder engines policies policies.diversity "
-        "settings storage storage.records storage.rows telemetry"
+        "settings storage storage.records storage.rows telemetry telemetry.tracing"
     ),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
@@ -102,10 +103,11 @@ ALLOWED: Mapping[str, str] = {
     "storage.uploads": "storage.backups storage.records",
     "suites": "actors actors.turns policies settings storage.records",
     "telemetry": "actors policies settings storage.records",
+    "telemetry.tracing": "actors storage.records telemetry",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
         "learning.on_policy policies policies.diversity settings storage storage.packed storage.records "
-        "storage.rows storage.training storage.uploads telemetry"
+        "storage.rows storage.training storage.uploads telemetry telemetry.tracing"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

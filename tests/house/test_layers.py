@@ -26,6 +26,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
         "runtime/engines/vllm_memory/compiled.py",
         "runtime/engines/vllm_lora/compiled.py",
     ),
+    "opentelemetry": ("runtime/telemetry/tracing/",),
     "matplotlib": ("runtime/pictures/figures.py",),
     "faker": ("runtime/module_training/values.py",),
     "fastapi": ("runtime/gateway/",),

@@ -26,7 +26,7 @@ from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.tool_choice import ToolUse
-from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId
+from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId, traced_operation
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.peeks import begin_peek_reply
@@ -54,6 +54,8 @@ from populace.gateway.http.disconnect import cancels_on_disconnect, while_connec
 from populace.gateway.http.event_stream import completion_events
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.target import BASE_MODEL, POPULATION_MODEL, parse_target
+from populace.telemetry.calls import current_caller
+from populace.telemetry.traceparent import header_of, is_sampled
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -189,6 +191,10 @@ async def _complete(
 def begin_of(gateway: Gateway, chat: ChatRequest, *, peeks: bool, stream: bool) -> Begin:
     """Return what begins a person's turn, or a peek at them."""
     begins = begin_peek_reply if peeks else begin_reply
+    trace = current_caller().trace
+    if trace is not None and is_sampled(trace):
+        operation = traced_operation(chat.turn.operation, header_of(trace))
+        chat = replace(chat, turn=replace(chat.turn, operation=operation))
     return partial(begins, gateway.hosts, gateway.engine, chat, stream=stream)
 
 

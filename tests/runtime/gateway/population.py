@@ -14,6 +14,7 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn import Interaction, ModelId
 from populace.archive.adapter_check import check_adapters
 from populace.archive.adapter_work import DoWork, do_work
+from populace.engines.traced_engine import TracedEngine
 from populace.gateway.app import create_app
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import new_key
@@ -28,6 +29,7 @@ from populace.settings.clock import SystemClock
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from populace.storage.uploads.upload_files import UploadFiles
+from populace.telemetry.tracing.spans import TRACER
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
 
@@ -78,14 +80,14 @@ class Population:
         destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
             self.directory,
-            self.engine,
+            TracedEngine(self.engine),
             probe_engine=self.engine,
             probe_hosts=self.survey,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
             archive_service=ArchiveService(self.directory, destination, work, check=check_adapters),
             adapter_service=AdapterService(self.directory, destination, work, do_work=do_work),
-            aggregator=aggregator_over(self.directory, self.engine, self.path),
+            aggregator=aggregator_over(self.directory, TracedEngine(self.engine), self.path),
             cors_origins=cors_origins,
             embedder=self.engine,
             upload_service=UploadService(
@@ -127,8 +129,9 @@ class Population:
                 shards_of(index, SHARDS, HOSTS),
                 base=BASE.fingerprint,
                 clock=SystemClock(),
-                engine=self.engine,
+                engine=TracedEngine(self.engine),
                 limits=HostLimits(mailbox_max=MAILBOX_MAX),
+                tracer=TRACER,
             )
             for index in range(HOSTS)
         ]

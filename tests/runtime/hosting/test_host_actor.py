@@ -22,9 +22,11 @@ from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
 from populace.telemetry.calls import Caller, current_request_id, serving
+from populace.telemetry.tracing.spans import TRACER
 from tests.actors.fakes import FakeClock
 from tests.actors.populations import SHARDS, host_options, local_hosts, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
+from tests.runtime.telemetry.recorded import recording, trace_id_of, tree
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
 
@@ -373,3 +375,36 @@ async def test_a_call_of_a_release_that_sends_no_request_runs(handle: ActorHandl
     (created,) = (await handle.actor.call_many([call], "message", None)).results
 
     assert created.model == ADA
+
+
+async def test_what_a_host_does_is_below_the_call_that_asked_for_it(
+    handle: ActorHandle, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its message is sent again, and beside calls of other requests in the same message."""
+    monkeypatch.setattr(host_client, "RESEND_SECONDS", 0.001)
+    handle.losses = ["answer"]
+
+    with recording() as spans:
+        with serving(Caller("req_1")), TRACER.root("request"):
+            first = asyncio.ensure_future(take_turn(directory, turn_of(ADA)))
+        with serving(Caller("req_2")), TRACER.root("other"):
+            second = asyncio.ensure_future(directory.show_model(BEN))
+        await asyncio.gather(first, second, directory.show_model(ADA))
+        found = spans()
+
+    assert tree(found) == [
+        "request",
+        "  populace.host.begin_turn",
+        "    populace.host.begin_turn",
+        "      populace.activate",
+        "      populace.mailbox.wait",
+        "      populace.retrieve",
+        "  populace.host.finish_turn",
+        "    populace.host.finish_turn",
+        "      populace.commit",
+        "        populace.store.fsync",
+        "other",
+        "  populace.host.show_model",
+        "    populace.host.show_model",
+    ]
+    assert len({trace_id_of(span) for span in found}) == 2

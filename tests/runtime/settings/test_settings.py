@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from populace.policies.replacements import REPLACEMENTS
-from populace.settings.environment import loud_variables, quiet_environment
+from populace.settings.environment import loud_variables, quiet_environment, telemetry_environment
 from populace.settings.machine import physical_cores
 from populace.settings.settings import (
     PREFIX,
@@ -177,3 +177,44 @@ def test_there_are_as_many_adapter_slots_as_requests_unless_a_slot_costs_memory(
 
 def test_every_residency_policy_that_can_be_chosen_is_there() -> None:
     assert set(get_args(ResidencyPolicy)) == set(REPLACEMENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("off", None),
+        ("console", ("console", "")),
+        ("file", ("file", "")),
+        ("file:/var/traces", ("file", "/var/traces")),
+        ("otlp", ("otlp", "")),
+        ("otlp:http://collector:4318", ("otlp", "http://collector:4318")),
+    ],
+)
+def test_traces_go_where_the_setting_says(
+    monkeypatch: pytest.MonkeyPatch, text: str, target: tuple[str, str] | None
+) -> None:
+    monkeypatch.setenv("POPULACE_TELEMETRY", text)
+
+    assert Settings.from_environment().trace_target == target
+
+
+@pytest.mark.parametrize("text", ["on", "file:", "otlp:collector", "off:x", "console:/tmp", "Off"])
+def test_a_place_for_traces_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("POPULACE_TELEMETRY", text)
+
+    with pytest.raises(SettingsError, match="POPULACE_TELEMETRY"):
+        Settings.from_environment()
+
+
+def test_a_share_of_traces_is_at_most_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POPULACE_TELEMETRY_SAMPLE", "1.5")
+
+    with pytest.raises(SettingsError, match="POPULACE_TELEMETRY_SAMPLE"):
+        Settings.from_environment()
+
+
+def test_the_variables_of_opentelemetry_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+
+    assert telemetry_environment()["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+    assert all(name.startswith("OTEL_") for name in telemetry_environment())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from populace.actors import span_names as names
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
 from populace.actors.training_methods import Method
@@ -18,6 +19,7 @@ from populace.learning.methods.objective import Scored
 from populace.policies.hold_out import is_held_out
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from tests.actors.turns import revision, wait_until
+from tests.runtime.telemetry.recorded import id_of, recording, told
 from tests.runtime.trainer.trained_population import (
     ADA,
     BASE,
@@ -55,6 +57,30 @@ async def test_what_somebody_corrected_becomes_a_revision_that_says_where_it_com
     assert lineage.versions["torch"] == torch.__version__
     assert lineage.tokens == job.progress.tokens > 0
     assert not await population.training_loop().round(), "nothing is left to do"
+
+
+async def test_a_training_is_a_trace_with_its_phases(population: Trained) -> None:
+    await population.ask(await population.teach(ADA))
+
+    with recording() as spans:
+        await population.training_loop().round()
+        found = spans()
+
+    [root] = [span for span in found if span.name == names.TRAIN]
+    below = [span for span in found if span.parent is not None and span.parent.span_id == id_of(root)]
+    own = sorted(
+        (span for span in below if span.name.startswith(names.TRAIN)), key=lambda span: span.end_time or 0
+    )
+    assert [span.name for span in own] == [
+        names.TRAIN_PREPARE,
+        names.TRAIN_STEPS,
+        names.TRAIN_GATE,
+        names.TRAIN_PROMOTE,
+    ]
+    _, steps, gate, _ = map(told, own)
+    assert (steps[names.STEPS], gate[names.PROMOTES]) == (8, True)
+    assert (told(root)[names.JOB_STATE], told(root)[names.TURNS]) == ("promoted", TURNS)
+    assert root.links == (), "the operations of these turns have keys"
 
 
 async def test_the_next_training_goes_on_from_the_revision_that_serves(population: Trained) -> None:

@@ -1,0 +1,166 @@
+"""``populace trace``: what the processes did for one request, as a tree with times."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from populace.cli.console import CommandFailed, named_errors, out, print_json
+from populace.settings.settings import Settings
+from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY
+from populace.telemetry.reading import Logs, Selection
+from populace.telemetry.trace_files import TraceSpan, has_traces, spans_of_request
+
+EXAMPLES = """Examples:
+
+populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
+
+populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4 --attributes
+
+populace trace job-3f2a9d4c1b0e8f77/5d1c9a7be2403f68-0
+"""
+
+BAR_CELLS_MIN = 8
+BAR_CELLS_MAX = 40
+TIMES_CELLS = 28
+"""What the times take, with the spaces between the columns."""
+WIDTH_MAX = 400
+GUIDE_CELLS = 4
+"""What rich draws before each level of a tree."""
+
+
+def trace(
+    request: Annotated[
+        str,
+        typer.Argument(help="A response's X-Request-Id, or the id of a training job's log lines."),
+    ],
+    attributes: Annotated[
+        bool, typer.Option("--attributes", "-a", help="Show the attributes of each span, too.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the traces. Default: that of POPULACE_TELEMETRY, or traces/ of the data."
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the spans as JSON objects.")] = False,
+) -> None:
+    """Show where the time of a request went, in all processes of this machine's Populace.
+
+    It reads the files that `populace serve` writes with POPULACE_TELEMETRY=file.
+    """
+    with named_errors():
+        settings = Settings.from_environment(data=data)
+        place = folder or trace_folder(settings)
+        spans = spans_of_request(place, request)
+        if not spans:
+            raise CommandFailed(_nothing(settings, place, request))
+        if as_json:
+            for span in spans:
+                print_json(asdict(span))
+            return
+        for tree in drawn(spans, out.width, with_attributes=attributes):
+            # Wider than a narrow terminal rather than cut off: it is what was asked for.
+            out.print(tree, width=max(out.width, WIDTH_MAX), soft_wrap=True)
+
+
+def trace_folder(settings: Settings) -> Path:
+    """Return the folder to which a Populace with these settings writes traces, if it writes any."""
+    kind, target = settings.trace_target or ("file", "")
+    return Path(target) if kind == "file" and target else settings.data / TRACES_DIRECTORY
+
+
+def drawn(spans: Sequence[TraceSpan], cells: int, *, with_attributes: bool = False) -> list[Tree]:
+    """Draw a tree for each trace, and for each part of one whose beginning is not there.
+
+    The rows fill ``cells`` of the terminal, or are longer if that is too narrow.
+    """
+    below: dict[str, list[TraceSpan]] = {}
+    known = {span.span_id for span in spans}
+    for span in spans:
+        below.setdefault(span.parent_id if span.parent_id in known else "", []).append(span)
+    rows = [(span, depth) for root in below[""] for span, depth in _walk(below, root, 0)]
+    columns = _Columns(
+        name=max(GUIDE_CELLS * depth + len(span.name) for span, depth in rows),
+        process=max(len(span.process) for span in spans),
+        began_ns=min(span.began_ns for span in spans),
+        ended_ns=max(span.ended_ns for span in spans),
+        cells=cells,
+    )
+
+    def grown(tree: Tree, span: TraceSpan, depth: int) -> Tree:
+        for child in below.get(span.span_id, ()):
+            grown(tree.add(columns.row(child, depth + 1, with_attributes=with_attributes)), child, depth + 1)
+        return tree
+
+    return [grown(Tree(columns.row(root, 0, with_attributes=with_attributes)), root, 0) for root in below[""]]
+
+
+def _walk(
+    below: Mapping[str, list[TraceSpan]], span: TraceSpan, depth: int
+) -> Iterator[tuple[TraceSpan, int]]:
+    yield span, depth
+    for child in below.get(span.span_id, ()):
+        yield from _walk(below, child, depth + 1)
+
+
+class _Columns(NamedTuple):
+    """How wide the columns are, and what the bars are parts of."""
+
+    name: int
+    process: int
+    began_ns: int
+    ended_ns: int
+    cells: int
+
+    def row(self, span: TraceSpan, depth: int, *, with_attributes: bool) -> Text:
+        style = "" if span.error is None else "red"
+        text = Text(span.name.ljust(self.name - GUIDE_CELLS * depth), style=style)
+        text.append(f"  {span.process:<{self.process}}", "dim")
+        text.append(f"{(span.began_ns - self.began_ns) / 1e6:>10.1f} {span.seconds * 1000:>10.1f} ms  ")
+        text.append(self._bar(span), style or "cyan")
+        if span.error is not None:
+            text.append(f" {span.error}", "bold red")
+        if span.links:
+            text.append(f" {len(span.links)} linked", "dim")
+        for name, value in sorted(span.attributes.items()) if with_attributes else ():
+            told = ", ".join(value) if isinstance(value, tuple) else value
+            text.append(f"\n  {name} = {told}", "dim")
+        return text
+
+    def _bar(self, span: TraceSpan) -> str:
+        cells = min(BAR_CELLS_MAX, max(BAR_CELLS_MIN, self.cells - self.name - self.process - TIMES_CELLS))
+        whole_ns = max(1, self.ended_ns - self.began_ns)
+        start = min(cells - 1, round((span.began_ns - self.began_ns) / whole_ns * cells))
+        end = max(start + 1, round((span.ended_ns - self.began_ns) / whole_ns * cells))
+        return "·" * start + "━" * (end - start) + "·" * (cells - end)
+
+
+def _nothing(settings: Settings, folder: Path, request: str) -> str:
+    if not has_traces(folder):
+        elsewhere = settings.trace_target is not None and settings.trace_target[0] != "file"
+        if elsewhere:
+            where = f"they go elsewhere, as POPULACE_TELEMETRY is {settings.telemetry}."
+        else:
+            where = (
+                "tracing is off. Start `populace serve` with POPULACE_TELEMETRY=file, or name the folder of "
+                "its traces with --folder."
+            )
+        return f"There are no traces in {folder}: {where}"
+    with Logs(settings.data / LOGS_DIRECTORY, Selection(request_id=request)) as logs:
+        is_logged = any(True for _ in logs.read())
+    if is_logged:
+        return (
+            f"The request {request} was served, and its trace is not in {folder}: it was not sampled "
+            "(POPULACE_TELEMETRY_SAMPLE), it has not ended yet, or its files have turned over since. "
+            f"`populace logs --request {request}` shows what was logged."
+        )
+    return (
+        f"No request {request} is in the traces of {folder}. Its id is the X-Request-Id of its response; one "
+        "whose traceparent ends in -00 was not sampled (POPULACE_TELEMETRY_SAMPLE)."
+    )

@@ -1,0 +1,52 @@
+"""Records each request as a span, which joins its caller's trace or begins one."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from populace.actors import span_names as names
+from populace.gateway.http.route import route_of
+from populace.telemetry.traceparent import header_of, trace_of
+from populace.telemetry.tracing.spans import TRACER
+
+TRACEPARENT_HEADER = "traceparent"
+
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are asked for every few seconds; they are no work for a person."""
+
+
+class RequestSpans:
+    """ASGI middleware: the whole of a request, until the last byte of its response, is a span.
+
+    A ``traceparent`` of W3C's is joined, with its decision on sampling. That of the request's own span is in
+    the response.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not TRACER.is_on or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        # Neither the path, which has people's names, nor a header that a client fills as it likes.
+        attributes = {names.HTTP_METHOD: scope["method"], names.URL_SCHEME: scope["scheme"]}
+        joined = trace_of(Headers(scope=scope).get(TRACEPARENT_HEADER, ""))
+        with TRACER.root(scope["method"], attributes, kind="server", joined=joined) as span:
+
+            async def traced(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    span.set(names.HTTP_STATUS, status)
+                    if status >= 500:
+                        span.fail(str(status))
+                    if span.trace is not None:
+                        MutableHeaders(scope=message)[TRACEPARENT_HEADER] = header_of(span.trace)
+                await send(message)
+
+            try:
+                await self._app(scope, receive, traced)
+            finally:
+                route = route_of(scope)
+                if route is not None:
+                    span.rename(f"{scope['method']} {route}")
+                    span.set(names.HTTP_ROUTE, route)
