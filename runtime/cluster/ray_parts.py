@@ -36,6 +36,7 @@ from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
 from populace.settings.environment import enter_own_ray_environment, quiet_environment
 from populace.settings.machine import has_gpu
+from populace.settings.otlp import otlp_environment
 from populace.settings.settings import Settings
 from populace.settings.sigterm import kept_sigterm
 from populace.storage.adapter_store import AdapterStore
@@ -131,7 +132,7 @@ def run_population(
                 _gateway_options(settings, store, info, base, gateway.cluster_key)._replace(
                     telemetry=telemetry
                 ),
-                environment=quiet_environment() | ONE_THREAD,
+                environment=quiet_environment() | ONE_THREAD | otlp_environment(),
             ),
             deployment.APPLICATION,
         )
@@ -316,4 +317,5 @@ def _gateway_options(
         metrics_address=(
             None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)
         ),
+        metrics_push_seconds=settings.metrics_push_seconds,
     )

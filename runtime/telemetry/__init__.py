@@ -1,9 +1,9 @@
-"""What the processes of a Populace tell an operator about themselves; today their logs.
+"""What the processes of a Populace tell an operator about themselves: their logs, and their metrics by OTLP.
 
 ``options`` travel in the options of every process, and ``log_setup`` starts its log: ``queued`` takes the
 records from whoever logs, ``lines`` and ``wording`` make of each a line without people's words, and
 ``log_file`` writes it. ``reading`` merges the files again. ``calls`` is the request for which a task works,
-which crosses processes with each call.
+which crosses processes with each call. ``metrics_push`` pushes Prometheus' families, whoever has made them.
 
 Nothing here knows a host, an engine or a gateway, so that all of them may import it.
 """

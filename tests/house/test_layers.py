@@ -27,6 +27,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
         "runtime/engines/vllm_lora/compiled.py",
     ),
     "matplotlib": ("runtime/pictures/figures.py",),
+    "opentelemetry": ("runtime/telemetry/",),
     "faker": ("runtime/module_training/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),
