@@ -34,9 +34,12 @@ from populace.hosting.host_client import RayHostClient
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials
-from populace.settings.environment import enter_own_ray_environment, quiet_environment
+from populace.settings.environment import (
+    enter_own_ray_environment,
+    quiet_environment,
+    telemetry_environment,
+)
 from populace.settings.machine import has_gpu
-from populace.settings.otlp import otlp_environment
 from populace.settings.settings import Settings
 from populace.settings.sigterm import kept_sigterm
 from populace.storage.adapter_store import AdapterStore
@@ -132,7 +135,7 @@ def run_population(
                 _gateway_options(settings, store, info, base, gateway.cluster_key)._replace(
                     telemetry=telemetry
                 ),
-                environment=quiet_environment() | ONE_THREAD | otlp_environment(),
+                environment=quiet_environment() | ONE_THREAD | telemetry_environment(),
             ),
             deployment.APPLICATION,
         )

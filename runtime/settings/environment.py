@@ -17,6 +17,11 @@ def quiet_environment(*, allow_hub: bool = False) -> dict[str, str]:
     }
 
 
+def telemetry_environment() -> dict[str, str]:
+    """Return the variables of OpenTelemetry, which its SDK reads in every process that exports telemetry."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+
+
 OWN_RAY_ENVIRONMENT = {
     # Ray's default niceness of 15 lets anything else on the machine starve engine and gateway.
     "RAY_worker_niceness": "0",

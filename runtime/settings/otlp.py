@@ -8,13 +8,8 @@ from populace.settings.settings import SettingsError
 
 Signal = Literal["metrics", "traces"]
 
-PREFIX = "OTEL_"
+PREFIX = "OTEL_EXPORTER_OTLP_"
 PROTOCOL = "http/protobuf"
-
-
-def otlp_environment() -> dict[str, str]:
-    """Return all of OpenTelemetry's variables, for processes that a cluster starts elsewhere."""
-    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
 
 
 def check_otlp(signal: Signal) -> None:
@@ -41,8 +36,8 @@ def check_otlp(signal: Signal) -> None:
 
 def _find(signal: Signal, name: str) -> tuple[str, str | None]:
     """Return the variable that counts, and its value; an empty one counts as not set."""
-    everyones = f"{PREFIX}EXPORTER_OTLP_{name}"
-    for variable in (f"{PREFIX}EXPORTER_OTLP_{signal.upper()}_{name}", everyones):
+    everyones = PREFIX + name
+    for variable in (f"{PREFIX}{signal.upper()}_{name}", everyones):
         if value := os.environ.get(variable):
             return variable, value
     return everyones, None

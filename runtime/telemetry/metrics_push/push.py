@@ -141,6 +141,8 @@ class _Reason(logging.Filter):
         super().__init__()
         self.last: object = None
         self._logger = logging.getLogger(metric_exporter.__name__)
+        # A level of its own, so that another one of all of OpenTelemetry hides nothing from this filter.
+        self._logger.setLevel(logging.WARNING)
         self._logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -3,7 +3,6 @@
 import os
 import socket
 from importlib import metadata
-from uuid import uuid4
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
@@ -17,8 +16,7 @@ def process_resource(process: str, number: int) -> Resource:
         {
             "service.name": "populace",
             "service.version": metadata.version("populace"),
-            # Its counters begin with the process, so the next one must not continue this one's series.
-            "service.instance.id": str(uuid4()),
+            "service.instance.id": f"{socket.gethostname()}/{process}-{number}",
             "host.name": socket.gethostname(),
             "process.pid": os.getpid(),
             "populace.process": process,

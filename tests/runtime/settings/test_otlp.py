@@ -2,7 +2,8 @@
 
 import pytest
 
-from populace.settings.otlp import check_otlp, otlp_environment
+from populace.settings.environment import telemetry_environment
+from populace.settings.otlp import check_otlp
 from populace.settings.settings import SettingsError
 
 
@@ -36,9 +37,9 @@ def test_the_variable_of_the_signal_wins(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_variables_it_is_the_collector_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in otlp_environment():
+    for name in telemetry_environment():
         monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
 
     check_otlp("metrics")
-    assert otlp_environment() == {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}
+    assert telemetry_environment() == {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}
