@@ -110,3 +110,8 @@ def test_a_gateway_that_pushes_nothing_imports_no_opentelemetry() -> None:
 
     assert run_python(program).strip() == "[]"
     assert run_python(program.replace("; print", ", populace.telemetry.metrics_push.push; print")) != "[]\n"
+
+    # Ray has the interface of OpenTelemetry for itself; who exports by OTLP is ours alone.
+    deployed = "import sys, populace.gateway.deployment; "
+    deployed += "print([name for name in sys.modules if name.startswith('opentelemetry.exporter.otlp')])"
+    assert run_python(deployed).strip() == "[]"
