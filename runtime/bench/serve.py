@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,19 @@ class Server(NamedTuple):
     meter: CpuMeter
 
 
-Measured = dict[tuple[str, Load], list[tuple[list[Sample], float, dict[str, float]]]]
+class Round(NamedTuple):
+    """What one load on one server gave: its samples, the wall seconds, and the CPU seconds by part."""
+
+    samples: list[Sample]
+    wall_s: float
+    cpu_s: dict[str, float]
+
+    @property
+    def tokens_per_s(self) -> float:
+        return sum(sample.tokens for sample in self.samples) / self.wall_s
+
+
+Measured = dict[tuple[str, Load], list[Round]]
 
 
 def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> BenchReport:
@@ -92,8 +104,8 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
         report("Starting vllm serve with its defaults")
         servers[DEFAULTS] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=False))
         report("Starting populace serve")
-        servers[POPULACE] = stack.enter_context(_populace_serve(settings, bench, adapters, work))
-        measured = _measure(bench, servers, report)
+        servers[POPULACE] = stack.enter_context(populace_serve(bench, adapters, work))
+        measured = measure(bench, servers, report)
         servers.clear()
     report("Measuring the bare engine")
     measured |= asyncio.run(_measure_bare(bench, settings, base))
@@ -102,7 +114,8 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
     return result
 
 
-def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> Measured:
+def measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> Measured:
+    """Give each load to each server in each round, in rotated order, and to one at a time."""
     measured: Measured = defaultdict(list)
     for round_number in range(-1, bench.rounds):
         for load in bench.loads:
@@ -112,7 +125,7 @@ def _measure(bench: ServeBench, servers: dict[str, Server], report: Report) -> M
                 server.meter.start()
                 samples, wall = asyncio.run(run_load(server.endpoint, load, round_number=round_number))
                 if round_number >= 0:  # the first round warms up
-                    measured[name, load].append((samples, wall, server.meter.stop()))
+                    measured[name, load].append(Round(samples, wall, server.meter.stop()))
     return measured
 
 
@@ -130,8 +143,8 @@ def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
     for load in bench.loads:
         for name in (TUNED, DEFAULTS, POPULACE, BARE):
             runs = measured[name, load]
-            speed = statistics.median(sum(s.tokens for s in samples) / wall for samples, wall, _ in runs)
-            firsts = [statistics.median(s.first_token_s for s in samples) for samples, _, _ in runs]
+            speed = statistics.median(run.tokens_per_s for run in runs)
+            firsts = [statistics.median(s.first_token_s for s in run.samples) for run in runs]
             throughput[name, load] = speed
             first_token[name, load] = statistics.median(firsts)
             result.rows.append(
@@ -161,15 +174,15 @@ def _row(
     load: Load,
     speed: float,
     first: float,
-    runs: list[tuple[list[Sample], float, dict[str, float]]],
+    runs: list[Round],
     throughput: dict[tuple[str, Load], float],
     first_token: dict[tuple[str, Load], float],
 ) -> Row:
-    all_samples = [sample for samples, _, _ in runs for sample in samples]
+    all_samples = [sample for run in runs for sample in run.samples]
     tokens = sum(sample.tokens for sample in all_samples)
     used: defaultdict[str, float] = defaultdict(float)
-    for _, _, cpu in runs:
-        for part, seconds in cpu.items():
+    for run in runs:
+        for part, seconds in run.cpu_s.items():
             used[part] += seconds
     parts = ", ".join(
         f"{part} {seconds * 1000 / tokens:.2f}"
@@ -229,9 +242,10 @@ def _vllm_serve(
 
 
 @contextmanager
-def _populace_serve(
-    settings: Settings, bench: ServeBench, adapters: list[Path], work: Path
+def populace_serve(
+    bench: ServeBench, adapters: list[Path], work: Path, variables: Mapping[str, str] = {}
 ) -> Generator[Server]:
+    """Run a Populace with these variables and a person for each stream; its files are in ``work``."""
     from populace.client.connecting import connect
     from populace.settings.credentials import Credentials
     from populace.settings.running import wait_for_running
@@ -240,7 +254,7 @@ def _populace_serve(
     data, config, log = work / "data", work / "config", work / "populace.log"
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
     command += ["--memory-module", "none"]  # vLLM has none; `bench memory` measures its cost
-    environment = process_environment(POPULACE_CONFIG=str(config))
+    environment = process_environment(POPULACE_CONFIG=str(config), **variables)
     with child(command, environment, log) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(f"{url}/readyz", process, log)
@@ -287,7 +301,7 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
                         engine, adapters or [None], load, round_number=round_number
                     )
                     if round_number >= 0:
-                        measured[BARE, load].append((samples, wall, meter.stop()))
+                        measured[BARE, load].append(Round(samples, wall, meter.stop()))
         finally:
             await engine.close()
     return measured

@@ -46,22 +46,32 @@ def serve(
     structured: Annotated[
         bool, typer.Option(help="Measure replies that are held to a JSON schema as well.")
     ] = True,
+    telemetry: Annotated[
+        bool,
+        typer.Option(
+            "--telemetry", help="Compare Populace with itself: no request, 1 % and all of them traced."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the gateway, serving personal models, with `vllm serve`.
 
-    Example: `populace bench serve --streams 1,4,16 --json`. Takes about 22 minutes on two cores.
+    Example: `populace bench serve --streams 1,4,16 --json`. Takes about 22 minutes on two cores. With
+    `--telemetry` four Populaces run at once, and replies are free text.
     """
     with named_errors():
         counts = numbers(streams, "--streams")
         enter_quiet_environment()
         from populace.bench.processes import BenchFailed
         from populace.bench.serve import ServeBench, bench_serve
+        from populace.bench.serve_telemetry import bench_telemetry
 
-        bench = ServeBench(counts, rounds, requests, reply_tokens, adapters, structured)
+        is_structured = structured and not telemetry
+        bench = ServeBench(counts, rounds, requests, reply_tokens, adapters, is_structured)
+        run = bench_telemetry if telemetry else bench_serve
         try:
             with err.status("Starting") as status, contextlib.redirect_stdout(sys.stderr):
-                report = bench_serve(bench, Settings.from_environment(), report=status.update)
+                report = run(bench, Settings.from_environment(), report=status.update)
         except BenchFailed as error:
             raise CommandFailed(str(error)) from error
         show(report, as_json=as_json)

@@ -298,7 +298,8 @@ def _engine_options(
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return the variables of every process; those of OpenTelemetry also where Ray runs already."""
-    return quiet_environment() | ({} if settings.trace_target is None else telemetry_environment())
+    exports = settings.trace_target is not None or settings.metrics_push_seconds is not None
+    return quiet_environment() | (telemetry_environment() if exports else {})
 
 
 def _engine_environment(settings: Settings, engine: EngineKind, kv_gib: int) -> dict[str, str]:
@@ -332,4 +333,5 @@ def _gateway_options(
         metrics_address=(
             None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)
         ),
+        metrics_push_seconds=settings.metrics_push_seconds,
     )

@@ -19,6 +19,7 @@ from populace.cluster.addresses import Report, http_url, wait_for_port
 from populace.encoder.files import EncoderInvalid, is_encoder_prepared, prepare_encoder
 from populace.settings.credentials import Credentials
 from populace.settings.environment import enter_quiet_environment
+from populace.settings.otlp import check_otlp
 from populace.settings.running import Running, remove_running, write_running
 from populace.settings.settings import Settings, SettingsError
 from populace.storage import warm_files
@@ -50,9 +51,9 @@ def run_cluster(
     """Run a Populace for the time of the block.
 
     ``report`` is called with each step, ``base_progress`` with the progress of the base model. Raises
-    ``SettingsError`` (port in use, no such engine), ``StoreInUse``, ``StoreVersionMismatch``,
-    ``StoreInvalid``, ``MasterKeyRefused``, ``BaseInvalid`` and ``MemoryModuleInvalid`` before anything is
-    started, and then ``StartFailed``.
+    ``SettingsError`` (port in use, no such engine, no address to push to), ``StoreInUse``,
+    ``StoreVersionMismatch``, ``StoreInvalid``, ``MasterKeyRefused``, ``BaseInvalid`` and
+    ``MemoryModuleInvalid`` before anything is started, and then ``StartFailed``.
     """
     enter_quiet_environment()
     owner = f"populace serve at {http_url(settings)}"
@@ -60,6 +61,8 @@ def run_cluster(
         # A second Populace must report that the first one runs, and not that its port is taken.
         DirectoryLock(settings.data, owner).release()
     wait_for_port(settings, report)
+    if settings.metrics_push_seconds is not None:
+        check_otlp("metrics")
     engine = choose_engine(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:

@@ -17,6 +17,7 @@ from populace.engines.traced_engine import TracedEngine
 from populace.gateway.app import create_app, metrics_app
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.file_work import FileWork
+from populace.gateway.metrics_push import start_metrics_push
 from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.server import Server, bind
@@ -47,7 +48,8 @@ class GatewayOptions(NamedTuple):
     wraps theirs, None the one in the store. ``cluster_key`` is that of ``Access``,
     ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
     the gateway. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. With a
-    ``metrics_address`` the metrics are served there, and not beside the other routes.
+    ``metrics_address`` the metrics are served there, and not beside the other routes; every
+    ``metrics_push_seconds``, if that is not None, they are pushed.
     """
 
     host: str
@@ -70,6 +72,7 @@ class GatewayOptions(NamedTuple):
     vllm_names: bool = False
     replicas: int = 1
     metrics_address: tuple[str, int] | None = None
+    metrics_push_seconds: float | None = None
 
 
 class GatewayReplica:
@@ -118,6 +121,10 @@ class GatewayReplica:
             asyncio.create_task(server.serve(sockets=[bound]))
             for server, (_, bound) in zip(self._servers, listeners, strict=True)
         ]
+        seconds = options.metrics_push_seconds
+        self._push = (
+            None if seconds is None else start_metrics_push(app.state.gateway, number=number, seconds=seconds)
+        )
 
     async def check_health(self) -> None:
         """Raise if a server ended: Serve then replaces this replica."""
@@ -128,9 +135,12 @@ class GatewayReplica:
         # Ray Serve's documented hook for graceful shutdown; there is no other one.
         for server in self._servers:
             server.should_exit = True
-        _, left = await asyncio.wait(self._serving, timeout=5)
+        # Serve's patience has to last for both.
+        _, left = await asyncio.wait(self._serving, timeout=5 if self._push is None else 2.5)
         for serving in left:
             serving.cancel()
+        if self._push is not None:
+            await self._push.close()
         await asyncio.to_thread(self._end_telemetry)
 
 

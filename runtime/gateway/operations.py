@@ -69,11 +69,15 @@ async def readyz(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
+    return Response(gateway.metrics.render(await reports_of(gateway)), media_type=METRICS_TYPE)
+
+
+async def reports_of(gateway: Gateway) -> Reports:
+    """Ask all other processes for their figures, each for as long as it may take."""
     hosts, engine, trainer = await asyncio.gather(
         gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
     )
-    body = gateway.metrics.render(Reports(hosts, engine, process_use(), trainer))
-    return Response(body, media_type=METRICS_TYPE)
+    return Reports(hosts, engine, process_use(), trainer)
 
 
 def _lack_of(answer: HostAnswer) -> str | None:

@@ -18,7 +18,7 @@ def quiet_environment(*, allow_hub: bool = False) -> dict[str, str]:
 
 
 def telemetry_environment() -> dict[str, str]:
-    """Return the variables of OpenTelemetry, which its SDK reads in every process that exports traces."""
+    """Return the variables of OpenTelemetry, which its SDK reads in every process that exports telemetry."""
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 

@@ -188,6 +188,9 @@ class Settings(BaseModel):
     metrics_vllm_names: bool = False
     """Whether ``/metrics`` has the engine's figures under vLLM's names too, for dashboards and autoscalers
     that know these."""
+    metrics_push_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    """Seconds between two pushes of all metrics by OTLP; with None they are not pushed. Where to is in
+    OpenTelemetry's own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
     """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""

@@ -62,6 +62,29 @@ def test_the_servers_are_compared() -> None:
     assert len(printed["aims"]) == 2 * 2
 
 
+@pytest.mark.engine
+def test_traced_and_untraced_servers_are_compared() -> None:
+    short = "--telemetry --streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 0 --json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "populace", "bench", "serve", *short.split()],
+        env=process_environment(),
+        capture_output=True,
+        text=True,
+        timeout=2 * ENGINE_HANG_SECONDS,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    printed = json.loads(ended.stdout)
+    assert [row["traced"] for row in printed["rows"]] == [
+        "off",
+        "off, another",
+        "1 % of requests",
+        "all requests",
+    ]
+    assert printed["rows"][0]["ratio"] == 1
+    assert len(printed["aims"]) == 3
+
+
 def processes_once_it_works(process: subprocess.Popen[bytes], directory: Path) -> list[psutil.Process]:
     """Wait until the bench has a store in ``directory``; answer the processes of its Ray."""
     deadline = time.monotonic() + ENGINE_HANG_SECONDS

@@ -57,7 +57,7 @@ ALLOWED: Mapping[str, str] = {
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
         "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting settings storage "
-        "storage.records storage.uploads telemetry telemetry.tracing trainer"
+        "storage.records storage.uploads telemetry telemetry.metrics_push telemetry.tracing trainer"
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "

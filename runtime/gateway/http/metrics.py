@@ -8,11 +8,14 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from populace.gateway.http.errors import ANSWERED
-from populace.gateway.metrics.families import family
+from populace.gateway.metrics.families import Labels, family
 from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.metrics.reported import ReportedStatistics, Reports
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+TOKEN_BUCKETS = tuple(4**power for power in range(14))
+"""Those of OpenTelemetry's conventions for how many tokens a request takes, from 1 to 67,108,864."""
 
 
 class GatewayMetrics:
@@ -23,11 +26,18 @@ class GatewayMetrics:
         self._requests = Counter(
             "populace_http_requests", "HTTP requests", ["route", "status"], registry=self.registry
         )
-        self._tokens = Counter("populace_tokens", "Tokens of replies", ["kind"], registry=self.registry)
+        self._tokens = ReplyTokens()
+        self.registry.register(self._tokens)
         self._first_token_s = self._histogram(
             "populace_first_token_seconds", "Request to first streamed token"
         )
         self._reply_s = self._histogram("populace_reply_seconds", "Request to the end of the reply")
+        self._pushes = Counter(
+            "populace_metrics_pushes",
+            "Pushes of all metrics to a collector, by how they ended",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._reported = ReportedStatistics(facts)
         self.registry.register(self._reported)
         self.registry.register(AnsweredErrors())
@@ -40,19 +50,54 @@ class GatewayMetrics:
 
     def replied(self, started: float, prompt_tokens: int, completion_tokens: int) -> None:
         self._reply_s.observe(time.perf_counter() - started)
-        self._tokens.labels("prompt").inc(prompt_tokens)
-        self._tokens.labels("completion").inc(completion_tokens)
+        self._tokens.add(prompt_tokens, completion_tokens)
 
     def answered(self, route: str, status: int) -> None:
         self._requests.labels(route, str(status)).inc()
+
+    def pushed(self, outcome: str) -> None:
+        """Count a push, ``delivered`` or ``failed``."""
+        self._pushes.labels(outcome).inc()
 
     def render(self, reports: Reports) -> bytes:
         """Render everything in Prometheus' text format."""
         self._reported.reports = reports
         return generate_latest(self.registry)
 
+    def families(self, reports: Reports) -> list[Metric]:
+        """Return everything, as ``render`` shows it."""
+        self._reported.reports = reports
+        return list(self.registry.collect())
+
     def _histogram(self, name: str, help_text: str) -> Histogram:
         return Histogram(name, help_text, buckets=LATENCY_BUCKETS_S, registry=self.registry)
+
+
+class ReplyTokens(Collector):
+    """Shows the tokens of replies: how many each one took, and all together, of the same observations."""
+
+    def __init__(self) -> None:
+        self._taken = Histogram(
+            "populace_reply_tokens",
+            "Tokens of a reply",
+            ["kind"],
+            buckets=TOKEN_BUCKETS,
+            registry=None,
+        )
+
+    def add(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self._taken.labels("prompt").observe(prompt_tokens)
+        self._taken.labels("completion").observe(completion_tokens)
+
+    def collect(self) -> Iterator[Metric]:
+        for taken in self._taken.collect():
+            yield taken
+            totals: dict[Labels, float | None] = {
+                (sample.labels["kind"],): sample.value
+                for sample in taken.samples
+                if sample.name.endswith("_sum")
+            }
+            yield family("counter", "populace_tokens", "Tokens of replies", ("kind",), totals)
 
 
 class AnsweredErrors(Collector):

@@ -5,5 +5,5 @@ started it. ``provider`` starts OpenTelemetry's SDK and is imported only then: w
 of it is loaded. ``kept_parts`` decides which spans are exported, ``export_queue`` brings them to an exporter
 on a thread, and ``exporters`` writes them, as ``span_lines``, or sends them by OTLP.
 
-No other package imports ``opentelemetry``. Reading what was written is ``telemetry/trace_files.py``.
+Only ``metrics_push`` imports ``opentelemetry`` too. Reading what was written is ``telemetry/trace_files.py``.
 """

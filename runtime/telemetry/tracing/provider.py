@@ -1,13 +1,10 @@
 """Traces by OpenTelemetry's SDK. Import it late: it is loaded only where traces are on."""
 
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as version_of
 from typing import cast
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -33,6 +30,7 @@ from opentelemetry.util.types import AttributeValue
 from populace.actors import span_names as names
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.options import TelemetryOptions, TraceOptions
+from populace.telemetry.resource import process_resource
 from populace.telemetry.traceparent import is_sampled, made_trace
 from populace.telemetry.tracing.export_queue import ExportQueue
 from populace.telemetry.tracing.kept_parts import KeptParts
@@ -59,7 +57,7 @@ class SdkTraces:
         self.queue = ExportQueue(exporter)
         provider = TracerProvider(
             sampler=RecordingSampler(share),
-            resource=_resource(process, number),
+            resource=process_resource(process, number),
             shutdown_on_exit=False,
             span_limits=SpanLimits(
                 max_attributes=ATTRIBUTES_MAX,
@@ -179,22 +177,6 @@ def start_traces(options: TelemetryOptions, traces: TraceOptions, process: str, 
     from populace.telemetry.tracing.exporters import exporter_of
 
     return SdkTraces(options, process, number, traces.share, exporter_of(traces, process, number))
-
-
-def _resource(process: str, number: int) -> Resource:
-    own = {
-        names.SERVICE_NAME: "populace",
-        names.SERVICE_VERSION: version_of("populace"),
-        names.SERVICE_INSTANCE: f"{socket.gethostname()}/{process}-{number}",
-        names.PROCESS_ID: os.getpid(),
-        names.PROCESS: process,
-        names.NUMBER: number,
-    }
-    # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins.
-    given = {**Resource.create().attributes}
-    if str(given.get(names.SERVICE_NAME)).startswith("unknown_service"):
-        del given[names.SERVICE_NAME]
-    return Resource({**own, **given})
 
 
 def _span_context(trace: bytes) -> SpanContext:

@@ -93,6 +93,7 @@ def shown_metrics(*, vllm_names: bool = False) -> list[Shown]:
     metrics.answered("/v1/chat/completions", 200)
     metrics.first_token(metrics.started())
     metrics.replied(metrics.started(), 1, 1)
+    metrics.pushed("delivered")
     error_body("an error", status=500, code="internal_error")
     hosts = HostsReport((HostAnswer(HOST.host, 1, HOST),))
     text = metrics.render(Reports(hosts, EngineReport({0: ENGINE}, {"hot": 1}), USE, USE)).decode()

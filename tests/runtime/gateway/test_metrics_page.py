@@ -99,6 +99,17 @@ def test_no_label_could_name_a_person() -> None:
 
     assert labels == {
         *("base", "code", "engine", "finish_reason", "finished_reason", "fingerprint", "host", "kind"),
-        *("model_name", "number", "process", "python", "replica", "route", "state", "status", "tier"),
+        *(
+            "model_name",
+            "number",
+            "outcome",
+            "process",
+            "python",
+            "replica",
+            "route",
+            "state",
+            "status",
+            "tier",
+        ),
         *("verdict", "version", "why"),
     }
