@@ -103,6 +103,7 @@ ALLOWED: Mapping[str, str] = {
     "storage.uploads": "storage.backups storage.records",
     "suites": "actors actors.turns policies settings storage.records",
     "telemetry": "actors policies settings storage.records",
+    "telemetry.metrics_push": "actors",
     "telemetry.tracing": "actors storage.records telemetry",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "

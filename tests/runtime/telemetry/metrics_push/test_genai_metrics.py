@@ -3,8 +3,8 @@
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as attributes
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics as conventions
 
-from populace.telemetry.metrics_push import genai_metrics
-from populace.telemetry.metrics_push.genai_metrics import TOKEN_TYPES, VIEWS
+from populace.actors import span_names
+from populace.telemetry.metrics_push.genai_metrics import TOKEN_TYPE, TOKEN_TYPES, VIEWS
 
 
 def test_every_name_is_one_of_the_conventions() -> None:
@@ -14,9 +14,9 @@ def test_every_name_is_one_of_the_conventions() -> None:
         conventions.GEN_AI_SERVER_TIME_PER_OUTPUT_TOKEN,
         conventions.GEN_AI_CLIENT_TOKEN_USAGE,
     }
-    assert genai_metrics.OPERATION_NAME == attributes.GEN_AI_OPERATION_NAME
-    assert genai_metrics.REQUEST_MODEL == attributes.GEN_AI_REQUEST_MODEL
-    assert genai_metrics.RESPONSE_MODEL == attributes.GEN_AI_RESPONSE_MODEL
-    assert genai_metrics.PROVIDER_NAME == attributes.GEN_AI_PROVIDER_NAME
-    assert genai_metrics.TOKEN_TYPE == attributes.GEN_AI_TOKEN_TYPE
+    assert span_names.OPERATION_NAME == attributes.GEN_AI_OPERATION_NAME
+    assert span_names.REQUEST_MODEL == attributes.GEN_AI_REQUEST_MODEL
+    assert span_names.RESPONSE_MODEL == attributes.GEN_AI_RESPONSE_MODEL
+    assert span_names.PROVIDER_NAME == attributes.GEN_AI_PROVIDER_NAME
+    assert TOKEN_TYPE == attributes.GEN_AI_TOKEN_TYPE
     assert set(TOKEN_TYPES.values()) == {"input", "output"}
