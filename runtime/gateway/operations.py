@@ -13,8 +13,8 @@ from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
 from populace.gateway.metrics.reported import Reports
-from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
+from populace.telemetry.tracing.own_process import own_process_use
 
 router = APIRouter()
 metrics_router = APIRouter()
@@ -72,7 +72,7 @@ async def metrics(request: Request) -> Response:
     hosts, engine, trainer = await asyncio.gather(
         gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
     )
-    body = gateway.metrics.render(Reports(hosts, engine, process_use(), trainer))
+    body = gateway.metrics.render(Reports(hosts, engine, own_process_use(), trainer))
     return Response(body, media_type=METRICS_TYPE)
 
 

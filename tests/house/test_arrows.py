@@ -48,14 +48,14 @@ ALLOWED: Mapping[str, str] = {
         "telemetry telemetry.tracing trainer"
     ),
     "engines": (
-        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies settings "
-        "storage storage.records telemetry telemetry.tracing"
+        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
+        "storage.records telemetry telemetry.tracing"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
-        "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting settings storage "
+        "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting storage "
         "storage.records storage.uploads telemetry telemetry.tracing trainer"
     ),
     "gateway.completions": (
@@ -102,11 +102,11 @@ ALLOWED: Mapping[str, str] = {
     "storage.uploads": "storage.backups storage.records",
     "suites": "actors actors.turns policies settings storage.records",
     "telemetry": "actors policies settings storage.records",
-    "telemetry.tracing": "actors storage.records telemetry",
+    "telemetry.tracing": "actors settings storage.records telemetry",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
-        "learning.on_policy policies policies.diversity settings storage storage.packed storage.records "
-        "storage.rows storage.training storage.uploads telemetry telemetry.tracing"
+        "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
+        "storage.training storage.uploads telemetry telemetry.tracing"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""
