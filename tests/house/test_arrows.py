@@ -60,7 +60,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
-        "storage.records telemetry"
+        "storage.records telemetry telemetry.tracing"
     ),
     "gateway.fine_tuning": (
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
