@@ -57,7 +57,8 @@ OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 
 CHAT: Final = "chat"
 TEXT_COMPLETION: Final = "text_completion"
-"""The two values of ``OPERATION_NAME`` here: what reads messages, and what reads a raw prompt."""
+EMBEDDINGS: Final = "embeddings"
+"""The values of ``OPERATION_NAME`` here: what reads messages, what reads a raw prompt, and what embeds."""
 PROVIDER: Final = "populace"
 
 # Attributes of a resource, which is a process.

@@ -25,9 +25,9 @@ from populace.engines.options import EngineOptions
 from populace.engines.runs import Runs
 from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
-from populace.settings.process import process_use
 from populace.telemetry.calls import SentCaller, caller_of, serving
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
 
@@ -75,7 +75,7 @@ class EngineReplica:
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
         """Return the number of this replica, which its successor inherits, and its engine's statistics."""
-        statistics = replace(self._engine.statistics(), process=process_use())
+        statistics = replace(self._engine.statistics(), process=own_process_use())
         return serve.get_replica_context().rank.rank, statistics
 
     async def record_routing_stats(self) -> dict[str, bytes]:

@@ -13,8 +13,8 @@ from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
 from populace.gateway.metrics.reported import Reports
-from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
+from populace.telemetry.tracing.own_process import own_process_use
 
 router = APIRouter()
 metrics_router = APIRouter()
@@ -77,7 +77,7 @@ async def reports_of(gateway: Gateway) -> Reports:
     hosts, engine, trainer = await asyncio.gather(
         gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
     )
-    return Reports(hosts, engine, process_use(), trainer)
+    return Reports(hosts, engine, own_process_use(), trainer)
 
 
 def _lack_of(answer: HostAnswer) -> str | None:

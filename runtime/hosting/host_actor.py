@@ -29,11 +29,11 @@ from populace.hosting.host_sweep import sweep
 from populace.hosting.operations import OPERATIONS, Call, SentCall
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
-from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.telemetry.calls import context_of
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
 
@@ -143,7 +143,7 @@ class HostActor:
             encoder=None
             if options.encoder_directory is None
             else EncoderOnUse(Path(options.encoder_directory)),
-            process_use=process_use,
+            process_use=own_process_use,
             tracer=TRACER,
         )
         self._shard_count = store.shards

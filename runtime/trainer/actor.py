@@ -24,12 +24,12 @@ from populace.hosting.host_client import connect_host
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule
-from populace.settings.process import process_use
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.trainer.consolidator import Consolidator
 from populace.trainer.keeping import KeptSessions
@@ -96,7 +96,7 @@ class TrainerActor:
 
     def process_use(self) -> ProcessUse:
         """Measure this process; it answers beside the work, as far as it gets processor time."""
-        return process_use()
+        return own_process_use()
 
     def close(self) -> None:
         """Save the trainings in progress and end; returns when done, or after ``STOP_SECONDS_MAX``."""

@@ -49,8 +49,8 @@ ALLOWED: Mapping[str, str] = {
     ),
     "encoder": "base storage.records",
     "engines": (
-        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies settings "
-        "storage storage.records telemetry telemetry.tracing"
+        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
+        "storage.records telemetry telemetry.tracing"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
@@ -61,7 +61,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
-        "storage.records telemetry"
+        "storage.records telemetry telemetry.tracing"
     ),
     "gateway.fine_tuning": (
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
@@ -104,11 +104,11 @@ ALLOWED: Mapping[str, str] = {
     "suites": "actors actors.turns policies settings storage.records",
     "telemetry": "actors policies settings storage.records",
     "telemetry.metrics_push": "actors",
-    "telemetry.tracing": "actors storage.records telemetry",
+    "telemetry.tracing": "actors settings storage.records telemetry",
     "trainer": (
         "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
-        "learning.on_policy policies policies.diversity settings storage storage.packed storage.records "
-        "storage.rows storage.training storage.uploads telemetry telemetry.tracing"
+        "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
+        "storage.training storage.uploads telemetry telemetry.tracing"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

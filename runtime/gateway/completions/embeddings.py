@@ -17,6 +17,14 @@ from pydantic import Field
 
 from populace.actors.engine import Embedding
 from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.actors.span_names import (
+    EMBEDDINGS,
+    INPUT_TOKENS,
+    OPERATION_NAME,
+    PROVIDER,
+    PROVIDER_NAME,
+    REQUEST_MODEL,
+)
 from populace.api.completions import EmbeddingsObject
 from populace.api.objects import example
 from populace.gateway.completions.parameters import UnusedEmbeddingParameters, warnings_of
@@ -25,6 +33,7 @@ from populace.gateway.http.body import Body, NonEmptyText
 from populace.gateway.http.context import Caller, KeyedRoute, embedder_of, gateway_of
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.target import BASE_MODEL, parse_target
+from populace.telemetry.tracing.spans import TRACER
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -47,11 +56,15 @@ async def embeddings(request: Request, tenant: Caller, body: EmbeddingsBody) -> 
         raise InvalidRequest(
             f"Embeddings are made by the base, so that they compare: ask for `{BASE_MODEL}`.", "model"
         )
-    seconds_max = gateway_of(request).turn_seconds_max
+    gateway = gateway_of(request)
+    base, seconds_max = gateway.engine.base.name, gateway.turn_seconds_max
+    told = {OPERATION_NAME: EMBEDDINGS, PROVIDER_NAME: PROVIDER, REQUEST_MODEL: base}
     try:
-        async with asyncio.timeout(seconds_max):
-            embedding = embedder_of(request).embed(prompts_in(body.input))
-            made = await while_connected(request, embedding)
+        with TRACER.span(f"{EMBEDDINGS} {base}", told, kind="client") as span:
+            async with asyncio.timeout(seconds_max):
+                embedding = embedder_of(request).embed(prompts_in(body.input))
+                made = await while_connected(request, embedding)
+            span.set(INPUT_TOKENS, sum(one.tokens for one in made))
     except TimeoutError:
         raise TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s") from None
     tokens = sum(one.tokens for one in made)

@@ -94,6 +94,10 @@ class SdkTraces:
         )
         return _BegunSpan(span, self._worded)
 
+    @property
+    def dropped(self) -> int:
+        return self.queue.dropped
+
     def close(self) -> None:
         """Export what has ended, within a time limit, and end."""
         self.queue.close()

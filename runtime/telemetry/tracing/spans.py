@@ -56,6 +56,11 @@ class Traces(Protocol):
         """Begin a span below ``parent``, or a trace."""
         ...
 
+    @property
+    def dropped(self) -> int:
+        """How many spans could not be exported."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -151,6 +156,11 @@ class ProcessTracer:
     @property
     def is_on(self) -> bool:
         return self.traces is not None
+
+    @property
+    def dropped(self) -> int:
+        """How many spans of this process could not be exported; 0 while tracing is off."""
+        return 0 if self.traces is None else self.traces.dropped
 
     def span(
         self, name: str, attributes: Mapping[str, object] = NO_ATTRIBUTES, *, kind: Kind = "internal"

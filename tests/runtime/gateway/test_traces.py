@@ -212,3 +212,23 @@ async def test_a_training_is_linked_to_the_turns_that_it_learned_from(
     # Not the one whose operation has a name of its caller's, nor the one that is not sampled.
     assert [link.context.span_id for link in training.links] == [id_of(asked[2]), id_of(asked[0])]
     assert told(training)[names.TURNS] == 4
+
+
+async def test_embedding_is_a_span_too(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        await client.post("/v1/embeddings", json={"model": "base", "input": ["marked-word", "two"]})
+        found = spans()
+
+    assert tree(found)[:1] == ["POST /v1/embeddings"]
+    [made] = [told(span) for span in found if span.name == f"embeddings {BASE.name}"]
+    assert (made[names.OPERATION_NAME], made[names.INPUT_TOKENS]) == ("embeddings", 14)
+
+
+async def test_several_choices_are_a_span_each(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        await client.post(CHAT, json=chat_body(n=3))
+        found = spans()
+
+    [root] = [span for span in found if span.name == f"POST {CHAT}"]
+    chats = [span for span in found if span.name == f"chat {BASE.name}"]
+    assert [span.parent and span.parent.span_id for span in chats] == [id_of(root)] * 3

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
+from populace.actors import span_names as names
 from populace.actors.errors import HostUnavailable
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Hosts
@@ -26,7 +27,7 @@ from populace.telemetry.tracing.spans import TRACER
 from tests.actors.fakes import FakeClock
 from tests.actors.populations import SHARDS, host_options, local_hosts, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
-from tests.runtime.telemetry.recorded import recording, trace_id_of, tree
+from tests.runtime.telemetry.recorded import recording, told, trace_id_of, tree
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
 
@@ -302,8 +303,12 @@ async def test_an_actor_that_cannot_be_reached_is_an_unavailable_host(
     handle.failure = ActorUnavailableError("gone", None)
     client = RayHostClient(handle, "populace-host-0")
 
-    with pytest.raises(HostUnavailable):
-        await client.call(Hosts.show_model, ADA)
+    with recording() as spans:
+        with TRACER.root("request"), pytest.raises(HostUnavailable):
+            await client.call(Hosts.show_model, ADA)
+        [call, _] = spans()
+
+    assert told(call) == {names.HOST: "populace-host-0", names.ERROR_TYPE: HostUnavailable.code}
 
 
 async def test_a_token_of_the_process_before_does_not_name_a_call_of_this_one(
