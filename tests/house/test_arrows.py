@@ -56,7 +56,7 @@ ALLOWED: Mapping[str, str] = {
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
     "gateway": (
         "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
-        "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting settings storage "
+        "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting storage "
         "storage.records storage.uploads telemetry telemetry.metrics_push telemetry.tracing trainer"
     ),
     "gateway.completions": (
