@@ -96,11 +96,9 @@ def findings(incident: Incident) -> list[Finding]:
     after = [line for line in incident.lines if seconds_of(line) > killed_at_s]
     pids = {line["pid"] for line in incident.lines if line["process"] == "host"}
     new_hosts = [line for line in after if line["process"] == "host" and "begins" in line["msg"]]
-    retried = [
-        line
-        for line in after
-        if line.get("request_id") == incident.waited.request_id and "host" in line["msg"]
-    ]
+    # How many depends on where their turns were: those that the engine is answering outlive their host.
+    refused = {attempt.request_id for attempt in incident.attempts if attempt.status == 503}
+    explained = {line.get("request_id") for line in after if line.get("error.code") == "host_unavailable"}
     of_hosts = [span for span in spans if span["process"].startswith("host-")]
     whole = [span for span in spans if span["process"].startswith("gateway-")]
     return [
@@ -129,7 +127,7 @@ def findings(incident: Incident) -> list[Finding]:
             "it takes the shards over at a later epoch",
             any("is owned by" in line["msg"] for line in after if line["process"] == "host"),
         ),
-        Finding("log", "a request that was under way names the host that it waited for", bool(retried)),
+        Finding("log", "every request that was refused meanwhile names its host", refused <= explained),
         Finding(
             "trace",
             "the request spans the kill in the gateway",
