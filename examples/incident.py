@@ -127,7 +127,11 @@ def findings(incident: Incident) -> list[Finding]:
             "it takes the shards over at a later epoch",
             any("is owned by" in line["msg"] for line in after if line["process"] == "host"),
         ),
-        Finding("log", "every request that was refused meanwhile names its host", refused <= explained),
+        Finding(
+            "log",
+            "every request that was refused meanwhile names its host",
+            bool(new_hosts) and refused <= explained,
+        ),
         Finding(
             "trace",
             "the request spans the kill in the gateway",
