@@ -2,8 +2,8 @@
 
 ``options`` travel in the options of every process, and ``log_setup`` starts its log: ``queued`` takes the
 records from whoever logs, ``lines`` and ``wording`` make of each a line without people's words, and
-``log_file`` writes it. ``reading`` merges the files again. ``calls`` is the request for which a task works,
-which crosses processes with each call.
+``log_file`` writes it. ``reading`` merges the files again, and ``request_lines`` finds one request in them.
+``calls`` is the request for which a task works, which crosses processes with each call.
 
 Nothing here knows a host, an engine or a gateway, so that all of them may import it.
 """

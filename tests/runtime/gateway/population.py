@@ -51,6 +51,7 @@ class Population:
         # A turn that nobody ends outlasts the limits of tests.
         self.turn_seconds_max = 2 * HANG_SECONDS
         self.base_directory = path.with_name(f"{path.name}-base")
+        self.logs_directory = path.with_name(f"{path.name}-logs")
         self._open()
 
     @classmethod
@@ -94,6 +95,7 @@ class Population:
                 bytes_max=FILE_BYTES_MAX,
                 tenant_bytes_max=TENANT_FILE_BYTES_MAX,
             ),
+            logs_directory=self.logs_directory,
         )
 
     @asynccontextmanager
