@@ -65,7 +65,7 @@ def belongs_to(tenant: str | None) -> None:
 def sent_caller() -> SentCaller | None:
     """Return what a call to another process carries of this task's request; None if there is none."""
     caller = _current.get()
-    return None if caller == UNKNOWN else tuple(caller)
+    return None if caller == UNKNOWN else (caller.request_id, caller.trace, caller.tenant)
 
 
 def context_of(sent: SentCaller | None) -> Context:

@@ -73,8 +73,13 @@ class Population:
             host.check_integrity()
         self._close_hosts()
 
-    def make_app(self, *, do_work: DoWork = do_work, cors_origins: tuple[str, ...] = ()) -> FastAPI:
-        """``do_work`` works on adapters, in this process unless it is another one."""
+    def make_app(
+        self, *, do_work: DoWork = do_work, cors_origins: tuple[str, ...] = (), **options: Any
+    ) -> FastAPI:
+        """``do_work`` works on adapters, in this process unless it is another one.
+
+        ``options`` are further ones of ``create_app``.
+        """
         work = FileWork(bytes_max=ARCHIVE_BYTES_MAX)
         destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
@@ -96,6 +101,7 @@ class Population:
                 tenant_bytes_max=TENANT_FILE_BYTES_MAX,
             ),
             logs_directory=self.logs_directory,
+            **options,
         )
 
     @asynccontextmanager

@@ -17,6 +17,10 @@ export const percent = (share) => `${Math.round(share * 100)} %`;
 export const moment = (seconds) => MOMENT.format(seconds * 1000);
 export const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
 
+/** The time of day of a moment in ISO 8601, with milliseconds, here and not in UTC. */
+export const clock = (moment) =>
+  new Date(moment).toLocaleTimeString("en-GB", { hour12: false, fractionalSecondDigits: 3 });
+
 /** How long ago something was, in words. */
 export function ago(seconds) {
   const past = seconds - Date.now() / 1000;
