@@ -5,7 +5,7 @@ import { Bar, html, useMemo, useState } from "./view.mjs";
 import { count, decimal, percent, whole } from "./words.mjs";
 
 const WIDTH = 640;
-const HEIGHT = 400;
+const HEIGHT_MAX = 400;
 const EDGE = 40;
 const GOLDEN = 2.399963;
 const LABELLED_MAX = 16;
@@ -46,8 +46,10 @@ function Places({ members, cluster }) {
     event.preventDefault();
   };
   const named = points.length <= LABELLED_MAX ? points : chosen === null ? [] : [points[chosen]];
+  const tops = points.map(({ top }) => top);
+  const [top, height] = [Math.min(...tops) - EDGE, Math.max(...tops) - Math.min(...tops) + 2 * EDGE];
   return html`<figure class="map">
-    <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="listbox" tabindex="0" onKeyDown=${keys}
+    <svg viewBox=${`0 ${top} ${WIDTH} ${height}`} role="listbox" tabindex="0" onKeyDown=${keys}
       aria-label="Map: members are near each other if they answer alike"
       aria-activedescendant=${chosen === null ? undefined : `place-${chosen}`}>
       ${points.map(
@@ -75,25 +77,24 @@ function Places({ members, cluster }) {
 const described = ({ model, cluster, accuracy, sharing }) =>
   `${model}: ${title(cluster).toLowerCase()}, ${percent(accuracy)} right, shares ${sharing}`;
 
-/** Where each member is drawn. Those in one place, as all are that answer the same, are set around it. */
+/** Where each member is drawn. Those in one place, as all are that answer the same, are set apart. */
 function placed(members) {
   const [xs, ys] = [members.map(({ x }) => x), members.map(({ y }) => y)];
   const [left, top] = [Math.min(...xs), Math.min(...ys)];
   const scale = Math.min(
     (WIDTH - 2 * EDGE) / Math.max(Math.max(...xs) - left, 1e-6),
-    (HEIGHT - 2 * EDGE) / Math.max(Math.max(...ys) - top, 1e-6),
+    (HEIGHT_MAX - 2 * EDGE) / Math.max(Math.max(...ys) - top, 1e-6),
     4000,
   );
-  const [right, down] = [
-    (WIDTH - (Math.max(...xs) - left) * scale) / 2,
-    (HEIGHT - (Math.max(...ys) - top) * scale) / 2,
-  ];
+  const right = (WIDTH - (Math.max(...xs) - left) * scale) / 2;
   const taken = new Map();
   return members.map((member) => {
-    const [x, y] = [right + (member.x - left) * scale, down + (member.y - top) * scale];
+    const [x, y] = [right + (member.x - left) * scale, (member.y - top) * scale];
     const here = `${Math.round(x / 6)} ${Math.round(y / 6)}`;
     const before = taken.get(here) ?? 0;
     taken.set(here, before + 1);
+    // A few have their names beside them, so they are below each other.
+    if (members.length <= LABELLED_MAX) return { ...member, left: x, top: y + before * 18 };
     const [away, turn] = [9 * Math.sqrt(before), before * GOLDEN];
     return { ...member, left: x + away * Math.cos(turn), top: y + away * Math.sin(turn) };
   });
@@ -107,7 +108,7 @@ function next(points, from, [right, down]) {
     const [x, y] = [point.left - points[from].left, point.top - points[from].top];
     const along = x * right + y * down;
     const across = Math.abs(x * down) + Math.abs(y * right);
-    if (index === from || along <= 0 || along + 2 * across >= least) return;
+    if (index === from || along < across || along + 2 * across >= least) return;
     [found, least] = [index, along + 2 * across];
   });
   return found;

@@ -3,7 +3,7 @@ import { get } from "./api.mjs";
 import { Loaded, useLoaded } from "./loading.mjs";
 import { at, go } from "./places.mjs";
 import { html } from "./view.mjs";
-import { clock, count } from "./words.mjs";
+import { clock, count, moment } from "./words.mjs";
 
 const ID = "[A-Za-z0-9._:\\-]{1,128}";
 const TONE = { warning: "warm", error: "bad", critical: "bad" };
@@ -21,7 +21,7 @@ export function LookUp({ id = "" }) {
     go("system", "requests", new FormData(event.target).get("id").trim());
   };
   return html`<section class="sheet stack"><header><h2>Look up a request</h2></header>
-    <form class="row" onSubmit=${submit}>
+    <form class="row low" onSubmit=${submit}>
       <label class="grow">Request id<input name="id" required defaultValue=${id} key=${id} spellcheck=${false}
         autocapitalize="off" autocomplete="off" pattern=${ID} placeholder="req_…"
         title="1 to 128 letters, digits, dots, colons, hyphens and underscores"
@@ -37,7 +37,8 @@ function Lines({ id }) {
     [id],
   );
   return html`<${Loaded} of=${found}>${({ lines, whole }) => html`<section class="sheet flush">
-    <header><h2>Its log</h2><span class="quiet small">${count(lines.length, "line")}</span></header>
+    <header><h2>Its log</h2><span class="quiet small">
+      ${count(lines.length, "line")}, ${moment(Date.parse(lines[0].at) / 1000)}</span></header>
     ${
       !whole &&
       html`<p class="hint padded">The search ended before it had read all logs: the newest lines are here.

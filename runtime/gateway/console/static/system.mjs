@@ -47,8 +47,8 @@ function Figures({ looks, ready }) {
   const { samples } = looks.at(-1);
   return html`<${Traffic} looks=${looks} />
     <div class="pair"><${Hosts} samples=${samples} degraded=${ready.degraded} />
-      <div class="stack"><${Engines} samples=${samples} looks=${looks} />
-        <${Tiers} samples=${samples} /></div></div>
+      <${Tiers} samples=${samples} /></div>
+    <${Engines} samples=${samples} looks=${looks} />
     <${Routes} samples=${samples} />`;
 }
 
