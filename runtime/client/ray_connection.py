@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
-from populace.actors.aggregation.report import PopulationReport
+from populace.actors.aggregation.report import PopulationReport, population_report
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import Hosts, HostStatistics, ModelView, Revision
@@ -115,8 +115,10 @@ class RayConnection:
     async def ask(
         self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None
     ) -> PopulationAnswer:
+        if self._aggregator is None:
+            self._aggregator = aggregator_over(self.hosts, self._engine(), Path(self.info.data_directory))
         found: PopulationAnswer | None = None
-        async with aclosing(self._asking().ask(self.tenant, question, models)) as answers:
+        async with aclosing(self._aggregator.ask(self.tenant, question, models)) as answers:
             async for found in answers:
                 if on_vote is not None:
                     on_vote(found)
@@ -124,7 +126,8 @@ class RayConnection:
         return found
 
     async def report(self) -> PopulationReport:
-        return await self._asking().report(self.tenant)
+        members = await self.hosts.members.of_tenant(self.tenant)
+        return await asyncio.to_thread(population_report, members)
 
     async def request_log(self, request_id: str) -> RequestLog:
         return await self._gateway.request_log(request_id)
@@ -180,11 +183,6 @@ class RayConnection:
             raise InvalidRequest("This population has hosts and no gateway, which works on files.", "address")
         url, key = self.info.gateway
         return HttpConnection(HttpTransport(url, key, tenant=self.tenant), self.tenant, self.base)
-
-    def _asking(self) -> Aggregator:
-        if self._aggregator is None:
-            self._aggregator = aggregator_over(self.hosts, self._engine(), Path(self.info.data_directory))
-        return self._aggregator
 
     def _engine(self) -> ReplicaEngine:
         if self._replicas is None:

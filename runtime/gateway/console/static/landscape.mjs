@@ -9,6 +9,8 @@ const HEIGHT_MAX = 400;
 const EDGE = 40;
 const GOLDEN = 2.399963;
 const LABELLED_MAX = 16;
+const LABEL_WIDTH = 150;
+const LABEL_HEIGHT = 20;
 const NAMED_MAX = 24;
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
@@ -35,7 +37,7 @@ export function Landscape({ report }) {
 function Places({ members, cluster }) {
   const points = useMemo(() => placed(members), [members]);
   const [chosen, setChosen] = useState(null);
-  const radius = members.length > 200 ? 3 : 5;
+  const radius = size(members);
   const keys = (event) => {
     if (event.key === "Enter" && chosen !== null) go("people", points[chosen].model);
     else if (event.key === "Escape") setChosen(null);
@@ -45,7 +47,7 @@ function Places({ members, cluster }) {
     else return;
     event.preventDefault();
   };
-  const named = points.length <= LABELLED_MAX ? points : chosen === null ? [] : [points[chosen]];
+  const named = points.length <= LABELLED_MAX ? legible(points) : chosen === null ? [] : [points[chosen]];
   const tops = points.map(({ top }) => top);
   const [top, height] = [Math.min(...tops) - EDGE, Math.max(...tops) - Math.min(...tops) + 2 * EDGE];
   return html`<figure class="map">
@@ -94,10 +96,25 @@ function placed(members) {
     const before = taken.get(here) ?? 0;
     taken.set(here, before + 1);
     // A few have their names beside them, so they are below each other.
-    if (members.length <= LABELLED_MAX) return { ...member, left: x, top: y + before * 18 };
-    const [away, turn] = [9 * Math.sqrt(before), before * GOLDEN];
+    if (members.length <= LABELLED_MAX) return { ...member, left: x, top: y + before * LABEL_HEIGHT };
+    const [away, turn] = [1.8 * size(members) * Math.sqrt(before), before * GOLDEN];
     return { ...member, left: x + away * Math.cos(turn), top: y + away * Math.sin(turn) };
   });
+}
+
+const size = (members) => (members.length > 200 ? 3 : 5);
+
+/** The points that can have their names beside them without one on another. */
+function legible(points) {
+  const kept = [];
+  for (const point of points) {
+    const covered = kept.some(
+      (other) =>
+        Math.abs(other.left - point.left) < LABEL_WIDTH && Math.abs(other.top - point.top) < LABEL_HEIGHT,
+    );
+    if (!covered) kept.push(point);
+  }
+  return kept;
 }
 
 /** The nearest point in a direction; the same one if there is none. */
