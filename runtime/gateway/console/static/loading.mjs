@@ -1,6 +1,6 @@
 // What is loaded for a page: while it comes, when it failed, and again when the server has come back.
 import { Failure, returns } from "./api.mjs";
-import { at } from "./places.mjs";
+import { RequestLink } from "./places.mjs";
 import { html, useCallback, useEffect, useRef, useState } from "./view.mjs";
 
 /**
@@ -50,11 +50,7 @@ export function Problem({ failure, again }) {
   return html`<div class="sheet failure" role="alert">
     <p>${failure.message}</p>
     ${failure.advice && html`<p>${failure.advice}</p>`}
-    ${
-      failure.request &&
-      html`<p class="small quiet">Request <a href=${at("system", "requests", failure.request)}>
-      <code>${failure.request}</code></a></p>`
-    }
+    <${RequestLink} id=${failure.request} />
     ${again && html`<div class="row end"><button onClick=${again}>Try again</button></div>`}
   </div>`;
 }

@@ -51,7 +51,8 @@ async def test_a_person_signs_in_creates_a_model_and_talks_with_it(
 
     await page.get_by_label("Name of a new person").fill("<b>Eve</b>")
     await page.get_by_role("button", name="Create").click()
-    await expect(page.get_by_role("status").filter(has_text="<b>Eve</b>")).to_be_visible()
+    refused = page.get_by_role("status").filter(has_text="<b>Eve</b>")
+    await expect(refused.get_by_role("link", name="req_")).to_be_visible()
     await page.get_by_label("Name of a new person").fill("eve")
     await page.get_by_role("button", name="Create").click()
     await expect(page.get_by_role("heading", name="eve", exact=True)).to_be_visible()
