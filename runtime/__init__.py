@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from populace.actors.aggregation.ensemble import PopulationAnswer
     from populace.actors.aggregation.question import Question
+    from populace.actors.aggregation.report import PopulationReport
     from populace.actors.contributors import Contribution
     from populace.actors.engine import BaseInfo, Message, Sampling
     from populace.actors.errors import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
     from populace.actors.peek import Peek
+    from populace.actors.request_log import LogLine, RequestLog, RequestNotFound
     from populace.actors.suites import SuiteQuestion, SuiteResult, SuiteRow
     from populace.actors.tool_calls import ToolCall
     from populace.actors.training import JobProgress, TrainingJob
@@ -68,10 +70,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "AdapterInvalid": "populace.actors.errors",
     "AdapterMismatch": "populace.actors.errors",
+    "ArchiveInvalid": "populace.storage.records.errors",
     "AsyncModel": "populace.client.async_model",
     "AsyncPopulation": "populace.client.async_population",
     "AsyncReplyStream": "populace.client.streaming",
-    "ArchiveInvalid": "populace.storage.records.errors",
     "BaseInfo": "populace.actors.engine",
     "ClusterNotFound": "populace.actors.errors",
     "Contribution": "populace.actors.contributors",
@@ -91,6 +93,7 @@ _HOMES = {
     "JobProgress": "populace.actors.training",
     "Known": "populace.actors.known",
     "LayerDifference": "populace.actors.merging",
+    "LogLine": "populace.actors.request_log",
     "MailboxFull": "populace.actors.errors",
     "MemberView": "populace.actors.members",
     "MemoryStateMismatch": "populace.actors.errors",
@@ -108,11 +111,14 @@ _HOMES = {
     "PopulaceError": "populace.storage.records.errors",
     "Population": "populace.client.population",
     "PopulationAnswer": "populace.actors.aggregation.ensemble",
+    "PopulationReport": "populace.actors.aggregation.report",
     "PopulationTooSmall": "populace.actors.errors",
     "PromptTooLong": "populace.actors.errors",
     "Question": "populace.actors.aggregation.question",
     "Refused": "populace.actors.errors",
     "ReplyStream": "populace.client.streaming",
+    "RequestLog": "populace.actors.request_log",
+    "RequestNotFound": "populace.actors.request_log",
     "Revision": "populace.actors.hosts",
     "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
@@ -125,8 +131,8 @@ _HOMES = {
     "TrainingOptions": "populace.actors.training_options",
     "TrainingUnavailable": "populace.actors.errors",
     "TrainingUnderWay": "populace.storage.training.errors",
-    "Unauthorized": "populace.actors.errors",
     "TurnExpired": "populace.actors.errors",
+    "Unauthorized": "populace.actors.errors",
     "connect": "populace.client.connecting",
     "connect_async": "populace.client.connecting",
 }
@@ -157,6 +163,7 @@ __all__ = [
     "JobProgress",
     "Known",
     "LayerDifference",
+    "LogLine",
     "MailboxFull",
     "MemberView",
     "MemoryStateMismatch",
@@ -174,11 +181,14 @@ __all__ = [
     "PopulaceError",
     "Population",
     "PopulationAnswer",
+    "PopulationReport",
     "PopulationTooSmall",
     "PromptTooLong",
     "Question",
     "Refused",
     "ReplyStream",
+    "RequestLog",
+    "RequestNotFound",
     "Revision",
     "RevisionNotFound",
     "Sampling",

@@ -1,11 +1,13 @@
 """Describes a population by its members' profiles: which answer alike, and what more voters are worth."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from populace.actors.members import MemberView
+from populace.policies.diversity.disclosure import Sharing
 from populace.policies.diversity.fits import Fit, logarithmic_fit, saturating_fit
 from populace.policies.diversity.landscape import clusters, coordinates, vote_curve
 from populace.policies.diversity.measures import effective_members, pair_diversity
@@ -18,13 +20,14 @@ MEMBERS_MAX = 1024
 
 
 class MemberPlace(NamedTuple):
-    """A member's ``accuracy`` on the probes, and its place ``x``, ``y`` on the map of likeness."""
+    """A member's ``accuracy`` on the probes and what it shares; its place on the map is ``x``, ``y``."""
 
     model: str
     accuracy: float
     cluster: int
     x: float
     y: float
+    sharing: Sharing
 
 
 class CurvePoint(NamedTuple):
@@ -37,13 +40,17 @@ class CurvePoint(NamedTuple):
 
 
 class PopulationReport(NamedTuple):
-    """A population's map and curve. ``unprofiled`` names members without a current profile.
+    """A population's map and curve.
 
-    Fits need at least three sizes.
+    ``total`` members take part, and ``profiled`` of them have a current profile. Of these at most
+    ``MEMBERS_MAX`` are placed in ``members``, and ``unprofiled`` names as many of the others. Fits need at
+    least three sizes.
     """
 
     members: tuple[MemberPlace, ...]
     unprofiled: tuple[str, ...]
+    total: int
+    profiled: int
     clusters: int
     disagreement: float
     double_fault: float
@@ -52,8 +59,8 @@ class PopulationReport(NamedTuple):
     best: float
     mean: float
     curve: tuple[CurvePoint, ...]
-    logarithmic: Fit | None
-    saturating: Fit | None
+    logarithmic: Fit | None = None
+    saturating: Fit | None = None
 
     @property
     def body(self) -> dict[str, Any]:
@@ -72,17 +79,14 @@ class PopulationReport(NamedTuple):
 
 def population_report(members: Sequence[MemberView]) -> PopulationReport:
     """Report on the members that have a profile, ``MEMBERS_MAX`` at most."""
-    known = [
-        member
-        for member in members
-        if member.is_profiled and member.profile and member.profile.probes == DIGEST
-    ]
-    unprofiled = tuple(member.model.name for member in members if member not in known)
-    known = known[:MEMBERS_MAX]
+    profiled = [member for member in members if _is_known(member)]
+    named = (member.model.name for member in members if not _is_known(member))
+    unprofiled = tuple(islice(named, MEMBERS_MAX))
+    known = profiled[:MEMBERS_MAX]
     if not known:
         nothing = float("nan")
         return PopulationReport(
-            (), unprofiled, 0, nothing, nothing, nothing, nothing, 0.0, 0.0, (), None, None
+            (), unprofiled, len(members), 0, 0, *(nothing,) * 4, best=0.0, mean=0.0, curve=()
         )
     profiles = [member.profile for member in known if member.profile is not None]
     tables_MNK = np.array([profile.table for profile in profiles])
@@ -96,10 +100,12 @@ def population_report(members: Sequence[MemberView]) -> PopulationReport:
     accuracy = [profile.accuracy for profile in profiles]
     return PopulationReport(
         tuple(
-            MemberPlace(member.model.name, profile.accuracy, cluster, float(x), float(y))
+            MemberPlace(member.model.name, profile.accuracy, cluster, float(x), float(y), member.sharing)
             for member, profile, cluster, (x, y) in zip(known, profiles, of_cluster, places_M2, strict=True)
         ),
         unprofiled,
+        len(members),
+        len(profiled),
         max(of_cluster) + 1,
         pairs.disagreement,
         pairs.double_fault,
@@ -116,6 +122,11 @@ def population_report(members: Sequence[MemberView]) -> PopulationReport:
         logarithmic_fit(sizes, accuracies_DS) if len(sizes) > 2 else None,
         saturating_fit(sizes, accuracies_DS) if len(sizes) > 2 else None,
     )
+
+
+def _is_known(member: MemberView) -> bool:
+    """Whether the member's present revision was asked the probes of this release."""
+    return member.is_profiled and member.profile is not None and member.profile.probes == DIGEST
 
 
 def _fit_body(fit: Fit | None) -> dict[str, Any] | None:

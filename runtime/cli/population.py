@@ -172,10 +172,9 @@ def report(
     """
     with named_errors(), connected() as population:
         # numpy loads here, for those who want a report.
-        from populace.actors.aggregation.report import population_report
         from populace.pictures.population import report_picture
 
-        found = population_report(population.members())
+        found = population.report()
         if svg is not None:
             svg.write_text(report_picture(found), encoding="utf-8")
     if as_json:

@@ -9,12 +9,14 @@ from warnings import warn
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
+from populace.actors.aggregation.report import PopulationReport
 from populace.actors.engine import BaseInfo, Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.hosts import HostStatistics, ModelView
 from populace.actors.members import MemberView
 from populace.actors.merging import LINEAR, LINEAR_WARNING, MergedRevision
 from populace.actors.names import check_model_name
+from populace.actors.request_log import RequestLog
 from populace.actors.turn import ModelId
 from populace.client.async_model import AsyncModel
 from populace.client.connection import Connection, MergeRequest, TellVote
@@ -93,6 +95,14 @@ class AsyncPopulation:
     async def members(self) -> tuple[MemberView, ...]:
         """See ``Population.members``."""
         return await self.connection.hosts.members.of_tenant(self.tenant)
+
+    async def report(self) -> PopulationReport:
+        """See ``Population.report``."""
+        return await self.connection.report()
+
+    async def request_log(self, request_id: str) -> RequestLog:
+        """See ``Population.request_log``."""
+        return await self.connection.request_log(request_id)
 
     async def ask(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
+from populace.actors.aggregation.report import PopulationReport
 from populace.actors.contributors import Contribution
 from populace.actors.engine import BaseInfo
 from populace.actors.feedback import Feedback, Opinion
@@ -16,6 +17,7 @@ from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
 from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.peek import Peek
+from populace.actors.request_log import RequestLog
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.suites import Suite, SuiteResult
 from populace.actors.training import TrainingJob
@@ -197,6 +199,10 @@ class Connection(Protocol):
     async def ask(
         self, question: Question, models: Sequence[str] | None, on_vote: TellVote | None
     ) -> PopulationAnswer: ...
+
+    async def report(self) -> PopulationReport: ...
+
+    async def request_log(self, request_id: str) -> RequestLog: ...
 
     async def evaluate(self, model: ModelId, revision: str) -> SuiteResult:
         """Ask a revision the model's suite. Raises ``SuiteNotFound`` and ``RevisionNotFound``."""

@@ -13,14 +13,17 @@ import httpx
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
+from populace.actors.aggregation.report import PopulationReport
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.request_log import RequestLog
 from populace.actors.suites import SuiteResult
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.api.models import DiffObject, MergeObject, ModelObject, RevisionObject
-from populace.api.population import AnswerObject
+from populace.api.population import AnswerObject, ReportObject
+from populace.api.request_log import REQUEST_ID, RequestLogObject
 from populace.api.server import API_VERSION, PopulationObject
 from populace.api.suites import SuiteResultObject
 from populace.client.chat_request import TURN_SECONDS_MAX
@@ -154,6 +157,17 @@ class HttpConnection:
         if found is None:
             raise ClusterNotFound(self._http.url, "It ended the answer before its beginning.")
         return found
+
+    async def report(self) -> PopulationReport:
+        return (await self._http.get("/v1/population/report", ReportObject)).value()
+
+    async def request_log(self, request_id: str) -> RequestLog:
+        if re.fullmatch(REQUEST_ID, request_id) is None:
+            raise InvalidRequest(
+                f"{request_id!r:.200} is no request id: one is in the header X-Request-Id of every response.",
+                "request_id",
+            )
+        return (await self._http.get(f"/v1/requests/{request_id}", RequestLogObject)).value()
 
     async def evaluate(self, model: ModelId, revision: str) -> SuiteResult:
         path, body = path_of(model, "/suite/evaluations"), {"revision": revision}

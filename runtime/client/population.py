@@ -6,10 +6,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
+from populace.actors.aggregation.report import PopulationReport
 from populace.actors.engine import BaseInfo
 from populace.actors.hosts import HostStatistics, ModelView
 from populace.actors.members import MemberView
 from populace.actors.merging import MergedRevision
+from populace.actors.request_log import RequestLog
 from populace.client.async_population import AsyncPopulation
 from populace.client.connection import TellVote
 from populace.client.loop_thread import LoopThread
@@ -104,6 +106,18 @@ class Population:
     def members(self) -> tuple[MemberView, ...]:
         """List the models that take part in answers of the population, by name."""
         return self._loop.run(self._population.members())
+
+    def report(self) -> PopulationReport:
+        """Report which members answer the probes alike, and what more voters are worth. No model is asked."""
+        return self._loop.run(self._population.report())
+
+    def request_log(self, request_id: str) -> RequestLog:
+        """Return what the server has logged of the requests of this id, an ``X-Request-Id``.
+
+        Raises ``RequestNotFound`` if it has nothing of this tenant's, ``Refused`` while another one is looked
+        up, and ``InvalidRequest`` for what can be no id.
+        """
+        return self._loop.run(self._population.request_log(request_id))
 
     def ask(
         self,

@@ -17,10 +17,12 @@ from ray.exceptions import RayError
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
+from populace.actors.aggregation.report import PopulationReport, population_report
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.actors.hosts import Hosts, HostStatistics, ModelView, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
+from populace.actors.request_log import RequestLog
 from populace.actors.suites import SuiteResult
 from populace.actors.turn import ChatRequest, Interaction, ModelId
 from populace.actors.turns.running_reply import RunningReply
@@ -122,6 +124,13 @@ class RayConnection:
                     on_vote(found)
         assert found is not None, "there is one at least"
         return found
+
+    async def report(self) -> PopulationReport:
+        members = await self.hosts.members.of_tenant(self.tenant)
+        return await asyncio.to_thread(population_report, members)
+
+    async def request_log(self, request_id: str) -> RequestLog:
+        return await self._gateway.request_log(request_id)
 
     async def evaluate(self, model: ModelId, revision: str) -> SuiteResult:
         suite = await self.hosts.suites.show(model)

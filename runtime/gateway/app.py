@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,7 +18,7 @@ from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
 from populace.api.errors import ErrorObject
-from populace.gateway import operations
+from populace.gateway import operations, request_logs
 from populace.gateway.completions import embeddings, population
 from populace.gateway.completions import routes as completions
 from populace.gateway.console import routes as console
@@ -91,6 +92,7 @@ def create_app(
     replicas: int = 1,
     probe_trainer: TrainerProbe | None = None,
     has_metrics: bool = True,
+    logs_directory: Path | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
@@ -98,7 +100,8 @@ def create_app(
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
     those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. Without
-    ``has_metrics`` these are not among the routes: ``metrics_app`` has them.
+    ``has_metrics`` these are not among the routes: ``metrics_app`` has them. ``logs_directory`` is where
+    this machine's processes log; without it requests cannot be looked up.
     """
     app = DescribedApp(
         title="Populace",
@@ -153,6 +156,9 @@ def create_app(
         app.state.upload_service = upload_service
         modules += [files, fine_tuning]
         longer[files.FILES_PATH] = upload_service.bytes_max + files.FORM_BYTES_MAX
+    if logs_directory is not None:
+        app.state.request_logs = request_logs.RequestLogs(logs_directory)
+        modules.append(request_logs)
     failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
     for module in modules:
         app.include_router(module.router, responses={"default": failed})

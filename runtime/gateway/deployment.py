@@ -108,6 +108,7 @@ class GatewayReplica:
             replicas=options.replicas,
             probe_trainer=RayTrainerProbe(),
             has_metrics=private is None,
+            logs_directory=None if options.telemetry is None else options.telemetry.directory,
             upload_service=UploadService(
                 uploads,
                 work,

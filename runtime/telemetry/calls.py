@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import NamedTuple
 
-SentCaller = tuple[str | None, bytes | None]
+SentCaller = tuple[str | None, bytes | None, str | None]
 """A ``Caller`` on its way to another process, which may run another release: a plain tuple."""
 
 
 class Caller(NamedTuple):
     """Which request it is. ``trace`` is the span that called, as the 26 bytes of a W3C ``traceparent``.
 
-    None: there is no request, or it is not traced.
+    ``tenant`` is the keyed hash of the tenant whose key the request has, who may read its log lines. None:
+    there is no request, it is not traced, or it had no valid key.
     """
 
     request_id: str | None = None
     trace: bytes | None = None
+    tenant: str | None = None
 
     @property
     def trace_id(self) -> str | None:
@@ -55,10 +57,15 @@ def serving(caller: Caller) -> Generator[None]:
         _current.reset(token)
 
 
+def belongs_to(tenant: str | None) -> None:
+    """From now on the request of this task is that of a tenant, given by its keyed hash, until it ends."""
+    _current.set(_current.get()._replace(tenant=tenant))
+
+
 def sent_caller() -> SentCaller | None:
     """Return what a call to another process carries of this task's request; None if there is none."""
     caller = _current.get()
-    return None if caller == UNKNOWN else (caller.request_id, caller.trace)
+    return None if caller == UNKNOWN else (caller.request_id, caller.trace, caller.tenant)
 
 
 def context_of(sent: SentCaller | None) -> Context:

@@ -47,6 +47,7 @@ class Lines:
             "request_id": caller.request_id,
             "trace_id": caller.trace_id,
             "span_id": caller.span_id,
+            "tenant": caller.tenant,
             "error.code": error.code if isinstance(error, PopulaceError) else None,
             "exc": None if raised is None else self._wording.stack(raised)[-STACK_CHARACTERS_MAX:],
         }

@@ -70,3 +70,8 @@ def log_setup(options: TelemetryOptions | None, process: str, number: int = 0) -
 def person(name: str) -> str:
     """Return what stands for a person's name in the log of this process; the name if it has none."""
     return _running[0].wording.name(name) if _running else name
+
+
+def digest_of(name: str) -> str | None:
+    """Return the keyed hash of a name in the log of this process; None if it has none."""
+    return _running[0].wording.digest(name) if _running else None

@@ -102,7 +102,7 @@ class _Tail:
             if not data.endswith(b"\n"):
                 self._rest += data
                 continue
-            line = _parsed(self._rest + data)
+            line = parsed_line(self._rest + data)
             self._rest = b""
             if line is not None:
                 yield line
@@ -146,7 +146,7 @@ class _Tail:
         return found
 
 
-def _parsed(data: bytes) -> Line | None:
+def parsed_line(data: bytes) -> Line | None:
     """Return a line, or None for what a full disk or a kill tore."""
     try:
         line = json.loads(data)

@@ -38,7 +38,12 @@ class Wording:
         """Return what stands for a name, or for each of several that slashes join."""
         if self._names_plain:
             return str(name)
-        return "/".join(self._hash(part) for part in name.split("/"))
+        return "/".join(self.digest(part) for part in name.split("/"))
+
+    def digest(self, name: str) -> str:
+        """Return the keyed hash of a name, which is the same in all processes whatever they write of it."""
+        text = name.encode("utf-8", "backslashreplace")
+        return hmac.new(self._key, text, sha256).hexdigest()[:NAME_DIGITS]
 
     def argument(self, value: object) -> object:
         """Return what stands for an argument of a log call of ours."""
@@ -77,10 +82,6 @@ class Wording:
             "".join((*traceback.format_tb(cause.__traceback__), self.error(cause)))
             for cause in reversed(list(_causes(error)))
         )
-
-    def _hash(self, name: str) -> str:
-        text = name.encode("utf-8", "backslashreplace")
-        return hmac.new(self._key, text, sha256).hexdigest()[:NAME_DIGITS]
 
     def _ours(self, error: PopulaceError) -> str:
         fields = {name: self._field(error, name) for name in error.fields}

@@ -14,7 +14,7 @@ from populace.actors.aggregation.question import Question
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.api.objects import Listing
-from populace.api.population import AnswerObject, MemberObject
+from populace.api.population import AnswerObject, MemberObject, ReportObject
 from populace.gateway.completions.chat_messages import messages_read
 from populace.gateway.completions.parameters import hints_of, warnings_of
 from populace.gateway.completions.population_schema import AskBody, SharingBody
@@ -55,6 +55,12 @@ async def list_members(request: Request, tenant: Caller) -> Response:
     """List those of the caller's models that take part, by name."""
     found = await gateway_of(request).hosts.members.of_tenant(tenant)
     return answer(Listing[MemberObject](data=tuple(MemberObject.of(member) for member in found)))
+
+
+@router.get("/v1/population/report", response_model=ReportObject)
+async def report(request: Request, tenant: Caller) -> Response:
+    """Say of the caller's members which answer the probes alike, and what more voters are worth."""
+    return answer(ReportObject.of(await aggregator_of(request).report(tenant)))
 
 
 @router.post(

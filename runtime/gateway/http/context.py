@@ -15,6 +15,8 @@ from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.gateway.http.access import Access
 from populace.gateway.http.metrics import GatewayMetrics
+from populace.telemetry.calls import belongs_to
+from populace.telemetry.log_setup import digest_of
 
 
 class EngineProbe(Protocol):
@@ -95,7 +97,9 @@ class KeyedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def keyed(request: Request) -> Response:
-            request.state.tenant = await gateway_of(request).access.tenant(request)
+            tenant = await gateway_of(request).access.tenant(request)
+            request.state.tenant = tenant
+            belongs_to(digest_of(tenant))
             return await handle(request)
 
         return keyed

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from populace.actors import errors as actors
+from populace.actors.request_log import RequestNotFound
 from populace.base.prepare import BaseInvalid
 from populace.encoder.files import EncoderInvalid
 from populace.gateway.http.target import impossible_name
@@ -74,6 +75,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.RequestTooLarge: 413,
     actors.ResponseNotFound: 404,
     actors.ConversationNotFound: 404,
+    RequestNotFound: 404,
     actors.Unauthorized: 401,
     actors.Refused: 429,
     actors.MailboxFull: 429,

@@ -8,6 +8,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from populace.api.request_log import REQUEST_ID
 from populace.gateway.http.route import route_of
 from populace.telemetry.calls import Caller, serving
 
@@ -15,8 +16,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
 
-_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""What a client's own id may look like: others could break a line of the log, or fill it."""
+_SANE = re.compile(REQUEST_ID.strip("^$"))
 
 
 class RequestIds:

@@ -1,6 +1,9 @@
 """What comes over the wire is what was sent, but for the parts of a second."""
 
+import numpy as np
+
 from populace.actors.aggregation.ensemble import Measures, MemberVote, PopulationAnswer
+from populace.actors.aggregation.report import population_report
 from populace.actors.engine import Message
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import Forgotten
@@ -8,6 +11,7 @@ from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.known import Known, KnownFact
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import MemoryTrace
+from populace.actors.request_log import LogLine, RequestLog
 from populace.actors.suites import SuiteQuestion, SuiteResult, SuiteRow
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.training_options import TrainingOptions
@@ -15,10 +19,13 @@ from populace.actors.turn import Interaction, ModelId
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import ModelObject, RevisionObject
 from populace.api.objects import Page
-from populace.api.population import AnswerObject
+from populace.api.population import AnswerObject, ReportObject
+from populace.api.request_log import RequestLogObject
 from populace.api.suites import SuiteObject, SuiteResultObject
 from populace.api.training import JobObject
 from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
+from populace.policies.diversity.probes import LABELS
+from tests.actors.aggregation.test_report import member
 
 ADA = ModelId("acme", "ada")
 
@@ -108,3 +115,21 @@ def test_a_page_says_whether_there_is_more_and_a_newer_servers_fields_are_ignore
     sent = page.model_dump()
     assert sent["has_more"]
     assert Page[ModelObject].model_validate({**sent, "later": 1}) == page
+
+
+def test_a_report_with_and_without_measures() -> None:
+    source = np.random.default_rng(0)
+    rights = [source.random(len(LABELS)) < 0.7 for _ in range(4)]
+    found = [member(f"m{at}", right) for at, right in enumerate(rights)]
+    for count in (0, 1, 4):
+        report = population_report([*found[:count], member("new", None)])
+        told = ReportObject.model_validate_json(ReportObject.of(report).model_dump_json()).value()
+        # NaN, which JSON has no word for, is not equal to itself.
+        assert repr(told) == repr(report)
+
+
+def test_the_log_of_a_request() -> None:
+    line = LogLine("2026-11-29T16:00:00.250000Z", "error", "populace.a", "failed", "host", 1, "fenced", None)
+    found = RequestLog("req_1", (line, line._replace(error_code=None, raised="KeyError")), is_whole=False)
+    told = RequestLogObject.model_validate_json(RequestLogObject.of(found).model_dump_json())
+    assert told.value() == found

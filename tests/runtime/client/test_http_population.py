@@ -1,6 +1,7 @@
 """The Python face over HTTP: the same verbs, values and errors as in the cluster, on the real gateway."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from populace.actors.errors import (
 )
 from populace.actors.feedback import Opinion
 from populace.actors.hosts import Revision
+from populace.actors.request_log import RequestNotFound
 from populace.actors.response_schema import schema_text
 from populace.actors.suites import suite_of
 from populace.actors.turn import ModelId
@@ -42,8 +44,11 @@ from populace.storage.records.errors import (
     RevisionNotFound,
 )
 from populace.storage.training.errors import SuiteNotFound
+from populace.telemetry.log_setup import log_setup
 from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.gateway.test_population import profile
+from tests.runtime.telemetry.written import options
 
 URL = "http://populace"
 LOOP = RepetitionDetection(64, 4, 2)
@@ -439,6 +444,36 @@ async def test_the_population_is_shared_with_and_asked(remote: AsyncPopulation) 
     assert len(await remote.members()) == 3
     assert await remote.model("ada").share(None) is None
     assert len(await remote.members()) == 2
+
+
+async def test_a_report_of_the_population_is_read(remote: AsyncPopulation, served: Population) -> None:
+    for name in ("ada", "bob"):
+        await (await remote.create(name)).share("votes")
+    await profile(served, "ada", seed=1)
+
+    report = await remote.report()
+
+    assert [(place.model, place.sharing) for place in report.members] == [("ada", "votes")]
+    assert (report.unprofiled, report.total, report.profiled) == (("bob",), 2, 1)
+    assert math.isnan(report.disagreement)
+
+
+async def test_the_log_of_a_request_is_read(remote: AsyncPopulation, served: Population) -> None:
+    end = log_setup(options(served.logs_directory, log_level="debug"), "gateway")
+    async with served.client() as client:
+        await client.get("/v1/models", headers={"x-request-id": "mine"})
+    end()
+    end = log_setup(options(served.logs_directory), "gateway")
+
+    found = await remote.request_log("mine")
+    with pytest.raises(RequestNotFound) as lost:
+        await remote.request_log("another")
+    with pytest.raises(InvalidRequest):
+        await remote.request_log("no/id")
+    end()
+
+    assert [line.message.split(" in ")[0] for line in found.lines] == ["GET /v1/models was answered with 200"]
+    assert (found.request_id, found.is_whole, lost.value.request) == ("mine", True, "another")
 
 
 async def test_a_training_is_asked_for_listed_and_cancelled(ada: AsyncModel) -> None:

@@ -53,6 +53,7 @@ class Population:
         # A turn that nobody ends outlasts the limits of tests.
         self.turn_seconds_max = 2 * HANG_SECONDS
         self.base_directory = path.with_name(f"{path.name}-base")
+        self.logs_directory = path.with_name(f"{path.name}-logs")
         self._open()
 
     @classmethod
@@ -74,8 +75,13 @@ class Population:
             host.check_integrity()
         self._close_hosts()
 
-    def make_app(self, *, do_work: DoWork = do_work, cors_origins: tuple[str, ...] = ()) -> FastAPI:
-        """``do_work`` works on adapters, in this process unless it is another one."""
+    def make_app(
+        self, *, do_work: DoWork = do_work, cors_origins: tuple[str, ...] = (), **options: Any
+    ) -> FastAPI:
+        """``do_work`` works on adapters, in this process unless it is another one.
+
+        ``options`` are further ones of ``create_app``.
+        """
         work = FileWork(bytes_max=ARCHIVE_BYTES_MAX)
         destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
@@ -96,6 +102,8 @@ class Population:
                 bytes_max=FILE_BYTES_MAX,
                 tenant_bytes_max=TENANT_FILE_BYTES_MAX,
             ),
+            logs_directory=self.logs_directory,
+            **options,
         )
 
     @asynccontextmanager

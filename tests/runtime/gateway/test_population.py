@@ -4,8 +4,13 @@ import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from populace.actors.turn import ModelId
+from populace.hosting.aggregation import aggregator_over
+from populace.policies.diversity.probes import LABELS
+from tests.actors.aggregation.test_report import member
 from tests.runtime.gateway.population import Population
 
 ANSWERS = "/v1/population/answers"
@@ -186,3 +191,68 @@ async def test_what_a_population_does_not_have_is_refused_by_name(
     refused = await client.post("/v1/chat/completions", json={**CHAT, **changes})
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, parameter)
+
+
+REPORT = "/v1/population/report"
+
+
+async def profile(population: Population, name: str, seed: int, tenant: str = "acme") -> None:
+    """Keep a profile of a member; those of one seed answer the probes alike."""
+    right = np.random.default_rng(seed).random(len(LABELS)) < 0.7
+    known = member(name, right).profile
+    assert known is not None
+    assert await population.directory.members.keep_profile(ModelId(tenant, name), known)
+
+
+async def test_a_report_says_who_answers_alike_and_who_is_not_known_yet(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    empty = (await client.get(REPORT)).json()
+    for name in ("ada", "bob"):
+        await profile(population, name, seed=1)
+    report = (await client.get(REPORT)).json()
+    await profile(population, "cyd", seed=2)
+    later = (await client.get(REPORT)).json()
+
+    assert (empty["members"], empty["total"], empty["profiled"], empty["mean"]) == ([], 3, 0, 0.0)
+    assert (empty["disagreement"], empty["curve"]) == (None, [])
+    assert [(one["model"], one["sharing"], one["cluster"]) for one in report["members"]] == [
+        ("ada", "texts", 0),
+        ("bob", "votes", 0),
+    ]
+    assert (report["unprofiled"], report["total"], report["profiled"]) == (["cyd"], 3, 2)
+    assert (report["clusters"], report["disagreement"]) == (1, 0.0)
+    assert (later["clusters"], later["unprofiled"]) == (2, [])
+    assert [point["k"] for point in later["curve"]] == [1, 2]
+
+
+async def test_a_report_is_of_the_callers_members_alone(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    await profile(population, "ada", seed=1)
+    await population.create("gil", "globex")
+    async with population.client("globex") as stranger:
+        await stranger.put("/v1/personal-models/gil/sharing", json={"sharing": "votes"})
+        await profile(population, "gil", seed=2, tenant="globex")
+        theirs = (await stranger.get(REPORT)).json()
+    ours = (await client.get(REPORT)).json()
+
+    assert [one["model"] for one in theirs["members"]] == ["gil"]
+    assert [one["model"] for one in ours["members"]] == ["ada"]
+    assert (theirs["total"], ours["total"]) == (1, 3)
+
+
+async def test_a_report_is_made_again_once_a_member_changed_and_not_before(
+    population: Population, client: httpx.AsyncClient, members: list[str]
+) -> None:
+    aggregator = aggregator_over(population.directory, population.engine, population.path)
+    await profile(population, "ada", seed=1)
+    first = await aggregator.report("acme")
+    assert await aggregator.report("acme") is first
+
+    await client.put("/v1/personal-models/ada/sharing", json={"sharing": "votes"})
+    second = await aggregator.report("acme")
+    assert [one.sharing for one in second.members] == ["votes"]
+    await client.put("/v1/personal-models/ada/sharing", json={"sharing": None})
+    assert (await aggregator.report("acme")).members == ()
+    assert (await aggregator.report("globex")).total == 0

@@ -11,14 +11,21 @@ from populace.pictures.population import LABEL_HEIGHT, NAMED_MAX, apart, report_
 
 def report(members: tuple[MemberPlace, ...]) -> PopulationReport:
     curve = (CurvePoint(1, 0.6, 0.5, 0.7), CurvePoint(2, 0.65, 0.55, 0.75), CurvePoint(4, 0.72, 0.7, 0.8))
-    return PopulationReport(members, (), 3, 0.3, 0.1, 0.2, 2.5, 0.77, 0.6, curve, None, None)
+    return PopulationReport(
+        members, (), len(members), len(members), 3, 0.3, 0.1, 0.2, 2.5, 0.77, 0.6, curve, None, None
+    )
 
 
 def crowd(count: int) -> tuple[MemberPlace, ...]:
     source = random.Random(0)
     return tuple(
         MemberPlace(
-            f"member-{index:03}", index / count, index % 3, source.gauss(0, 0.1), source.gauss(0, 0.1)
+            f"member-{index:03}",
+            index / count,
+            index % 3,
+            source.gauss(0, 0.1),
+            source.gauss(0, 0.1),
+            "votes",
         )
         for index in range(count)
     )

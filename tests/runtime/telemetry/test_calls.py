@@ -5,6 +5,7 @@ import asyncio
 from populace.telemetry.calls import (
     UNKNOWN,
     Caller,
+    belongs_to,
     caller_of,
     context_of,
     current_caller,
@@ -47,3 +48,13 @@ def test_the_ids_are_those_of_the_traceparent() -> None:
 
     assert (caller.trace_id, caller.span_id) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
     assert (UNKNOWN.trace_id, UNKNOWN.span_id) == (None, None)
+
+
+def test_the_tenant_goes_with_the_request_from_when_it_is_known_until_its_end() -> None:
+    with serving(Caller("req_1", TRACE)):
+        belongs_to("a" * 16)
+        sent = sent_caller()
+    belongs = Caller("req_1", TRACE, "a" * 16)
+
+    assert caller_of(sent) == belongs
+    assert current_caller() == UNKNOWN

@@ -22,6 +22,9 @@ const ADVICE = {
   host_unavailable: "A part of the server restarts: try again in a moment.",
   nothing_to_train: "Talk, and judge or correct a few replies first.",
   training_under_way: "Wait for it, or cancel it.",
+  request_not_found:
+    "The id is in the header X-Request-Id of every response, and below every error here. " +
+    "`populace logs --request` on the server finds what was sent with other keys too.",
   broken: "Send it again: a reply that was recorded already comes back as it is.",
 };
 
@@ -42,27 +45,30 @@ export class Failure extends Error {
 
 export const path = (name, more = "") => `/v1/personal-models/${encodeURIComponent(name)}${more}`;
 
-/** Send a request with this key, or the session's. Throws Failure. */
-export async function send(method, address, { body, headers, signal: abort, as } = {}) {
-  const presented = as ?? key.value;
-  let response;
+/** Ask for something without a key, whatever the status of what answers. Throws Failure if nothing does. */
+export async function fetched(address, options) {
   try {
-    response = await fetch(address, {
-      method,
-      headers: {
-        authorization: `Bearer ${presented}`,
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-        ...headers,
-      },
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal: abort,
-      cache: "no-store",
-    });
+    return await fetch(address, { cache: "no-store", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     lost();
     throw new Failure("The server does not answer.");
   }
+}
+
+/** Send a request with this key, or the session's. Throws Failure. */
+export async function send(method, address, { body, headers, signal: abort, as } = {}) {
+  const presented = as ?? key.value;
+  const response = await fetched(address, {
+    method,
+    headers: {
+      authorization: `Bearer ${presented}`,
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
+      ...headers,
+    },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal: abort,
+  });
   if (!response.ok) throw await failed(response, as === undefined);
   return response;
 }

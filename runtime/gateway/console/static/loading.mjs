@@ -1,5 +1,6 @@
 // What is loaded for a page: while it comes, when it failed, and again when the server has come back.
 import { Failure, returns } from "./api.mjs";
+import { RequestLink } from "./places.mjs";
 import { html, useCallback, useEffect, useRef, useState } from "./view.mjs";
 
 /**
@@ -49,7 +50,7 @@ export function Problem({ failure, again }) {
   return html`<div class="sheet failure" role="alert">
     <p>${failure.message}</p>
     ${failure.advice && html`<p>${failure.advice}</p>`}
-    ${failure.request && html`<p class="small quiet">Request <code>${failure.request}</code></p>`}
+    <${RequestLink} id=${failure.request} />
     ${again && html`<div class="row end"><button onClick=${again}>Try again</button></div>`}
   </div>`;
 }

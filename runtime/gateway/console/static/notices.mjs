@@ -1,4 +1,5 @@
 // Short messages about what has just happened, which screen readers read out.
+import { RequestLink } from "./places.mjs";
 import { html, signal } from "./view.mjs";
 
 const SECONDS = 6;
@@ -42,7 +43,8 @@ export function Notices() {
       (notice) => html`<div class=${notice.failure ? "notice bad" : "notice"}
       key=${notice.id}>
       <div><p>${notice.text}</p>
-        ${notice.failure?.advice && html`<p class="small quiet">${notice.failure.advice}</p>`}</div>
+        ${notice.failure?.advice && html`<p class="small quiet">${notice.failure.advice}</p>`}
+        <${RequestLink} id=${notice.failure?.request} /></div>
       <button class="plain" aria-label="Close this message" onClick=${() => close(notice)}>✕</button>
     </div>`,
     )}

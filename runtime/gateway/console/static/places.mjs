@@ -1,5 +1,5 @@
 // Which page is shown: `#/people/ada/chat` and the like, so that going back works and links can be kept.
-import { computed, signal } from "./view.mjs";
+import { computed, html, signal } from "./view.mjs";
 
 const address = signal(location.hash);
 addEventListener("hashchange", () => {
@@ -14,6 +14,12 @@ export const at = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
 export function go(...parts) {
   location.hash = at(...parts);
 }
+
+/** A way to what was logged of the request that failed, if it has an id. */
+export const RequestLink = ({ id }) =>
+  id &&
+  html`<p class="small quiet">Request <a href=${at("system", "requests", id)}>
+    <code>${id}</code></a></p>`;
 
 function plain(part) {
   try {

@@ -1,17 +1,21 @@
 // The population: who takes part, and what they say together.
 import { get } from "./api.mjs";
 import { Ask } from "./votes.mjs";
+import { Landscape } from "./landscape.mjs";
 import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { at } from "./places.mjs";
-import { Bar, Face, html } from "./view.mjs";
-import { ago, count, percent, short } from "./words.mjs";
+import { Bar, Face, html, useState } from "./view.mjs";
+import { ago, count, percent, short, whole } from "./words.mjs";
+
+const SHOWN = 100;
 
 export default function Population() {
   const members = useLoaded((signal) => get("/v1/population/members", { signal }), []);
   return html`<section><div class="head"><h1 class="grow">Population</h1></div>
     <${Loaded} of=${members}>${({ data }) =>
       data.length
-        ? html`<div class="stack"><${Ask} members=${data} /><${Members} members=${data} /></div>`
+        ? html`<div class="stack"><${Ask} members=${data} /><${Likeness} />
+          <${Members} members=${data} /></div>`
         : html`<${Empty} title="Nobody takes part yet">
         <p>Whoever shares their votes or texts can be asked together with the others, and many may know
           more than one.
@@ -20,15 +24,26 @@ export default function Population() {
     </${Loaded}></section>`;
 }
 
+/** The map comes by itself: every pair of members is compared for it. */
+function Likeness() {
+  const report = useLoaded((signal) => get("/v1/population/report", { signal }), []);
+  return html`<${Loaded} of=${report}>${(found) => html`<${Landscape} report=${found} />`}</${Loaded}>`;
+}
+
 function Members({ members }) {
+  const [shown, setShown] = useState(SHOWN);
   const profiled = members.filter((member) => member.profiled).length;
+  const texts = members.filter((member) => member.sharing === "texts").length;
   return html`<section class="sheet flush"><header><h2>Who takes part</h2>
     <span class="quiet small">
-      ${count(members.length, "member")}, ${profiled} known by their answers to probes</span></header>
-    <div class="scrolls"><table><thead><tr><th scope="col">person</th><th scope="col">shares</th>
+      ${count(members.length, "member")}: ${whole(texts)} share texts,
+      ${` ${whole(members.length - texts)}`} only votes; ${whole(profiled)} known by their answers to
+      probes</span></header>
+    <div class="scrolls" tabindex="0" role="region" aria-label="Who takes part">
+      <table><thead><tr><th scope="col">person</th><th scope="col">shares</th>
       <th scope="col">revision</th><th scope="col">right on the probes</th>
       <th scope="col">since</th></tr></thead>
-    <tbody>${members.map(
+    <tbody>${members.slice(0, shown).map(
       (member) => html`<tr key=${member.model}>
       <td><a class="row" href=${at("people", member.model)}><${Face} name=${member.model} />
       ${member.model}</a></td>
@@ -42,5 +57,10 @@ function Members({ members }) {
         <span class="numbers small">${percent(member.accuracy)}</span></span>`
       }</td>
       <td class="quiet small">${ago(member.since)}</td></tr>`,
-    )}</tbody></table></div></section>`;
+    )}</tbody></table></div>
+    ${
+      members.length > shown &&
+      html`<p class="more"><button onClick=${() => setShown(shown + 10 * SHOWN)}>
+      Show more of ${whole(members.length)}</button></p>`
+    }</section>`;
 }

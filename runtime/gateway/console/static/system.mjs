@@ -1,28 +1,35 @@
 // The system: whether it is well, what it does, where adapters are, and all trainings.
-import { get } from "./api.mjs";
+import { fetched, get } from "./api.mjs";
 import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { all, by, parsed, quantile, total } from "./metrics.mjs";
-import { at } from "./places.mjs";
+import { at, place } from "./places.mjs";
+import { LookUp, RequestPage } from "./request.mjs";
 import { Spark } from "./spark.mjs";
 import { State } from "./training.mjs";
 import { Bar, html, useRef } from "./view.mjs";
-import { ago, bytes, compact, count, lasting, short, whole } from "./words.mjs";
+import { ago, bytes, compact, count, decimal, lasting, percent, short, whole } from "./words.mjs";
 
 const LOOK_MS = 2000;
 const KEPT = 90;
 const REFUSED = new Set(["429", "503"]);
 
 export default function System() {
+  const [, part, id] = place.value;
+  return part === "requests" && id ? html`<${RequestPage} id=${id} />` : html`<${Overview} />`;
+}
+
+function Overview() {
   const history = useRef([]);
   const seen = useLoaded(
     async (signal) => {
-      const [text, ready] = await Promise.all([
-        fetch("/metrics", { signal, cache: "no-store" }).then((answer) => answer.text()),
-        fetch("/readyz", { signal, cache: "no-store" }).then((answer) => answer.json()),
+      const [metrics, ready] = await Promise.all([
+        fetched("/metrics", { signal }),
+        fetched("/readyz", { signal }).then((answer) => answer.json()),
       ]);
+      if (!metrics.ok) return { ready, history: null };
       history.current = [
         ...history.current.slice(-KEPT),
-        { at: performance.now() / 1000, samples: parsed(text) },
+        { at: performance.now() / 1000, samples: parsed(await metrics.text()) },
       ];
       return { ready, history: history.current };
     },
@@ -30,32 +37,60 @@ export default function System() {
     LOOK_MS,
   );
   return html`<section><div class="head"><h1 class="grow">System</h1></div>
-    <${Loaded} of=${seen}>${({ ready, history: looks }) => html`<div class="stack">
-      <${Health} ready=${ready} /><${Traffic} looks=${looks} />
-      <div class="pair"><${Hosts} samples=${looks.at(-1).samples} />
-        <${Tiers} samples=${looks.at(-1).samples} /></div>
-      <${Routes} samples=${looks.at(-1).samples} /><${Jobs} />
-    </div>`}</${Loaded}></section>`;
+    <div class="stack"><${Loaded} of=${seen}>${({ ready, history: looks }) => html`<div class="stack">
+      <${Health} ready=${ready} />
+      ${looks ? html`<${Figures} looks=${looks} ready=${ready} />` : html`<${Elsewhere} />`}
+    </div>`}</${Loaded}><${Jobs} /><${LookUp} /></div></section>`;
 }
 
+function Figures({ looks, ready }) {
+  const { samples } = looks.at(-1);
+  return html`<${Traffic} looks=${looks} />
+    <div class="pair"><${Hosts} samples=${samples} degraded=${ready.degraded} />
+      <${Tiers} samples=${samples} /></div>
+    <${Engines} samples=${samples} looks=${looks} />
+    <${Routes} samples=${samples} />`;
+}
+
+function Elsewhere() {
+  return html`<section class="sheet"><${Empty} title="The figures are kept elsewhere">
+    <p>This server has its metrics at an address of their own, and not here:
+      <code> POPULACE_METRICS_PORT</code> says so. Without that setting this page shows traffic, hosts and
+      engines.</p></${Empty}></section>`;
+}
+
+/** What of the server does not do its work, by name. */
 function Health({ ready }) {
-  const well = ready.status === "ready";
-  return html`<p class="row" role="status">
-    <span class=${well ? "chip good" : "chip bad"}>${well ? "Everything answers" : "Not ready"}</span>
+  const lacking = Object.entries(ready.degraded);
+  const [tone, words] =
+    ready.status !== "ready"
+      ? ["bad", "Not ready"]
+      : lacking.length
+        ? ["warm", "Serves, but not all"]
+        : ["good", "Everything answers"];
+  return html`<div class="stack" role="status"><p class="row">
+    <span class=${`chip ${tone}`}>${words}</span>
     ${
-      !well &&
+      ready.status !== "ready" &&
       ["hosts", "engine"]
         .filter((part) => ready[part] !== "ok")
-        .map(
-          (part) => html`<span
-      class="chip warm" key=${part}>${part}: ${ready[part]}</span>`,
-        )
+        .map((part) => html`<span class="chip warm" key=${part}>${part}: ${ready[part]}</span>`)
     }
     ${
-      !well &&
-      html`<span class="quiet small">Replies wait until it is. The log of <code>populace serve</code> says
-      why.</span>`
-    }</p>`;
+      ready.unserved_share > 0 &&
+      html`<span class="small">${percent(ready.unserved_share)} of the people are refused meanwhile.</span>`
+    }</p>
+    ${
+      lacking.length > 0 &&
+      html`<ul class="small">${lacking.map(
+        ([name, lack]) => html`<li key=${name}><b>${name}</b> ${lack}</li>`,
+      )}</ul>`
+    }
+    ${
+      tone !== "good" &&
+      html`<p class="quiet small">It starts again by itself, and replies wait until then. <code>populace logs
+      --level warning --since 10m</code> says why.</p>`
+    }</div>`;
 }
 
 /** Counters as rates between looks. */
@@ -102,61 +137,82 @@ function Tile({ title, value, note, line, unit }) {
     }</div>`;
 }
 
-function Hosts({ samples }) {
-  const hosts = all(samples, "populace_host_active").map((one) => one.labels.host);
-  const of = (name) => by(samples, name, "host");
-  const [active, shards, turns, resident, most, refusals] = [
-    "active",
-    "shards",
-    "turns_total",
-    "resident_bytes",
-    "resident_bytes_max",
-    "refusals_total",
-  ].map((name) => of(`populace_host_${name}`));
+function Hosts({ samples, degraded }) {
+  const up = by(samples, "populace_host_up", "host");
+  const of = (name) => by(samples, `populace_host_${name}`, "host");
+  const [active, shards, turns] = ["active", "shards", "turns_total"].map(of);
+  const [resident, most, refusals] = ["resident_bytes", "resident_bytes_max", "refusals_total"].map(of);
   const free = Math.min(...all(samples, "populace_store_disk_free_bytes").map((one) => one.value));
-  if (!hosts.length)
+  if (!up.size)
     return html`<section class="sheet"><h2>Hosts</h2>
     <${Empty} title="No host answers">
     <p>They start again by themselves; turns wait for them.</p></${Empty}></section>`;
   return html`<section class="sheet flush"><header><h2>Hosts</h2>
     <span class="quiet small">${bytes(total(samples, "populace_store_file_bytes"))} stored,
-    ${` ${bytes(free)}`} free</span></header>
+    ${` ${Number.isFinite(free) ? bytes(free) : "–"}`} free</span></header>
     <div class="scrolls" tabindex="0" role="region" aria-label="Hosts">
       <table><thead><tr><th scope="col">host</th><th scope="col" class="number">shards</th>
       <th scope="col" class="number">awake</th><th scope="col" class="number">turns</th>
       <th scope="col" class="number">refused</th><th scope="col">memory</th></tr></thead>
-    <tbody>${hosts.map(
-      (host) => html`<tr key=${host}><td class="whole">${host}</td>
+    <tbody>${[...up].map(([host, answers]) =>
+      answers
+        ? html`<tr key=${host}><td class="whole">${host}
+      ${degraded[host] && html` <span class="chip warm">${degraded[host]}</span>`}</td>
       <td class="number">${shards.get(host)}</td><td class="number">${whole(active.get(host))}</td>
       <td class="number">${compact(turns.get(host) ?? 0)}</td>
         <td class="number">${compact(refusals.get(host) ?? 0)}</td>
       <td><${Bar} share=${resident.get(host) / most.get(host)}
         label=${`${bytes(resident.get(host))} of ${bytes(most.get(host))}`} />
-        <span class="small quiet numbers">${bytes(resident.get(host))}</span></td></tr>`,
+        <span class="small quiet numbers">${bytes(resident.get(host))}</span></td></tr>`
+        : html`<tr key=${host}><td class="whole">${host}</td>
+        <td colspan="5"><span class="chip bad">${degraded[host] ?? "does not answer"}</span></td></tr>`,
     )}</tbody></table>
         </div></section>`;
 }
 
+/** Each replica of the engine, also one that there should be and is not. */
+function Engines({ samples, looks }) {
+  const of = (name) => by(samples, `populace_engine_${name}`, "replica");
+  const [running, waiting, cache] = ["running", "waiting", "kv_used_ratio"].map(of);
+  const [hot, slots] = ["adapters_hot", "adapter_slots"].map(of);
+  const configured = total(samples, "populace_replicas_configured");
+  const missing = Array.from({ length: configured }, (_, number) => String(number)).filter(
+    (number) => !running.has(number),
+  );
+  const tokens = (replica) =>
+    rates(looks.slice(-5), (set) =>
+      total(set, "populace_engine_generation_tokens_total", (labels) => labels.replica === replica),
+    ).at(-1);
+  return html`<section class="sheet flush"><header><h2>Engines</h2>
+    <span class="quiet small">${whole(running.size)} of ${whole(configured)} answer</span></header>
+    <div class="scrolls" tabindex="0" role="region" aria-label="Engines">
+    <table><thead><tr><th scope="col">replica</th><th scope="col" class="number">replies</th>
+      <th scope="col" class="number">wait</th><th scope="col" class="number">tokens a second</th>
+      <th scope="col" class="number">adapters</th><th scope="col">cache</th></tr></thead>
+    <tbody>${[...running].map(
+      ([replica, now]) => html`<tr key=${replica}><td>${replica}</td>
+      <td class="number">${whole(now)}</td><td class="number">${whole(waiting.get(replica) ?? 0)}</td>
+      <td class="number">${decimal(tokens(replica), 1)}</td>
+      <td class="number">${whole(hot.get(replica) ?? 0)} of ${whole(slots.get(replica) ?? 0)}</td>
+      <td>${
+        cache.has(replica)
+          ? html`<${Bar} share=${cache.get(replica)} label=${`${percent(cache.get(replica))} taken`} />`
+          : "–"
+      }</td></tr>`,
+    )}${missing.map(
+      (number) => html`<tr key=${number}><td>${number}</td>
+      <td colspan="5"><span class="chip bad">does not answer</span>
+        <span class="small quiet"> it is starting, or it failed</span></td></tr>`,
+    )}</tbody></table></div></section>`;
+}
+
 /** Where adapters are: in the engine, in host memory; the rest lie on the disk. */
 function Tiers({ samples }) {
-  const replicas = all(samples, "populace_engine_running");
   const tiers = [
     ["hot", "In the engine"],
     ["warm", "In host memory"],
   ].filter(([tier]) => all(samples, `populace_${tier}_adapters`).length);
-  const slots = total(samples, "populace_engine_adapter_slots");
-  return html`<section class="sheet stack"><header><h2>Engines and adapters</h2></header>
-    <p class="facts"><span><b>${replicas.length}</b> ${replicas.length === 1 ? "engine" : "engines"}</span>
-      <span><b>${whole(total(samples, "populace_engine_running"))}</b> replies under way</span>
-      <span><b>${whole(total(samples, "populace_engine_waiting"))}</b> wait</span>
-        <span><b>${whole(total(samples, "populace_engine_adapters_hot"))}</b> of <b>
-        ${whole(slots)}</b> adapter slots</span></p>
-    ${
-      !replicas.length &&
-      html`<p
-      class="hint">No engine answers. It is starting, or it failed: the log of <code>populace serve</code>
-      says which.</p>`
-    }
+  return html`<section class="sheet stack"><header><h2>Where adapters are</h2></header>
     ${tiers.map(([tier, title]) => {
       const of = (name) => total(samples, `populace_${tier}_${name}`);
       const [adapters, held, most] = ["adapters", "bytes", "bytes_max"].map(of);
@@ -168,7 +224,7 @@ function Tiers({ samples }) {
         <p class="small quiet numbers">
           ${compact(hits)} found there, ${compact(loads)} loaded, ${compact(evictions)} let go</p></div>`;
     })}
-    ${!tiers.length && replicas.length > 0 && html`<p class="hint">No adapter was asked for yet.</p>`}
+    ${!tiers.length && html`<p class="hint">No adapter was asked for yet: all lie on the disk.</p>`}
   </section>`;
 }
 

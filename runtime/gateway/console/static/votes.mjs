@@ -5,7 +5,7 @@ import { Words } from "./turn.mjs";
 import { Bar, html, useEffect, useRef, useState } from "./view.mjs";
 import { count, lasting, percent } from "./words.mjs";
 
-const KINDS = { "": "a choice, or else a text", number: "a number", words: "a few words", text: "a text" };
+const KINDS = { "": "a choice or a text", number: "a number", words: "a few words", text: "a text" };
 const SELECT = {
   diverse: "good and different",
   information: "most informative",

@@ -2,6 +2,12 @@
 const COMPACT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
 const WHOLE = new Intl.NumberFormat("en-GB");
 const MOMENT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
+});
 const AGO = new Intl.RelativeTimeFormat("en-GB", { numeric: "auto" });
 const STEPS = [
   ["year", 31536000],
@@ -16,6 +22,9 @@ export const compact = (number) => (number < 10000 ? WHOLE.format(number) : COMP
 export const percent = (share) => `${Math.round(share * 100)} %`;
 export const moment = (seconds) => MOMENT.format(seconds * 1000);
 export const count = (number, one, many = `${one}s`) => `${whole(number)} ${number === 1 ? one : many}`;
+
+/** The time of day of a moment in ISO 8601, with milliseconds, here and not in UTC. */
+export const clock = (iso) => CLOCK.format(new Date(iso));
 
 /** How long ago something was, in words. */
 export function ago(seconds) {

@@ -14,6 +14,9 @@ from tests.runtime.gateway.console import staging
 from tests.runtime.gateway.console.conftest import ConsoleServer, Open, held_reply, sign_in
 from tests.runtime.gateway.population import Population
 from tests.runtime.gateway.test_access import altered
+from tests.runtime.gateway.test_operations import survey_without
+from tests.runtime.gateway.test_population import profile
+from tests.runtime.gateway.test_request_logs import Logging
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +51,8 @@ async def test_a_person_signs_in_creates_a_model_and_talks_with_it(
 
     await page.get_by_label("Name of a new person").fill("<b>Eve</b>")
     await page.get_by_role("button", name="Create").click()
-    await expect(page.get_by_role("status").filter(has_text="<b>Eve</b>")).to_be_visible()
+    refused = page.get_by_role("status").filter(has_text="<b>Eve</b>")
+    await expect(refused.get_by_role("link", name="req_")).to_be_visible()
     await page.get_by_label("Name of a new person").fill("eve")
     await page.get_by_role("button", name="Create").click()
     await expect(page.get_by_role("heading", name="eve", exact=True)).to_be_visible()
@@ -165,6 +169,107 @@ async def test_the_population_is_asked_and_its_votes_arrive(
 
     await expect(page.get_by_text("3 of 3 voted")).to_be_visible()
     await expect(page.get_by_role("listitem").filter(has_text="ada: Rome")).to_be_visible()
+
+
+async def test_the_map_of_a_population_is_walked_with_a_keyboard(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    names = ("ada", "bob", "cyd", "dan")
+    for name in names[1:]:
+        await population.create(name)
+    await staging.share(client, names)
+    page = await open_page("population")
+    await expect(page.get_by_text("4 members not known yet.")).to_be_visible()
+    for name, seed in (("ada", 1), ("bob", 1), ("cyd", 2)):
+        await profile(population, name, seed)
+    await page.reload()
+
+    places = page.get_by_role("listbox", name="Map")
+    await expect(places.get_by_role("option")).to_have_count(3)
+    await expect(page.get_by_text("3 members in 2 clusters")).to_be_visible()
+    await places.focus()
+    await page.keyboard.press("Home")
+    await expect(places.get_by_role("option", name="ada")).to_have_attribute("aria-selected", "true")
+    # Who is like no other is at the right end; beyond that there is nobody.
+    for _ in range(2):
+        await page.keyboard.press("ArrowRight")
+        await expect(places.get_by_role("option", name="cyd")).to_have_attribute("aria-selected", "true")
+    await expect(page.locator("figcaption")).to_contain_text("cyd: cluster 2")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="cyd")).to_be_visible()
+
+
+async def test_a_cluster_is_shown_with_who_is_in_it(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    for name in ("bob", "cyd"):
+        await population.create(name)
+    await staging.share(client, ("ada", "bob", "cyd"))
+    for name, seed in (("ada", 1), ("bob", 1), ("cyd", 2)):
+        await profile(population, name, seed)
+    page = await open_page("population")
+    first = page.get_by_role("button", name="Cluster 1 2")
+    await first.click()
+
+    await expect(first).to_have_attribute("aria-pressed", "true")
+    await expect(page.locator("circle.faded")).to_have_count(1)
+    await expect(page.get_by_role("paragraph").filter(has_text=re.compile("^ada, bob$"))).to_be_visible()
+
+
+async def test_an_error_leads_to_what_was_logged_of_its_request(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    log = Logging(population)
+    for name in ("bob", "cyd"):
+        await population.create(name)
+    await staging.share(client, ("ada", "bob", "cyd"))
+    page = await open_page("population")
+    await page.get_by_label("Ask them all").fill("Who is there?")
+    await page.get_by_label("How many").fill("9")
+    await page.get_by_role("button", name="Ask").click()
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("Request req_")
+    log.settle()
+    await alert.get_by_role("link").click()
+
+    await expect(page.get_by_text("/v1/population/answers was answered with 409")).to_be_visible()
+    await page.get_by_label("Request id").fill("nothing")
+    await page.get_by_role("button", name="Look up").click()
+    await expect(page.get_by_role("alert")).to_contain_text("no log line of a request nothing")
+    await page.get_by_role("link", name="Back to the system").click()
+    await expect(page.get_by_role("heading", name="System")).to_be_visible()
+    log.end()
+
+
+async def test_what_of_the_system_is_away_is_named(
+    server: ConsoleServer, population: Population, open_page: Open
+) -> None:
+    await server.stop()
+    population.survey = survey_without(population, 1)
+    population.app = population.make_app(replicas=2)
+    server.start()
+    page = await open_page("system")
+
+    status = page.get_by_role("status").filter(has_text="Serves, but not all")
+    await expect(status.get_by_role("listitem").filter(has_text="host-1 does not answer")).to_be_visible()
+    await expect(status).to_contain_text("engine replica 1 does not answer")
+    await expect(status).to_contain_text("50 % of the people are refused")
+    hosts = page.get_by_role("region", name="Hosts").get_by_role("row")
+    await expect(hosts.filter(has_text="host-1")).to_contain_text("does not answer")
+    await expect(page.get_by_text("1 of 2 answer")).to_be_visible()
+
+
+async def test_without_metrics_beside_it_the_system_says_where_they_are(
+    server: ConsoleServer, population: Population, open_page: Open
+) -> None:
+    await server.stop()
+    population.app = population.make_app(has_metrics=False)
+    server.start()
+    page = await open_page("system")
+
+    await expect(page.get_by_text("POPULACE_METRICS_PORT")).to_be_visible()
+    await expect(page.get_by_text("Everything answers")).to_be_visible()
+    await expect(page.get_by_text("Nothing was trained yet")).to_be_visible()
 
 
 async def test_a_person_is_erased_only_after_their_name_was_typed(

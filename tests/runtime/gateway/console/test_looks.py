@@ -1,5 +1,6 @@
 """How the console looks: to whoever cannot see it, on a phone, in the dark, and how soon."""
 
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
+from populace.actors.errors import EngineUnavailable
 from tests.runtime.gateway.console import staging
 from tests.runtime.gateway.console.conftest import DESK, PHONE, Open
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.gateway.test_population import profile
+from tests.runtime.gateway.test_request_logs import Logging
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +29,7 @@ PLACES = {
     "keeping": "people/ada/keeping",
     "population": "population",
     "system": "system",
+    "request": "system/requests/shown",
 }
 PEOPLE = ("ben", "cyd", "grace", "linus", "nora-2", "tim_b", "zoe")
 SUITE = [
@@ -42,8 +47,8 @@ LOOKS = [("light", DESK), ("dark", PHONE)]
 
 
 @pytest.fixture
-async def staged(population: Population, client: httpx.AsyncClient) -> None:
-    """Something on every page: turns, three revisions, a training under way, a suite, members."""
+async def staged(population: Population, client: httpx.AsyncClient) -> AsyncGenerator[None]:
+    """Something on every page: turns, three revisions, a training under way, a suite, members, a log."""
     for name in PEOPLE:
         await population.create(name)
     staging.remember(population)
@@ -56,7 +61,19 @@ async def staged(population: Population, client: httpx.AsyncClient) -> None:
     await staging.begun(population, client)
     await client.put(f"{staging.MODELS}/ada/suite", json={"questions": SUITE})
     await staging.share(client, ("ada", *PEOPLE[:4]))
+    for seed, name in enumerate(PEOPLE[:4]):
+        await profile(population, name, seed // 2)
+    log = Logging(population)
+    population.engine.failure = EngineUnavailable("gone")
+    failed = await client.post(
+        "/v1/chat/completions", json=chat_body(model="base"), headers={"x-request-id": "shown"}
+    )
+    assert failed.status_code == 503
+    population.engine.failure = None
+    log.settle()
     population.engine.reply = (" Rome",)
+    yield
+    log.end()
 
 
 async def settle(page: Page, place: str) -> None:
@@ -75,6 +92,9 @@ async def settle(page: Page, place: str) -> None:
         await page.get_by_label("Choices").fill("Paris, Rome, Oslo")
         await page.get_by_role("button", name="Ask").click()
         await expect(page.get_by_text("5 of 5 voted")).to_be_visible()
+        await expect(page.get_by_role("listbox", name="Map").get_by_role("option")).to_have_count(4)
+    if place == "system/requests/shown":
+        await expect(page.get_by_text("engine_unavailable")).to_be_visible()
     if place == "people/ada/suite":
         await page.get_by_role("button", name="Ask", exact=True).click()
         await expect(page.get_by_text("0 of 2")).to_be_visible()

@@ -1,0 +1,189 @@
+// The map of a population: who answers the probes alike, in clusters, and what more voters are worth.
+import { at, go } from "./places.mjs";
+import { Empty } from "./loading.mjs";
+import { Bar, html, useMemo, useState } from "./view.mjs";
+import { count, decimal, percent, whole } from "./words.mjs";
+
+const WIDTH = 640;
+const HEIGHT_MAX = 400;
+const EDGE = 40;
+const GOLDEN = 2.399963;
+const LABELLED_MAX = 16;
+const LABEL_WIDTH = 150;
+const LABEL_HEIGHT = 20;
+const NAMED_MAX = 24;
+const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+
+const hue = (cluster) => ({ "--hue": String((30 + cluster * 137.5) % 360) });
+const title = (cluster) => `Cluster ${cluster + 1}`;
+
+export function Landscape({ report }) {
+  const [cluster, setCluster] = useState(null);
+  if (!report.members.length)
+    return html`<section class="sheet"><${Empty} title="No map yet">
+      <p>The trainer asks each member forty short questions once it takes part, and again after each new
+        revision. Who answers alike is near each other then. ${waiting(report)}</p></${Empty}></section>`;
+  return html`<section class="sheet stack"><header><h2>Who answers alike</h2>
+      <span class="quiet small">${count(report.members.length, "member")} in
+      ${` ${count(report.clusters, "cluster")}`}</span></header>
+    <${Places} members=${report.members} cluster=${cluster} />
+    <${Clusters} members=${report.members} chosen=${cluster} choose=${setCluster} />
+    <${Facts} report=${report} />
+    ${report.curve.length > 1 && html`<${Voters} report=${report} />`}
+  </section>`;
+}
+
+/** The members as points: arrows go from one to the next, Enter opens a person. */
+function Places({ members, cluster }) {
+  const points = useMemo(() => placed(members), [members]);
+  const [chosen, setChosen] = useState(null);
+  const radius = size(members);
+  const keys = (event) => {
+    if (event.key === "Enter" && chosen !== null) go("people", points[chosen].model);
+    else if (event.key === "Escape") setChosen(null);
+    else if (event.key === "Home") setChosen(0);
+    else if (event.key === "End") setChosen(points.length - 1);
+    else if (ARROWS[event.key]) setChosen(next(points, chosen, ARROWS[event.key]));
+    else return;
+    event.preventDefault();
+  };
+  const named = points.length <= LABELLED_MAX ? legible(points) : chosen === null ? [] : [points[chosen]];
+  const tops = points.map(({ top }) => top);
+  const [top, height] = [Math.min(...tops) - EDGE, Math.max(...tops) - Math.min(...tops) + 2 * EDGE];
+  return html`<figure class="map">
+    <svg viewBox=${`0 ${top} ${WIDTH} ${height}`} role="listbox" tabindex="0" onKeyDown=${keys}
+      aria-label="Map: members are near each other if they answer alike"
+      aria-activedescendant=${chosen === null ? undefined : `place-${chosen}`}>
+      ${points.map(
+        (point, index) => html`<circle key=${point.model} id=${`place-${index}`} role="option"
+        cx=${point.left} cy=${point.top} r=${radius * (0.6 + point.accuracy)} style=${hue(point.cluster)}
+        class=${cluster === null || cluster === point.cluster ? "" : "faded"}
+        aria-selected=${index === chosen ? "true" : "false"} aria-label=${described(point)}
+        onClick=${() => setChosen(index)}><title>${described(point)}</title></circle>`,
+      )}
+      ${named.map(
+        (point) => html`<text key=${point.model} aria-hidden="true" y=${point.top + 4}
+        x=${point.left + (point.left > WIDTH * 0.75 ? -10 : 10)}
+        text-anchor=${point.left > WIDTH * 0.75 ? "end" : "start"}>${point.model}</text>`,
+      )}
+    </svg>
+    <figcaption class="small quiet" aria-live="polite">${
+      chosen === null
+        ? "A larger point has more of the probes right. Choose one, or use the arrow keys."
+        : html`<a href=${at("people", points[chosen].model)}>${points[chosen].model}</a>${described(
+            points[chosen],
+          ).slice(points[chosen].model.length)}`
+    }</figcaption></figure>`;
+}
+
+const described = ({ model, cluster, accuracy, sharing }) =>
+  `${model}: ${title(cluster).toLowerCase()}, ${percent(accuracy)} right, shares ${sharing}`;
+
+/** Where each member is drawn. Those in one place, as all are that answer the same, are set apart. */
+function placed(members) {
+  const [xs, ys] = [members.map(({ x }) => x), members.map(({ y }) => y)];
+  const [left, top] = [Math.min(...xs), Math.min(...ys)];
+  const scale = Math.min(
+    (WIDTH - 2 * EDGE) / Math.max(Math.max(...xs) - left, 1e-6),
+    (HEIGHT_MAX - 2 * EDGE) / Math.max(Math.max(...ys) - top, 1e-6),
+    4000,
+  );
+  const right = (WIDTH - (Math.max(...xs) - left) * scale) / 2;
+  const taken = new Map();
+  return members.map((member) => {
+    const [x, y] = [right + (member.x - left) * scale, (member.y - top) * scale];
+    const here = `${Math.round(x / 6)} ${Math.round(y / 6)}`;
+    const before = taken.get(here) ?? 0;
+    taken.set(here, before + 1);
+    // A few have their names beside them, so they are below each other.
+    if (members.length <= LABELLED_MAX) return { ...member, left: x, top: y + before * LABEL_HEIGHT };
+    const [away, turn] = [1.8 * size(members) * Math.sqrt(before), before * GOLDEN];
+    return { ...member, left: x + away * Math.cos(turn), top: y + away * Math.sin(turn) };
+  });
+}
+
+const size = (members) => (members.length > 200 ? 3 : 5);
+
+/** The points that can have their names beside them without one on another. */
+function legible(points) {
+  const kept = [];
+  for (const point of points) {
+    const covered = kept.some(
+      (other) =>
+        Math.abs(other.left - point.left) < LABEL_WIDTH && Math.abs(other.top - point.top) < LABEL_HEIGHT,
+    );
+    if (!covered) kept.push(point);
+  }
+  return kept;
+}
+
+/** The nearest point in a direction; the same one if there is none. */
+function next(points, from, [right, down]) {
+  if (from === null) return 0;
+  let [found, least] = [from, Infinity];
+  points.forEach((point, index) => {
+    const [x, y] = [point.left - points[from].left, point.top - points[from].top];
+    const along = x * right + y * down;
+    const across = Math.abs(x * down) + Math.abs(y * right);
+    if (index === from || along < across || along + 2 * across >= least) return;
+    [found, least] = [index, along + 2 * across];
+  });
+  return found;
+}
+
+function Clusters({ members, chosen, choose }) {
+  const groups = Map.groupBy(members, (member) => member.cluster);
+  const sorted = [...groups].sort((one, other) => other[1].length - one[1].length).slice(0, NAMED_MAX);
+  const shown = groups.get(chosen) ?? [];
+  return html`<div class="stack"><ul class="row" aria-label="Clusters">${sorted.map(
+    ([cluster, inside]) => html`<li key=${cluster}>
+    <button class="plain cluster" aria-pressed=${cluster === chosen ? "true" : "false"}
+      onClick=${() => choose(cluster === chosen ? null : cluster)}><i style=${hue(cluster)} />
+      ${title(cluster)} <span class="numbers quiet">${whole(inside.length)}</span></button></li>`,
+  )}</ul>
+  ${
+    groups.size > sorted.length &&
+    html`<p class="hint">The ${NAMED_MAX} largest clusters are named here.</p>`
+  }
+  ${
+    shown.length > 0 &&
+    html`<p class="small">${shown.slice(0, NAMED_MAX).map(
+      ({ model }, index) => html`${index ? ", " : ""}<a key=${model}
+      href=${at("people", model)}>${model}</a>`,
+    )}${shown.length > NAMED_MAX && ` and ${whole(shown.length - NAMED_MAX)} more`}</p>`
+  }</div>`;
+}
+
+function Facts({ report }) {
+  return html`<p class="facts">
+    ${
+      report.disagreement !== null &&
+      html`<span>two differ in <b>${percent(report.disagreement)}</b> of the probes</span>`
+    }
+    ${
+      report.error_correlation !== null &&
+      html`<span>errors correlate by <b>${decimal(report.error_correlation, 2)}</b></span>`
+    }
+    ${
+      report.effective_members !== null &&
+      html`<span>worth <b>${decimal(report.effective_members, 1)}</b> independent members</span>`
+    }
+    <span>best <b>${percent(report.best)}</b>, mean <b>${percent(report.mean)}</b> right</span>
+    ${waiting(report) && html`<span>${waiting(report)}</span>`}
+    ${
+      report.profiled > report.members.length &&
+      html`<span>the map has the first <b>${whole(report.members.length)}</b> by name</span>`
+    }</p>`;
+}
+
+function Voters({ report }) {
+  return html`<div class="stack"><h3>What more voters are worth</h3>
+    <ol class="shares" aria-label="Right answers to probes by number of voters">${report.curve.map(
+      ({ k, mean, low, high }) => html`<li key=${k}><span>${count(k, "voter")}</span>
+      <${Bar} share=${mean} label=${`${percent(mean)}, from ${percent(low)} to ${percent(high)}`} />
+      <span class="numbers small">${percent(mean)}</span></li>`,
+    )}</ol></div>`;
+}
+
+const waiting = ({ total, profiled }) =>
+  total > profiled ? `${count(total - profiled, "member")} not known yet.` : "";
