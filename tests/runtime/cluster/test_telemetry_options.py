@@ -32,6 +32,6 @@ def test_a_folder_that_cannot_be_made_is_refused_by_name(store: Store, tmp_path:
     settings = Settings(data=store.path, telemetry=f"file:{tmp_path / 'file' / 'traces'}")
 
     with pytest.raises(
-        SettingsError, match="POPULACE_TELEMETRY .* its folder cannot be made: Not a directory"
+        SettingsError, match=r"POPULACE_TELEMETRY .* its folder cannot be made: Not a directory"
     ):
         telemetry_options(settings, store)
