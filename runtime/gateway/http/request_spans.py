@@ -14,6 +14,11 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that are asked for every few seconds; they are no work for a person."""
 
 
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+OTHER_METHOD = "_OTHER"
+"""What the conventions call a method that a client has made up, which may be any word."""
+
+
 class RequestSpans:
     """ASGI middleware: the whole of a request, until the last byte of its response, is a span.
 
@@ -29,9 +34,10 @@ class RequestSpans:
             await self._app(scope, receive, send)
             return
         # Neither the path, which has people's names, nor a header that a client fills as it likes.
-        attributes = {names.HTTP_METHOD: scope["method"], names.URL_SCHEME: scope["scheme"]}
+        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        attributes = {names.HTTP_METHOD: method, names.URL_SCHEME: scope["scheme"]}
         joined = trace_of(Headers(scope=scope).get(TRACEPARENT_HEADER, ""))
-        with TRACER.root(scope["method"], attributes, kind="server", joined=joined) as span:
+        with TRACER.root(method, attributes, kind="server", joined=joined) as span:
 
             async def traced(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -48,5 +54,5 @@ class RequestSpans:
             finally:
                 route = route_of(scope)
                 if route is not None:
-                    span.rename(f"{scope['method']} {route}")
+                    span.rename(f"{method} {route}")
                     span.set(names.HTTP_ROUTE, route)

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
+    NoOpTracer,
     Span,
     SpanContext,
     SpanKind,
@@ -69,6 +70,11 @@ class SdkTraces:
         self._tracer = provider.get_tracer(
             "populace", version_of("populace"), schema_url=names.SEMANTIC_CONVENTIONS
         )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether spans are made; the SDK's own switch, OTEL_SDK_DISABLED, turns all of it off."""
+        return not isinstance(self._tracer, NoOpTracer)
 
     def begin(
         self,

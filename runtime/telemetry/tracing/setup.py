@@ -20,7 +20,11 @@ def telemetry_setup(options: TelemetryOptions | None, process: str, number: int 
     # The SDK is imported only where it is used.
     from populace.telemetry.tracing.provider import start_traces
 
-    end_traces = tracing_setup(start_traces(options, options.traces, process, number))
+    traces = start_traces(options, options.traces, process, number)
+    if not traces.is_on:
+        traces.close()
+        return end_log
+    end_traces = tracing_setup(traces)
 
     def end() -> None:
         end_traces()

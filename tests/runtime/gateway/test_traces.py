@@ -232,3 +232,12 @@ async def test_several_choices_are_a_span_each(client: httpx.AsyncClient) -> Non
     [root] = [span for span in found if span.name == f"POST {CHAT}"]
     chats = [span for span in found if span.name == f"chat {BASE.name}"]
     assert [span.parent and span.parent.span_id for span in chats] == [id_of(root)] * 3
+
+
+async def test_what_a_client_makes_up_is_not_told(client: httpx.AsyncClient) -> None:
+    with recording() as spans:
+        await client.request("MARKED", "/v1/marked-path?marked=1", headers={"user-agent": "marked"})
+        [found] = spans()
+
+    assert found.name == "_OTHER"
+    assert "marked" not in str(found.to_json()).lower()

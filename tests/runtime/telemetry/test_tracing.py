@@ -246,6 +246,16 @@ def test_the_console_gets_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert span["name"] == "request"
 
 
+def test_the_sdks_own_switch_turns_traces_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    target = TraceOptions("file", str(tmp_path / "traces"))
+
+    end = telemetry_setup(options(tmp_path / "logs", traces=target), "host")
+
+    assert not TRACER.is_on
+    end()
+
+
 def test_a_second_setup_ends_the_first(tmp_path: Path) -> None:
     with recording() as spans:
         with TRACER.root("first"):
