@@ -14,8 +14,8 @@ from typing import BinaryIO, NamedTuple
 
 from populace.actors.request_log import LogLine, RequestLog
 from populace.telemetry.lines import Line
-from populace.telemetry.log_file import FILES, older_name
 from populace.telemetry.reading import LOG_NAME, parsed_line
+from populace.telemetry.rotating_file import FILES, older_name
 
 BLOCK_BYTES = 1024 * 1024
 
