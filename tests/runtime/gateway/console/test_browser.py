@@ -235,7 +235,7 @@ async def test_an_error_leads_to_what_was_logged_of_its_request(
     await expect(page.get_by_text("/v1/population/answers was answered with 409")).to_be_visible()
     await page.get_by_label("Request id").fill("nothing")
     await page.get_by_role("button", name="Look up").click()
-    await expect(page.get_by_role("alert")).to_contain_text("no log line of a request nothing")
+    await expect(page.get_by_role("alert")).to_contain_text("no trace of a request nothing")
     await page.get_by_role("link", name="Back to the system").click()
     await expect(page.get_by_role("heading", name="System")).to_be_visible()
     log.end()
