@@ -26,13 +26,13 @@ class RequestSpanObject(ApiObject):
     """A span of the trace; see ``RequestSpan``."""
 
     id: str
-    parent: str | None
+    parent: str | None = None
     name: str
     process: str
     number: int
     began_ms: float
     ms: float
-    error: str | None
+    error: str | None = None
     attributes: dict[str, AttributeValue]
 
 
