@@ -1,8 +1,12 @@
-"""What the log has of one request, as whoever sent it may read it."""
+"""What logs and traces have of one request, as whoever sent it may read it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from populace.storage.records.errors import PopulaceError
+
+AttributeValue = str | int | float | bool | tuple[str, ...]
+"""What an attribute of a span may be."""
 
 
 class LogLine(NamedTuple):
@@ -22,21 +26,46 @@ class LogLine(NamedTuple):
     raised: str | None = None
 
 
+class RequestSpan(NamedTuple):
+    """A span of a trace: what a process did for ``ms``, ``began_ms`` after the first span's beginning.
+
+    ``process`` is the process's kind and ``number`` which of them. ``parent`` is the ``id`` of the span of
+    which it is a part; None for a request, and for what has none here. ``error`` is the code, or the type, of
+    the error that it ended in. ``attributes`` are by the names of ``actors/span_names.py``.
+    """
+
+    id: str
+    parent: str | None
+    name: str
+    process: str
+    number: int
+    began_ms: float
+    ms: float
+    error: str | None
+    attributes: Mapping[str, AttributeValue]
+
+
 class RequestLog(NamedTuple):
-    """The lines of the requests of one id, by time. It has not all of them unless ``is_whole``."""
+    """The lines of the requests of one id, and the spans of their traces, each by time.
+
+    ``trace`` is empty if none was written to the files of the server's machine. It has not everything unless
+    ``is_whole``.
+    """
 
     request_id: str
     lines: tuple[LogLine, ...]
     is_whole: bool
+    trace: tuple[RequestSpan, ...] = ()
 
 
 class RequestNotFound(PopulaceError):
-    """No log line belongs to a request of this id and tenant."""
+    """No log line and no span belongs to a request of this id and tenant."""
 
     code = "request_not_found"
     template = (
-        "There is no log line of a request {request:.200} of this key. A request without trouble leaves one "
-        "with POPULACE_LOG_LEVEL=debug only, and the oldest lines make room for new ones."
+        "There is no log line and no trace of a request {request:.200} of this key. A request without "
+        "trouble leaves a line with POPULACE_LOG_LEVEL=debug only, and a trace with POPULACE_TELEMETRY=file; "
+        "the oldest ones make room for new ones."
     )
 
     request: str

@@ -72,6 +72,8 @@ NUMBER: Final = "populace.number"
 # Our own attributes.
 REQUEST_ID: Final = "populace.request_id"
 """The request's ``X-Request-Id``, or the job's ``job-…``: what ``populace trace`` is asked for."""
+TENANT: Final = "populace.tenant"
+"""The keyed hash of the tenant whose key the request has, who may read what is below this span."""
 MODEL: Final = "populace.model"
 """The keyed hash of a personal model's tenant and name."""
 HOST: Final = "populace.host.name"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from populace.actors.members import MemberView
     from populace.actors.merging import LayerDifference, MergedRevision, MergeOptions
     from populace.actors.peek import Peek
-    from populace.actors.request_log import LogLine, RequestLog, RequestNotFound
+    from populace.actors.request_log import LogLine, RequestLog, RequestNotFound, RequestSpan
     from populace.actors.suites import SuiteQuestion, SuiteResult, SuiteRow
     from populace.actors.tool_calls import ToolCall
     from populace.actors.training import JobProgress, TrainingJob
@@ -119,6 +119,7 @@ _HOMES = {
     "ReplyStream": "populace.client.streaming",
     "RequestLog": "populace.actors.request_log",
     "RequestNotFound": "populace.actors.request_log",
+    "RequestSpan": "populace.actors.request_log",
     "Revision": "populace.actors.hosts",
     "RevisionNotFound": "populace.storage.records.errors",
     "Sampling": "populace.actors.engine",
@@ -189,6 +190,7 @@ __all__ = [
     "ReplyStream",
     "RequestLog",
     "RequestNotFound",
+    "RequestSpan",
     "Revision",
     "RevisionNotFound",
     "Sampling",

@@ -1,8 +1,8 @@
-"""What the log has of a request."""
+"""What logs and traces have of a request."""
 
 from typing import Literal
 
-from populace.actors.request_log import LogLine, RequestLog
+from populace.actors.request_log import AttributeValue, LogLine, RequestLog, RequestSpan
 from populace.api.objects import ApiObject, example
 
 REQUEST_ID = r"^[A-Za-z0-9._:-]{1,128}$"
@@ -22,8 +22,22 @@ class LogLineObject(ApiObject):
     raised: str | None = None
 
 
+class RequestSpanObject(ApiObject):
+    """A span of the trace; see ``RequestSpan``."""
+
+    id: str
+    parent: str | None = None
+    name: str
+    process: str
+    number: int
+    began_ms: float
+    ms: float
+    error: str | None = None
+    attributes: dict[str, AttributeValue]
+
+
 class RequestLogObject(ApiObject):
-    """The lines of the caller's requests of one id, by time; see ``RequestLog``."""
+    """The lines of the caller's requests of one id, and the spans of their traces; see ``RequestLog``."""
 
     model_config = example(
         object="request",
@@ -41,12 +55,26 @@ class RequestLogObject(ApiObject):
             }
         ],
         whole=True,
+        trace=[
+            {
+                "id": "b7ad6b7169203331",
+                "parent": None,
+                "name": "POST /v1/chat/completions",
+                "process": "gateway",
+                "number": 0,
+                "began_ms": 0.0,
+                "ms": 250.125,
+                "error": "503",
+                "attributes": {"http.response.status_code": 503},
+            }
+        ],
     )
 
     object: Literal["request"] = "request"
     id: str
     lines: tuple[LogLineObject, ...]
     whole: bool
+    trace: tuple[RequestSpanObject, ...] = ()
 
     @classmethod
     def of(cls, found: RequestLog) -> "RequestLogObject":
@@ -54,7 +82,13 @@ class RequestLogObject(ApiObject):
             id=found.request_id,
             lines=tuple(LogLineObject(**line._asdict()) for line in found.lines),
             whole=found.is_whole,
+            trace=tuple(RequestSpanObject(**span._asdict()) for span in found.trace),
         )
 
     def value(self) -> RequestLog:
-        return RequestLog(self.id, tuple(LogLine(**dict(line)) for line in self.lines), self.whole)
+        return RequestLog(
+            self.id,
+            tuple(LogLine(**dict(line)) for line in self.lines),
+            self.whole,
+            tuple(RequestSpan(**dict(span)) for span in self.trace),
+        )

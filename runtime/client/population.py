@@ -112,7 +112,7 @@ class Population:
         return self._loop.run(self._population.report())
 
     def request_log(self, request_id: str) -> RequestLog:
-        """Return what the server has logged of the requests of this id, an ``X-Request-Id``.
+        """Return what the server has logged of the requests of this id, an ``X-Request-Id``, and their trace.
 
         Raises ``RequestNotFound`` if it has nothing of this tenant's, ``Refused`` while another one is looked
         up, and ``InvalidRequest`` for what can be no id.

@@ -93,6 +93,7 @@ def create_app(
     probe_trainer: TrainerProbe | None = None,
     has_metrics: bool = True,
     logs_directory: Path | None = None,
+    traces_directory: Path | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
 
@@ -101,7 +102,8 @@ def create_app(
     the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
     those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. Without
     ``has_metrics`` these are not among the routes: ``metrics_app`` has them. ``logs_directory`` is where
-    this machine's processes log; without it requests cannot be looked up.
+    this machine's processes log; without it requests cannot be looked up. ``traces_directory`` is where they
+    write their traces, if it is to files.
     """
     app = DescribedApp(
         title="Populace",
@@ -157,7 +159,7 @@ def create_app(
         modules += [files, fine_tuning]
         longer[files.FILES_PATH] = upload_service.bytes_max + files.FORM_BYTES_MAX
     if logs_directory is not None:
-        app.state.request_logs = request_logs.RequestLogs(logs_directory)
+        app.state.request_logs = request_logs.RequestLogs(logs_directory, traces_directory)
         modules.append(request_logs)
     failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
     for module in modules:

@@ -109,6 +109,7 @@ class GatewayReplica:
             probe_trainer=RayTrainerProbe(),
             has_metrics=private is None,
             logs_directory=None if options.telemetry is None else options.telemetry.directory,
+            traces_directory=None if options.telemetry is None else options.telemetry.traces_directory,
             upload_service=UploadService(
                 uploads,
                 work,

@@ -1,4 +1,4 @@
-"""``/v1/requests``: what the log has of a request, for the key that sent it."""
+"""``/v1/requests``: what logs and traces have of a request, for the key that sent it."""
 
 import asyncio
 from pathlib import Path
@@ -13,8 +13,10 @@ from populace.actors.request_log import RequestLog, RequestNotFound
 from populace.api.request_log import REQUEST_ID, RequestLogObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute
+from populace.telemetry.file_search import FileSearch
 from populace.telemetry.log_setup import digest_of
 from populace.telemetry.request_lines import lines_of_request
+from populace.telemetry.request_trace import trace_of_request
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -22,46 +24,57 @@ RETRY_SECONDS = 1.0
 
 
 class RequestLogs:
-    """The logs of this machine's processes, read for one caller at a time.
+    """The logs and traces of this machine's processes, read for one caller at a time.
 
     A search may read hundreds of megabytes, so a tenant has one at a time, and others' wait for its end.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, logs: Path, traces: Path | None) -> None:
+        self._logs = logs
+        self._traces = traces
         self._tenants: set[str] = set()
         self._reading = asyncio.Lock()
 
     async def of_request(self, tenant: str, request_id: str) -> RequestLog:
-        """Return the lines of a tenant's request. Raises ``RequestNotFound`` and ``Refused``."""
+        """Return what there is of a tenant's request. Raises ``RequestNotFound`` and ``Refused``."""
         if tenant in self._tenants:
             raise Refused("Another request of yours is being looked up; wait for its end.", RETRY_SECONDS, 1)
         self._tenants.add(tenant)
         # Whoever asked may leave: the thread goes on, and nothing else may read until it ends.
         searching = asyncio.create_task(self._search(tenant, request_id))
         found = await asyncio.shield(searching)
-        if found is None or not found.lines:
+        if found is None or not (found.lines or found.trace):
             raise RequestNotFound(request_id)
         return found
 
     async def _search(self, tenant: str, request_id: str) -> RequestLog | None:
-        # A process without a log of its own writes no line that could be somebody's.
+        # A process without a log of its own writes nothing that could be somebody's.
         digest = digest_of(tenant)
         try:
             if digest is None:
                 return None
             async with self._reading:
-                return await asyncio.to_thread(lines_of_request, self._directory, request_id, digest)
+                return await asyncio.to_thread(self._read, request_id, digest)
         finally:
             self._tenants.discard(tenant)
+
+    def _read(self, request_id: str, digest: str) -> RequestLog:
+        logs = FileSearch(self._logs)
+        lines = lines_of_request(logs, request_id, digest)
+        if self._traces is None:
+            return RequestLog(request_id, lines, logs.is_whole)
+        traces = FileSearch(self._traces)
+        trace = trace_of_request(traces, request_id, digest)
+        return RequestLog(request_id, lines, logs.is_whole and traces.is_whole, trace)
 
 
 @router.get("/v1/requests/{request_id}", response_model=RequestLogObject)
 async def show_request(
     request: Request, tenant: Caller, request_id: Annotated[str, PathParameter(pattern=REQUEST_ID)]
 ) -> Response:
-    """Show the log lines of the caller's requests of this id, of all processes of the server's machine.
+    """Show the log lines of the caller's requests of this id, and the spans of their trace.
 
+    They are of all processes of the server's machine; ``trace`` is empty unless these write traces to files.
     The newest files are read first; with ``whole`` false, the search ended at a limit before it had read all.
     """
     logs = request.app.state.request_logs

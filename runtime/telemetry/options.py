@@ -39,3 +39,8 @@ class TelemetryOptions:
     log_format: LogFormat | None = None
     names_plain: bool = False
     traces: TraceOptions | None = None
+
+    @property
+    def traces_directory(self) -> Path | None:
+        """The folder that gets the traces; None if they are off or go elsewhere."""
+        return Path(self.traces.target) if self.traces is not None and self.traces.kind == "file" else None

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from populace.actors.request_log import AttributeValue
 from populace.actors.span_names import ERROR_TYPE, NUMBER, PROCESS, REQUEST_ID
-
-AttributeValue = str | int | float | bool | tuple[str, ...]
 
 FILE_NAME = re.compile(r"[a-z]+-\d+\.jsonl(\.\d+)?")
 ERROR_STATUS = 2
@@ -82,10 +81,10 @@ def _spans(folder: Path, texts: tuple[str, ...]) -> Iterator[TraceSpan]:
         with suppress(FileNotFoundError), path.open("rb") as file:
             for line in file:
                 if any(text in line for text in wanted):
-                    yield from _spans_of(line)
+                    yield from spans_of_line(line)
 
 
-def _spans_of(line: bytes) -> Iterator[TraceSpan]:
+def spans_of_line(line: bytes) -> Iterator[TraceSpan]:
     """Yield the spans of a line; none of one that a full disk or a kill tore."""
     try:
         written = json.loads(line)

@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.actors import span_names as names
 from populace.gateway.http.route import route_of
+from populace.telemetry.calls import belongs_to, current_caller
 from populace.telemetry.traceparent import header_of, trace_of
 from populace.telemetry.tracing.spans import TRACER
 
@@ -52,7 +53,11 @@ class RequestSpans:
             try:
                 await self._app(scope, receive, traced)
             finally:
+                tenant = current_caller().tenant
+                span.set(names.TENANT, tenant)
                 route = route_of(scope)
                 if route is not None:
                     span.rename(f"{method} {route}")
                     span.set(names.HTTP_ROUTE, route)
+        # The end of the span takes back what the task has learned within it, and the request is logged later.
+        belongs_to(tenant)

@@ -11,7 +11,7 @@ from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.known import Known, KnownFact
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.memory import MemoryTrace
-from populace.actors.request_log import LogLine, RequestLog
+from populace.actors.request_log import LogLine, RequestLog, RequestSpan
 from populace.actors.suites import SuiteQuestion, SuiteResult, SuiteRow
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.training_options import TrainingOptions
@@ -128,8 +128,11 @@ def test_a_report_with_and_without_measures() -> None:
         assert repr(told) == repr(report)
 
 
-def test_the_log_of_a_request() -> None:
+def test_the_log_and_the_trace_of_a_request() -> None:
     line = LogLine("2026-11-29T16:00:00.250000Z", "error", "populace.a", "failed", "host", 1, "fenced", None)
-    found = RequestLog("req_1", (line, line._replace(error_code=None, raised="KeyError")), is_whole=False)
+    span = RequestSpan("b" * 16, None, "GET /", "gateway", 0, 0.0, 2.5, "503", {"a": 503, "b": ("c",)})
+    lines = (line, line._replace(error_code=None, raised="KeyError"))
+    trace = (span, span._replace(id="c" * 16, parent=span.id, error=None, attributes={"d": 0.5, "e": True}))
+    found = RequestLog("req_1", lines, is_whole=False, trace=trace)
     told = RequestLogObject.model_validate_json(RequestLogObject.of(found).model_dump_json())
     assert told.value() == found

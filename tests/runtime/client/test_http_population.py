@@ -24,6 +24,7 @@ from populace.actors.feedback import Opinion
 from populace.actors.hosts import Revision
 from populace.actors.request_log import RequestNotFound
 from populace.actors.response_schema import schema_text
+from populace.actors.span_names import HTTP_STATUS
 from populace.actors.suites import suite_of
 from populace.actors.turn import ModelId
 from populace.adapters.random_adapter import write_random_adapter
@@ -45,6 +46,8 @@ from populace.storage.records.errors import (
 )
 from populace.storage.training.errors import SuiteNotFound
 from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import TraceOptions
+from populace.telemetry.tracing.setup import telemetry_setup
 from tests.runtime.archive.uploads import TARGETS, write_base
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_population import profile
@@ -458,8 +461,11 @@ async def test_a_report_of_the_population_is_read(remote: AsyncPopulation, serve
     assert math.isnan(report.disagreement)
 
 
-async def test_the_log_of_a_request_is_read(remote: AsyncPopulation, served: Population) -> None:
-    end = log_setup(options(served.logs_directory, log_level="debug"), "gateway")
+async def test_the_log_and_the_trace_of_a_request_are_read(
+    remote: AsyncPopulation, served: Population
+) -> None:
+    traces = TraceOptions("file", str(served.traces_directory))
+    end = telemetry_setup(options(served.logs_directory, log_level="debug", traces=traces), "gateway")
     async with served.client() as client:
         await client.get("/v1/models", headers={"x-request-id": "mine"})
     end()
@@ -474,6 +480,9 @@ async def test_the_log_of_a_request_is_read(remote: AsyncPopulation, served: Pop
 
     assert [line.message.split(" in ")[0] for line in found.lines] == ["GET /v1/models was answered with 200"]
     assert (found.request_id, found.is_whole, lost.value.request) == ("mine", True, "another")
+    request, *calls = found.trace
+    assert (request.name, request.parent, request.attributes[HTTP_STATUS]) == ("GET /v1/models", None, 200)
+    assert {call.parent for call in calls} == {request.id}
 
 
 async def test_a_training_is_asked_for_listed_and_cancelled(ada: AsyncModel) -> None:

@@ -54,6 +54,7 @@ class Population:
         self.turn_seconds_max = 2 * HANG_SECONDS
         self.base_directory = path.with_name(f"{path.name}-base")
         self.logs_directory = path.with_name(f"{path.name}-logs")
+        self.traces_directory = path.with_name(f"{path.name}-traces")
         self._open()
 
     @classmethod
@@ -103,6 +104,7 @@ class Population:
                 tenant_bytes_max=TENANT_FILE_BYTES_MAX,
             ),
             logs_directory=self.logs_directory,
+            traces_directory=self.traces_directory,
             **options,
         )
 

@@ -18,9 +18,11 @@ from populace.api.completions import (
 )
 from populace.api.errors import ErrorObject
 from populace.api.population import AnswerObject
+from populace.api.request_log import RequestLogObject
 from populace.api.responses import ResponseEventObject
 from populace.gateway.http.body import Body
 from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.gateway.test_request_logs import Logging
 
 CHAT, TEXT, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 ANSWERS, RESPONSES = "/v1/population/answers", "/v1/responses"
@@ -140,6 +142,22 @@ async def test_a_whole_reply_is_what_is_described_and_nothing_else(
     assert reply.status_code == 200, reply.text
     check(description, content_of(description, path)[JSON]["schema"], reply.json())
     check_is_whole(model, reply.json())
+
+
+async def test_a_request_with_its_lines_and_spans_is_what_is_described(
+    population: Population, client: httpx.AsyncClient, description: dict[str, Any]
+) -> None:
+    telemetry = Logging(population, traces=True)
+    await client.get("/v1/models", headers={"x-request-id": "mine"})
+    telemetry.settle()
+    found = (await client.get("/v1/requests/mine")).json()
+    telemetry.end()
+
+    operation = description["paths"]["/v1/requests/{request_id}"]["get"]
+    check(description, operation["responses"]["200"]["content"][JSON]["schema"], found)
+    check_is_whole(RequestLogObject, found)
+    assert found["lines"]
+    assert found["trace"]
 
 
 @pytest.mark.parametrize(("path", "model", "body"), STREAMED)

@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from populace.actors.errors import EngineUnavailable
-from populace.actors.request_log import RequestLog
+from populace.actors.request_log import LogLine
 from populace.gateway import request_logs
-from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import TraceOptions
 from populace.telemetry.request_lines import lines_of_request
+from populace.telemetry.tracing.setup import telemetry_setup
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.telemetry.written import options
 
@@ -21,16 +22,18 @@ CHAT = "/v1/chat/completions"
 
 
 class Logging:
-    """The log of this process, which ``settle`` writes to its file."""
+    """The log of this process, and its traces if they are on, which ``settle`` writes to files."""
 
-    def __init__(self, population: Population) -> None:
-        self._options = options(population.logs_directory, log_level="debug")
-        self._end = log_setup(self._options, "gateway")
+    def __init__(self, population: Population, *, traces: bool = False, **changes: Any) -> None:
+        target = TraceOptions("file", str(population.traces_directory)) if traces else None
+        changes = {"log_level": "debug", "traces": target, **changes}
+        self._options = options(population.logs_directory, **changes)
+        self._end = telemetry_setup(self._options, "gateway")
 
     def settle(self) -> None:
-        """Write what was logged so far: the log of a process ends with it, and another one begins."""
+        """Write what was told so far: the telemetry of a process ends with it, and another one begins."""
         self._end()
-        self._end = log_setup(self._options, "gateway")
+        self._end = telemetry_setup(self._options, "gateway")
 
     def end(self) -> None:
         self._end()
@@ -140,7 +143,7 @@ async def test_a_tenant_looks_up_one_request_at_a_time_also_once_it_has_left(
     began, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    def held(*arguments: Any) -> RequestLog:
+    def held(*arguments: Any) -> tuple[LogLine, ...]:
         loop.call_soon_threadsafe(began.set)
         go_on.wait()
         return lines_of_request(*arguments)

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from populace.telemetry import request_lines
+from populace.telemetry import file_search
+from populace.telemetry.file_search import FileSearch, Limits
 from populace.telemetry.lines import timestamp
-from populace.telemetry.request_lines import Limits, lines_of_request
+from populace.telemetry.request_lines import lines_of_request
 from tests.runtime.telemetry.test_reading import Log
 
 ACME, GLOBEX = "a" * 16, "b" * 16
 
 
-def found(directory: Path, tenant: str = ACME, request_id: str = "req_1", **options: Any) -> list[str]:
-    return [line.message for line in lines_of_request(directory, request_id, tenant, **options).lines]
+def found(directory: Path, tenant: str = ACME, request_id: str = "req_1") -> list[str]:
+    return [line.message for line in lines_of_request(FileSearch(directory), request_id, tenant)]
 
 
 def of(tenant: str | None, request_id: str = "req_1") -> dict[str, Any]:
@@ -29,11 +30,12 @@ def test_the_lines_of_all_processes_are_in_the_order_of_their_times(tmp_path: Pa
     host.write(1, "second", **of(ACME), **{"error.code": "fenced", "exc": "File a\nKeyError"})
     gateway.write(2, "third", **of(ACME))
 
-    found = lines_of_request(tmp_path, "req_1", ACME)
+    search = FileSearch(tmp_path)
+    found = lines_of_request(search, "req_1", ACME)
 
-    assert found.is_whole
-    assert [line.message for line in found.lines] == ["first", "second", "third"]
-    second = found.lines[1]
+    assert search.is_whole
+    assert [line.message for line in found] == ["first", "second", "third"]
+    second = found[1]
     assert (second.at, second.level, second.process, second.number) == (timestamp(1), "info", "host", 1)
     # Where in the server's code it was raised is for its operator.
     assert (second.error_code, second.raised) == ("fenced", "KeyError")
@@ -72,7 +74,7 @@ def test_lines_that_lie_across_blocks_are_whole(tmp_path: Path, monkeypatch: pyt
     for second in range(9):
         log.write(second, str(second), **of(ACME if second % 2 else GLOBEX))
     for size in (1, 7, 64, 100, 1000):
-        monkeypatch.setattr(request_lines, "BLOCK_BYTES", size)
+        monkeypatch.setattr(file_search, "BLOCK_BYTES", size)
         assert found(tmp_path) == ["1", "3", "5", "7"], size
 
 
@@ -86,19 +88,20 @@ def test_what_is_torn_or_no_log_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(lines_max=3), Limits(bytes_max=500), Limits(seconds_max=0.5)], ids=str
+    "limits", [Limits(found_max=3), Limits(bytes_max=500), Limits(seconds_max=0.5)], ids=str
 )
 def test_a_search_that_ends_at_a_limit_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(request_lines, "BLOCK_BYTES", 150)
+    monkeypatch.setattr(file_search, "BLOCK_BYTES", 150)
     log = Log(tmp_path, "host-0")
     for second in range(20):
         log.write(second, str(second), **of(ACME))
     ticks = count(0.0, 0.1)
 
-    cut = lines_of_request(tmp_path, "req_1", ACME, limits=limits, monotonic=lambda: next(ticks))
+    search = FileSearch(tmp_path, limits, lambda: next(ticks))
+    cut = lines_of_request(search, "req_1", ACME)
 
-    assert not cut.is_whole
-    assert 0 < len(cut.lines) < 20
-    assert len(cut.lines) <= limits.lines_max
+    assert not search.is_whole
+    assert 0 < len(cut) < 20
+    assert len(cut) <= limits.found_max

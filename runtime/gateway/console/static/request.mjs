@@ -1,7 +1,8 @@
-// A request by its id: what the server's processes have logged of it.
+// A request by its id: what the server's processes have logged of it, and its trace.
 import { get } from "./api.mjs";
 import { Loaded, useLoaded } from "./loading.mjs";
 import { at, go } from "./places.mjs";
+import { Trace } from "./trace.mjs";
 import { html } from "./view.mjs";
 import { clock, count, moment } from "./words.mjs";
 
@@ -11,7 +12,7 @@ const TONE = { warning: "warm", error: "bad", critical: "bad" };
 export function RequestPage({ id }) {
   return html`<section><div class="head"><h1 class="grow">A request</h1>
       <a href=${at("system")}>Back to the system</a></div>
-    <div class="stack"><${LookUp} id=${id} /><${Lines} id=${id} key=${id} /></div></section>`;
+    <div class="stack"><${LookUp} id=${id} /><${Found} id=${id} key=${id} /></div></section>`;
 }
 
 /** Go to a request whose id is typed. */
@@ -31,19 +32,28 @@ export function LookUp({ id = "" }) {
       every error here. Only requests of this key's population are found.</p></section>`;
 }
 
-function Lines({ id }) {
+function Found({ id }) {
   const found = useLoaded(
     (signal) => get(`/v1/requests/${encodeURIComponent(id)}`, { signal }),
     [id],
   );
-  return html`<${Loaded} of=${found}>${({ lines, whole }) => html`<section class="sheet flush">
-    <header><h2>Its log</h2><span class="quiet small">
-      ${count(lines.length, "line")}, ${moment(Date.parse(lines[0].at) / 1000)}</span></header>
+  return html`<${Loaded} of=${found}>${({ lines, trace, whole }) => html`<div class="stack">
     ${
       !whole &&
-      html`<p class="hint padded">The search ended before it had read all logs: the newest lines are here.
-      <code> populace logs --request</code> on the server reads everything.</p>`
+      html`<p class="hint">The search ended before it had read everything: what the newest files have is here.
+      <code> populace logs --request</code> and <code>populace trace</code> on the server read all.</p>`
     }
+    <${Lines} lines=${lines} /><${Trace} spans=${trace} /></div>`}</${Loaded}>`;
+}
+
+function Lines({ lines }) {
+  if (!lines.length)
+    return html`<section class="sheet stack"><header><h2>Its log</h2></header>
+      <p class="hint">It left no line. A request without trouble leaves one with
+      <code> POPULACE_LOG_LEVEL=debug</code> only.</p></section>`;
+  return html`<section class="sheet flush">
+    <header><h2>Its log</h2><span class="quiet small">
+      ${count(lines.length, "line")}, ${moment(Date.parse(lines[0].at) / 1000)}</span></header>
     <ol class="log">${lines.map(
       (line, index) => html`<li key=${index}>
       <time datetime=${line.at} class="numbers quiet">${clock(line.at)}</time>
@@ -53,5 +63,5 @@ function Lines({ id }) {
         ${line.error_code && html` <code>${line.error_code}</code>`}
         ${line.raised && html` <code>${line.raised}</code>`}
         <span class="small quiet"> ${line.logger.replace(/^populace\./, "")}</span></span></li>`,
-    )}</ol></section>`}</${Loaded}>`;
+    )}</ol></section>`;
 }

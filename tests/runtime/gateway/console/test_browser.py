@@ -7,16 +7,19 @@ import httpx
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from populace.actors.errors import EngineUnavailable
 from populace.actors.training import JobProgress
 from populace.actors.turn import ModelId
 from tests.actors.trainings import trained
 from tests.runtime.gateway.console import staging
 from tests.runtime.gateway.console.conftest import ConsoleServer, Open, held_reply, sign_in
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.gateway.scripted_engine import BASE
 from tests.runtime.gateway.test_access import altered
 from tests.runtime.gateway.test_operations import survey_without
 from tests.runtime.gateway.test_population import profile
 from tests.runtime.gateway.test_request_logs import Logging
+from tests.runtime.gateway.test_traces import TURN
 
 pytestmark = pytest.mark.browser
 
@@ -235,9 +238,59 @@ async def test_an_error_leads_to_what_was_logged_of_its_request(
     await expect(page.get_by_text("/v1/population/answers was answered with 409")).to_be_visible()
     await page.get_by_label("Request id").fill("nothing")
     await page.get_by_role("button", name="Look up").click()
-    await expect(page.get_by_role("alert")).to_contain_text("no log line of a request nothing")
+    await expect(page.get_by_role("alert")).to_contain_text("no trace of a request nothing")
     await page.get_by_role("link", name="Back to the system").click()
     await expect(page.get_by_role("heading", name="System")).to_be_visible()
+    log.end()
+
+
+async def test_the_trace_of_a_request_says_where_its_time_went(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    log = Logging(population, traces=True, log_level="info")
+    reply = await client.post("/v1/chat/completions", json=chat_body(), headers={"x-request-id": "mine"})
+    assert reply.status_code == 200
+    population.engine.failure = EngineUnavailable("gone")
+    await client.post("/v1/chat/completions", json=chat_body(), headers={"x-request-id": "failed"})
+    population.engine.failure = None
+    log.settle()
+    page = await open_page("system/requests/mine")
+
+    table = page.get_by_role("region", name="Its trace").get_by_role("table")
+    rows = table.get_by_role("row")
+    await expect(rows).to_have_count(1 + len(TURN))
+    assert [(await rows.nth(index).locator("code").inner_text()) for index in range(1, 1 + len(TURN))] == [
+        name.strip() for name in TURN
+    ]
+    await expect(rows.nth(1)).to_contain_text("gateway-0")
+    await expect(rows.nth(1)).to_contain_text("status_code 200")
+    await expect(rows.nth(1).get_by_role("img", name="from 0 % to 100 %")).to_be_visible()
+    # Each bar lies within its parent's, as the time does.
+    bars = await table.locator(".bar > i").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.right])"
+    )
+    assert all(bars[0][0] - 1 <= left < right <= bars[0][1] + 1 for left, right in bars)
+    assert len({round(left) for left, _ in bars}) > 1
+    await expect(page.get_by_text("It left no line")).to_be_visible()
+
+    await page.get_by_label("Request id").fill("failed")
+    await page.get_by_role("button", name="Look up").click()
+    failed = page.get_by_role("row").filter(has_text=f"chat {BASE.name}")
+    await expect(failed).to_contain_text("engine_unavailable")
+    log.end()
+
+
+async def test_without_traces_it_is_said_how_to_have_them(
+    client: httpx.AsyncClient, population: Population, open_page: Open
+) -> None:
+    log = Logging(population)
+    await client.get("/v1/models", headers={"x-request-id": "mine"})
+    log.settle()
+    page = await open_page("system/requests/mine")
+
+    await expect(page.get_by_text("/v1/models was answered with 200")).to_be_visible()
+    await expect(page.get_by_text("POPULACE_TELEMETRY=file")).to_be_visible()
+    await expect(page.get_by_role("region", name="Its trace")).to_have_count(0)
     log.end()
 
 

@@ -63,11 +63,9 @@ async def staged(population: Population, client: httpx.AsyncClient) -> AsyncGene
     await staging.share(client, ("ada", *PEOPLE[:4]))
     for seed, name in enumerate(PEOPLE[:4]):
         await profile(population, name, seed // 2)
-    log = Logging(population)
+    log = Logging(population, traces=True)
     population.engine.failure = EngineUnavailable("gone")
-    failed = await client.post(
-        "/v1/chat/completions", json=chat_body(model="base"), headers={"x-request-id": "shown"}
-    )
+    failed = await client.post("/v1/chat/completions", json=chat_body(), headers={"x-request-id": "shown"})
     assert failed.status_code == 503
     population.engine.failure = None
     log.settle()
@@ -94,7 +92,8 @@ async def settle(page: Page, place: str) -> None:
         await expect(page.get_by_text("5 of 5 voted")).to_be_visible()
         await expect(page.get_by_role("listbox", name="Map").get_by_role("option")).to_have_count(4)
     if place == "system/requests/shown":
-        await expect(page.get_by_text("engine_unavailable")).to_be_visible()
+        await expect(page.locator(".log").get_by_text("engine_unavailable")).to_be_visible()
+        await expect(page.locator(".trace").get_by_text("engine_unavailable")).to_be_visible()
     if place == "people/ada/suite":
         await page.get_by_role("button", name="Ask", exact=True).click()
         await expect(page.get_by_text("0 of 2")).to_be_visible()
