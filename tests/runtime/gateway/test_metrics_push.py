@@ -24,8 +24,8 @@ from tests.runtime.telemetry.metrics_push.collector import (
 NEVER = 1e6
 """Seconds: only the end pushes."""
 
-OF_THE_MOMENT = ("populace_process_", "populace_metrics_pushes")
-"""What another moment shows otherwise: a process's use, and the push itself, which is counted at its end."""
+OF_THE_MOMENT = ("populace_process_", "populace_metrics_pushes", "populace_store_disk_free_bytes")
+"""What another moment shows otherwise: the use of process and disk, and the push, which is counted at its end."""
 
 
 def shown(text: str) -> Samples:
