@@ -14,7 +14,7 @@ correction that is taken is said.
 import argparse
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +25,9 @@ from populace.actors.keepers.sentence_vectors import SentenceEncoder, SentenceVe
 from populace.bench.intervals import wilson
 from populace.encoder.files import prepare_encoder
 from populace.encoder.on_use import EncoderOnUse
+from populace.policies import corrections, tellings
 from populace.policies.corrections import Corrected, CorrectionFinder
 from populace.policies.retrieval import Exchange
-from populace.policies.tellings import telling_for
 from populace.settings.settings import Settings
 
 HELD_OUT = Path(__file__).parent.parent / "tests" / "held_out"
@@ -45,18 +45,20 @@ class Counted(NamedTuple):
 
 
 class Likeness:
-    """How alike in meaning a question is to texts; nothing without an encoder."""
+    """How alike in meaning a question is to texts, by their positions; nothing without an encoder."""
 
     def __init__(self, encoder: SentenceEncoder | None = None) -> None:
         self.by = "words" if encoder is None else "words and meaning"
         self._encoder = encoder
         self._vectors = SentenceVectors()
 
-    def __call__(self, question: str, texts: Sequence[str]) -> Sequence[float]:
+    def __call__(self, question: str, texts: Sequence[tuple[int, str]]) -> Mapping[int, float]:
         if self._encoder is None or not texts:
-            return ()
-        self._vectors, likeness = self._vectors.likeness(self._encoder, question, texts)
-        return likeness
+            return {}
+        said = [text for _, text in texts]
+        self._vectors = self._vectors.extended(self._encoder, self._vectors.missing(said))
+        likeness = self._vectors.likeness(self._encoder, question, said)
+        return {position: like for (position, _), like in zip(texts, likeness, strict=True)}
 
 
 class Person:
@@ -68,18 +70,19 @@ class Person:
         """``corrected`` are questions, each with the reply that was wanted."""
         self._likeness = likeness
         self._said = [Exchange(at, text, "", b"") for at, text in enumerate(said)]
-        self._asked = [ask for ask, _ in corrected]
-        self._corrections = CorrectionFinder([Corrected(at, *one) for at, one in enumerate(corrected)])
+        self._corrected = [Corrected(at, *one) for at, one in enumerate(corrected)]
+        self._finder = CorrectionFinder(self._corrected)
 
     def told(self, ask: str, values: Sequence[str] = ()) -> bool | None:
         """Whether the turn that is taken for a question has one of the values; None if none is taken."""
-        likeness = self._likeness(ask, [one.said for one in self._said])
-        found = telling_for(ask, self._said, likeness)
+        may_tell = [(one.position, one.said) for one in tellings.comparable(ask, self._said)]
+        found = tellings.telling_for(ask, self._said, self._likeness(ask, may_tell))
         return None if found is None else any(value.casefold() in found.said.casefold() for value in values)
 
     def corrects(self, ask: str, position: int | None = None) -> bool | None:
         """Whether the correction that is taken for a question is this one; None if none is taken."""
-        found = self._corrections.applying(ask, self._likeness(ask, self._asked))
+        may_apply = [(one.position, one.asked) for one in corrections.comparable(self._corrected, ask)]
+        found = self._finder.applying(ask, self._likeness(ask, may_apply))
         return None if found is None else found == position
 
 
@@ -149,12 +152,12 @@ def reworded(likeness: Likeness) -> list[Counted]:
     return counts.counted()
 
 
-def corrected(likeness: Likeness) -> list[Counted]:
-    """Count over one person of whose facts 10, 50 or all are corrected."""
+def corrected(likeness: Likeness, numbers: Sequence[int] = CORRECTED) -> list[Counted]:
+    """Count over one person of whose facts each of some numbers is corrected."""
     facts = _lines("corrections.jsonl")
     general = [line["ask"] for name in ("general", "instructions") for line in _lines(f"{name}.jsonl")]
     counts = Counts(likeness.by)
-    for number in CORRECTED:
+    for number in numbers:
         chosen = random.Random("mix-ups").sample(range(len(facts)), number)
         one = Person(likeness, corrected=[(facts[at]["ask"], facts[at]["correction"]) for at in chosen])
         for kind in ("near", "far"):

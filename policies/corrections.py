@@ -6,12 +6,21 @@ tells of both is in both, or a sentence encoder finds both alike, and nothing sa
 things.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from populace.policies.retrieval import text_key, words_of
-from populace.policies.same_question import OWN_MIN, may_ask_the_same, may_mean_the_same, similar_enough
+from populace.policies.same_question import (
+    OWN_MIN,
+    is_english,
+    may_ask_the_same,
+    may_mean_the_same,
+    similar_enough,
+)
 from populace.policies.word_weights import WordWeights, beginnings
+
+NOTHING_ALIKE: Mapping[int, float] = {}
+"""It must not be changed."""
 
 CORRECTED_BYTES = 250
 """The bytes of a correction besides its texts: the tuple, its numbers and its place."""
@@ -22,6 +31,15 @@ LIKENESS_MIN = 0.7
 
 docs/retrieval.md has what this finds, and what it takes for something else.
 """
+
+SAME_LIKENESS = 0.85
+"""A newer correction of a question as alike as this goes before that of the same question."""
+
+AS_ALIKE = 0.9
+"""A newer correction that is nearly as alike as the most alike one corrects the same anew."""
+
+COMPARED_MAX = 512
+"""The newest corrections are compared in their meaning, at most this many."""
 
 
 class Corrected(NamedTuple):
@@ -51,12 +69,13 @@ class CorrectionFinder:
         ]
         self._weights = WordWeights(self._told)
 
-    def applying(self, question: str, likeness: Sequence[float] = ()) -> int | None:
+    def applying(self, question: str, likeness: Mapping[int, float] = NOTHING_ALIKE) -> int | None:
         """Return the position of the correction that applies to the question, None for none.
 
-        It is that of the same question, of equal ones the newest; or else of the most alike in meaning that
-        may mean the same, if ``likeness`` has that of each correction's question; or else of the most similar
-        in words that may ask the same and is similar enough for that (``same_question.py``).
+        It is that of the same question, of equal ones the newest; or else of the most alike in meaning, by
+        the ``likeness`` of those that are ``comparable``, by their positions; or else of the most similar in
+        words that may ask the same and is similar enough for that (``same_question.py``). What is nearly as
+        alike and was corrected later corrects it anew.
 
         The similarity of question q and correction c is the product of two shares: of the weight of q's words
         that are among those of c (question or reply), and of the weight of the words of c's question that are
@@ -67,17 +86,28 @@ class CorrectionFinder:
         if not wanted:
             return None
         same = self._same.get(text_key(question))
-        if same is None and likeness:
-            same = self._alike(question, likeness)
-        return self._similar(question, wanted) if same is None else same
+        alike = self._alike(question, likeness, LIKENESS_MIN if same is None else SAME_LIKENESS)
+        if same is not None:
+            return same if alike is None else max(same, alike)
+        return self._similar(question, wanted) if alike is None else alike
 
-    def _alike(self, question: str, likeness: Sequence[float]) -> int | None:
-        alike = [
-            (like, correction.position)
-            for like, correction in zip(likeness, self._corrections, strict=True)
-            if like >= LIKENESS_MIN and may_mean_the_same(question, correction.asked, correction.wanted)
+    def _alike(self, question: str, likeness: Mapping[int, float], least: float) -> int | None:
+        """Return the position of the most alike that may mean the same, or of what corrected that anew."""
+        alike = {
+            one.position: one
+            for one in self._corrections
+            if likeness.get(one.position, 0.0) >= least and may_mean_the_same(question, one.asked, one.wanted)
+        }
+        best = max(alike, key=lambda at: (likeness[at], at), default=None)
+        if best is None:
+            return None
+        anew = [
+            at
+            for at, one in alike.items()
+            if likeness[at] >= AS_ALIKE * likeness[best]
+            and may_mean_the_same(alike[best].asked, one.asked, one.wanted)
         ]
-        return max(alike)[1] if alike else None
+        return max(anew, default=best)
 
     def _similar(self, question: str, wanted: frozenset[str]) -> int | None:
         weight = self._weights.of
@@ -97,6 +127,13 @@ class CorrectionFinder:
         return newest
 
 
-def applying(corrections: Sequence[Corrected], question: str, likeness: Sequence[float] = ()) -> int | None:
+def applying(
+    corrections: Sequence[Corrected], question: str, likeness: Mapping[int, float] = NOTHING_ALIKE
+) -> int | None:
     """Return the position of the correction that applies to one question; see ``CorrectionFinder``."""
     return CorrectionFinder(corrections).applying(question, likeness)
+
+
+def comparable(corrections: Sequence[Corrected], question: str) -> Sequence[Corrected]:
+    """Return the corrections that are worth to be compared with a question in their meaning."""
+    return sorted(corrections)[-COMPARED_MAX:] if is_english(question) else ()

@@ -168,11 +168,9 @@ class OwnQuestion:
         The question has to ask for something of the person's own, of no other owner than the text has, and
         the text to tell something of the person in a sentence that is meant.
         """
-        if not self._is_of_self:
-            return self.is_told_in(text)
         words = words_in(text)
         is_of_these = self._owners <= words and all(thing.noun in words for thing in self._things)
-        return is_of_these and any(map(speaks_of_self, _meant(text)))
+        return self._is_of_self and is_of_these and any(map(speaks_of_self, _meant(text)))
 
     def _begins_with_thing_of(self, text: str) -> bool:
         words = self._words

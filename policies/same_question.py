@@ -5,13 +5,14 @@ questions of other languages are told apart by the words that they share alone.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from itertools import takewhile
+import unicodedata
+from collections.abc import Mapping
 
-from populace.policies.common_words import is_content
+from populace.policies.common_words import SHARES
 from populace.policies.ownership import names_in, owned, owners_in, speaks_of_self, words_in
 from populace.policies.questions import ADVICE, is_question
 from populace.policies.retrieval import words_of
+from populace.policies.told_apart import are_told_apart
 from populace.policies.word_weights import beginnings
 
 OWN_MIN = 0.2
@@ -26,10 +27,8 @@ NAMED_MIN = 0.3
 SIMILAR_MIN = 0.5
 """That of all others. docs/retrieval.md has what these find, and what they take for something else."""
 
-SAME_AROUND = 3
-IN_PLACE = 2
-"""Two questions ask for different things if at least ``SAME_AROUND`` words around at most ``IN_PLACE`` others
-are the same."""
+ENGLISH_SHARE = 0.2
+"""The least share of a question's words that are common English ones, for its meaning to be compared."""
 
 _KINDS: Mapping[str, re.Pattern[str]] = {
     kind: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
@@ -42,6 +41,13 @@ _KINDS: Mapping[str, re.Pattern[str]] = {
     }.items()
 }
 """What a question may ask for, if its words say so. For a name there are too many of them."""
+
+_ASKING = re.compile(
+    r"\?|\b(?:whats?|whos?|whom|whose|wheres?|when|which|how|please|remind|tell me|need|forgot|remember)\b"
+    r"|^\W*(?:please )?(?:name|give|say|list|show|recall|spell|describe)\b",
+    re.IGNORECASE,
+)
+"""What may ask for something. What it does not match tells, as "My flight is at noon." """
 
 _NAMING = re.compile(r"\b(?:names?|named|called|call|who|whose)\b", re.IGNORECASE)
 
@@ -76,78 +82,6 @@ def similar_enough(question: str, other: str) -> float:
     return NAMED_MIN if names and names <= words_in(question) else SIMILAR_MIN
 
 
-_OPPOSITES = tuple(
-    (frozenset(one.split()), frozenset(other.split()))
-    for one, other in (
-        ("first earliest", "last latest final"),
-        ("begin begins start starts open opens", "end ends finish finishes close closes stop stops"),
-        ("morning breakfast", "evening night dinner supper"),
-        ("above upstairs", "below downstairs underneath"),
-        ("oldest older eldest elder", "youngest younger"),
-        ("left", "right"),
-        ("arrive arrives", "leave leaves"),
-        ("before", "after"),
-    )
-)
-
-
-def may_mean_the_same(question: str, other: str, answer: str) -> bool:
-    """Return whether a question that is alike in meaning may ask for what the ``other`` one did.
-
-    It does not if only one of them asks the model about itself; if one asks for the person's own and the
-    other does not, or for another of their things; if they ask for different kinds of thing; or if they
-    differ in what an encoder hardly tells apart (``_differ_in_one``).
-    """
-    return (
-        not _differ(_TO_MODEL, question, other)
-        and _of_same_owner(question, other, answer)
-        and _of_same_kind(question, other)
-        and not _differ_in_one(question, other, answer)
-    )
-
-
-def _differ_in_one(question: str, other: str, answer: str) -> bool:
-    """Return whether they are the same but for a number, a name, an opposite, or the thing in a place."""
-    known = f"{other} {answer}"
-    return (
-        bool(names_in(question) - words_in(known) and names_in(other) - words_in(question))
-        or not _numbers_in(question) <= _numbers_in(known)
-        or _are_opposed(question, other)
-        or _have_another_in_place(question, other)
-    )
-
-
-def _have_another_in_place(question: str, other: str) -> bool:
-    """Return whether one has another thing where the other has one, and all words around it are the same."""
-    asked, its = words_of(question), words_of(other)
-    start = _same_at_start(asked, its)
-    end = _same_at_start(asked[start:][::-1], its[start:][::-1])
-    one, another = asked[start : len(asked) - end], its[start : len(its) - end]
-    return (
-        start + end >= SAME_AROUND
-        and 0 < len(one) <= IN_PLACE
-        and 0 < len(another) <= IN_PLACE
-        and any(map(is_content, one))
-        and any(map(is_content, another))
-    )
-
-
-def _same_at_start(words: Sequence[str], others: Sequence[str]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False)))
-
-
-def _numbers_in(text: str) -> frozenset[str]:
-    return frozenset(word for word in words_of(text) if word.isdigit())
-
-
-def _are_opposed(question: str, other: str) -> bool:
-    asked, its = frozenset(words_of(question)), frozenset(words_of(other))
-    mine, others = asked - its, its - asked
-    return any(
-        (mine & one and others & another) or (mine & another and others & one) for one, another in _OPPOSITES
-    )
-
-
 def may_ask_the_same(question: str, other: str, answer: str) -> bool:
     """Return whether a question may ask for what the ``other`` one did, which has this answer.
 
@@ -162,8 +96,39 @@ def may_ask_the_same(question: str, other: str, answer: str) -> bool:
         and _of_same_owner(question, other, answer)
         and not _asks_for_any(question, other)
         and _of_same_kind(question, other)
-        and not _differ_in_one(question, other, answer)
+        and not are_told_apart(question, other, answer)
     )
+
+
+def may_mean_the_same(question: str, other: str, answer: str) -> bool:
+    """Return whether a question that is alike in meaning may ask for what the ``other`` one did.
+
+    It does not if it tells something and the other one asks, or the other way round; if only one of them asks
+    the model about itself; if one asks for the person's own and the other does not, or for another of their
+    things; if they ask for different kinds of thing, or a word tells them apart; or if one is not English, of
+    which the encoder and the words here know nothing.
+    """
+    return (
+        asks_for_something(question) == asks_for_something(other)
+        and is_english(question)
+        and is_english(other)
+        and not _differ(_TO_MODEL, question, other)
+        and _of_same_owner(question, other, answer)
+        and _of_same_kind(question, other)
+        and not are_told_apart(question, other, answer)
+    )
+
+
+def asks_for_something(text: str) -> bool:
+    """Return whether a message may be a question, also without its mark or beside something that it tells."""
+    return _ASKING.search(text) is not None
+
+
+def is_english(text: str) -> bool:
+    """Return whether all letters are Latin, and enough of the words are common English ones."""
+    words = words_of(text)
+    is_latin = all(unicodedata.name(letter, "").startswith("LATIN") for letter in filter(str.isalpha, text))
+    return is_latin and sum(word in SHARES for word in words) >= ENGLISH_SHARE * len(words) > 0
 
 
 def _differ(words: re.Pattern[str], question: str, other: str) -> bool:

@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from populace.policies.common_words import is_content
+from populace.policies.corrections import NOTHING_ALIKE
 from populace.policies.ownership import OwnQuestion
 from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
-from populace.policies.same_question import asks_model
+from populace.policies.same_question import asks_model, is_english
 from populace.policies.told_answers import named, value_words
 from populace.policies.word_weights import WordWeights
 
@@ -94,12 +95,13 @@ def says_something(exchange: Exchange) -> bool:
 
 
 def telling_for(
-    question: str, exchanges: Sequence[Exchange], likeness: Sequence[float] = ()
+    question: str, exchanges: Sequence[Exchange], likeness: Mapping[int, float] = NOTHING_ALIKE
 ) -> Exchange | None:
     """Return the newest of the exchanges that tells what the question asks for; None if none does.
 
-    The words decide, and if they find none the ``likeness`` in meaning of the question and each exchange, if
-    it is given. None as well if one of them is a question with a corrected reply: that is to be read then.
+    The words decide, and if they find none the ``likeness`` in meaning of those that are ``comparable``, by
+    their positions. None as well if one of the exchanges is a question with a corrected reply: that is to be
+    read then.
     """
     if not asks_for_told(question) or any(one.is_corrected and is_question(one.said) for one in exchanges):
         return None
@@ -108,28 +110,26 @@ def telling_for(
     if best >= ASKED_SHARE:
         newest = newest_as_good(fitting, best)
     else:
-        alike = _alike(question, exchanges, likeness) if likeness else {}
-        best = max(alike.values(), default=0.0)
+        best = max(likeness.values(), default=0.0)
         if best < LIKENESS_MIN:
             return None
-        newest = max(position for position, like in alike.items() if like >= AS_ALIKE * best)
+        newest = max(at for at, like in likeness.items() if like >= max(LIKENESS_MIN, AS_ALIKE * best))
     told = next(exchange for exchange in exchanges if exchange.position == newest)
     return told if value_words(told.said, question) else None
 
 
-def _alike(question: str, exchanges: Sequence[Exchange], likeness: Sequence[float]) -> dict[int, float]:
-    """Return the likeness of each turn that may tell what the question asks for, by its position."""
-    if asks_model(question):
-        return {}
+def comparable(question: str, exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Return the turns that may tell what the question asks for, if they are alike in meaning."""
+    if not asks_for_told(question) or asks_model(question) or not is_english(question):
+        return []
     own = OwnQuestion(question)
-    return {
-        exchange.position: like
-        for exchange, like in zip(exchanges, likeness, strict=True)
-        if like >= LIKENESS_MIN * AS_ALIKE
-        and len(exchange.said) <= TEXT_CHARACTERS_MAX
+    return [
+        exchange
+        for exchange in exchanges
+        if len(exchange.said) <= TEXT_CHARACTERS_MAX
         and not is_question(exchange.said)
         and own.may_be_told_in(exchange.said)
-    }
+    ]
 
 
 def newest_as_good(fitting: Mapping[int, float], best: float) -> int:

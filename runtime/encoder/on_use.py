@@ -20,20 +20,23 @@ class EncoderOnUse:
         self._encoder: BertEncoder | None = None
         self._failed = False
 
-    def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """As ``BertEncoder.vectors``; zeros, which are like nothing, if the files cannot be loaded."""
-        if self._encoder is None and not self._failed:
-            self._load()
-        if self._encoder is None:
-            return np.zeros((len(texts), 1), np.float32)
-        return self._encoder.vectors(texts)
+    @property
+    def is_loaded(self) -> bool:
+        return self._encoder is not None
 
-    def _load(self) -> None:
-        try:
-            self._encoder = BertEncoder(self._directory)
-        except Exception:
-            self._failed = True
-            logger.exception(
-                "the sentence encoder in %s cannot be loaded: words alone decide what questions ask for",
-                self._directory,
-            )
+    def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """As ``BertEncoder.vectors``; zeros, which are like nothing, if the encoder cannot be used.
+
+        A turn must not fail for that, so the first failure is logged, and is the last one.
+        """
+        if not self._failed:
+            try:
+                self._encoder = self._encoder or BertEncoder(self._directory)
+                return self._encoder.vectors(texts)
+            except Exception:
+                self._encoder, self._failed = None, True
+                logger.exception(
+                    "the sentence encoder in %s cannot be used: words alone decide what questions ask for",
+                    self._directory,
+                )
+        return np.zeros((len(texts), 1), np.float32)

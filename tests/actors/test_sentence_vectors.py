@@ -30,25 +30,26 @@ def encoder(encoder_files: Path) -> Counting:
 
 
 def test_each_text_is_encoded_once(encoder: Counting) -> None:
-    empty = SentenceVectors()
-    vectors, first = empty.likeness(encoder, "Where do I live?", ["I live in Porto.", "I sing.", "I sing."])
-    again, second = vectors.likeness(encoder, "Where do I live?", ["I sing.", "I live in Porto."])
+    empty, texts = SentenceVectors(), ["I live in Porto.", "I sing.", "I sing."]
+    assert empty.missing(texts) == texts[:2]
 
-    assert encoder.asked == ["Where do I live?", "I live in Porto.", "I sing.", "Where do I live?"]
-    assert first[0] > first[1] == first[2]
-    assert second == pytest.approx([first[1], first[0]], abs=2e-3)
-    assert (empty.bytes, again.bytes) == (0, vectors.bytes)
+    vectors = empty.extended(encoder, empty.missing(texts))
+    likeness = vectors.likeness(encoder, "Where do I live?", [*texts, "It rains."])
+
+    assert encoder.asked == [*texts[:2], "Where do I live?"]
+    assert vectors.missing(texts) == []
+    assert likeness[0] > likeness[1] == likeness[2]
+    assert likeness[3] == 0.0, "it has no vector"
+    assert empty.bytes == 0
     assert vectors.bytes > 2 * 384 * 2
 
 
-def test_too_many_are_made_anew(encoder: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_those_that_are_needed_now_stay(
+    encoder: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sentence_vectors, "VECTORS_MAX", 2)
-    vectors, _ = SentenceVectors().likeness(encoder, "Where?", ["In Porto.", "In Rome."])
+    vectors = SentenceVectors().extended(encoder, ["In Porto.", "In Rome."])
 
-    vectors, likeness = vectors.likeness(encoder, "Where?", ["In Porto.", "In Oslo."])
+    vectors = vectors.extended(encoder, ["In Oslo."])
 
-    assert len(likeness) == 2
-    assert encoder.asked.count("In Porto.") == 1
-    vectors.likeness(encoder, "Where?", ["In Oslo.", "In Rome."])
-    assert encoder.asked.count("In Rome.") == 2
-    assert encoder.asked.count("In Oslo.") == 1
+    assert vectors.missing(["In Porto.", "In Rome.", "In Oslo."]) == ["In Porto.", "In Rome."]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from populace.policies.corrections import Corrected, applying
+from populace.policies.corrections import COMPARED_MAX, Corrected, applying, comparable
 
 CORRECTIONS = (
     Corrected(3, "What is my dog called?", "Your dog is called Bruno."),
@@ -93,25 +93,30 @@ def test_a_language_without_common_words_is_matched_too() -> None:
         ("What is the dog of my neighbour's called?", None),
         ("What is a good dog?", None),
         ("How old is my dog?", None),
+        ("My dog is called Rex now.", None),
+        ("Mein Hund heißt jetzt Rex?", None),
+        ("หมาของฉันชื่ออะไร?", None),
     ],
 )
 def test_what_is_alike_in_meaning_gets_its_correction_if_it_may_mean_the_same(
     question: str, position: int | None
 ) -> None:
-    alike = [0.9 if correction.position == (position or 3) else 0.1 for correction in CORRECTIONS]
-
-    assert applying(CORRECTIONS, question, alike) == position
-    assert applying(CORRECTIONS, question, [0.1] * len(CORRECTIONS)) in (None, 8)
+    assert applying(CORRECTIONS, question, {position or 3: 0.9}) == position
+    assert applying(CORRECTIONS, question, {position or 3: 0.69}) == applied(question)
 
 
-def test_the_most_alike_applies_and_of_equal_ones_the_newest() -> None:
+def test_the_most_alike_applies_and_of_nearly_equal_ones_the_newest() -> None:
     two = [
-        Corrected(at, f"Which {what} do I take?", f"The {what}.") for at, what in enumerate(["bus", "tram"])
+        Corrected(0, "Which bus do I take?", "The 4."),
+        Corrected(7, "What is the bus that I take?", "The 9."),
     ]
+    asked = "With what bus do I go there?"
 
-    assert applying(two, "With what do I go there?", [0.8, 0.9]) == 1
-    assert applying(two, "With what do I go there?", [0.9, 0.8]) == 0
-    assert applying(two, "With what do I go there?", [0.8, 0.8]) == 1
+    assert applying(two, asked, {0: 0.8, 7: 0.9}) == 7
+    assert applying(two, asked, {0: 0.95, 7: 0.8}) == 0
+    assert applying(two, asked, {0: 0.9, 7: 0.85}) == 7, "it was corrected anew"
+    assert applying(two, "Which bus do I take?", {0: 1.0, 7: 0.9}) == 7
+    assert applying(two, "Which bus do I take?", {0: 1.0, 7: 0.8}) == 0
 
 
 @pytest.mark.parametrize(
@@ -121,10 +126,29 @@ def test_the_most_alike_applies_and_of_equal_ones_the_newest() -> None:
         ("How many marks do I need in maths 2?", "How many marks do I need in maths 3?"),
         ("Where do I buy the buttons?", "Where do I buy the threads?"),
         ("How do I say 'remito' in Portuguese?", "How do I say 'remito' in English?"),
+        ("Which medicine must I not take?", "Which medicine do I take?"),
+        ("Which medicine should I avoid?", "Which medicine do I take?"),
+        ("Where should I live?", "Where do I live?"),
+        ("What was my dog called before?", "What is my dog called?"),
+        ("When is my sister's wedding?", "Where is my sister's wedding?"),
+        ("How did I meet my wife?", "Where did I meet my wife?"),
+        ("How much do I owe Tom?", "How much does Tom owe me?"),
+        ("When does my train leave tomorrow?", "When does my train leave?"),
+        ("My flight is at noon.", "What time is my flight?"),
+        ("What time is my flight?", "My flight is at noon."),
+        ("¿Cómo se llama mi gato?", "¿Cómo se llama mi perro?"),
     ],
 )
 def test_what_differs_in_one_thing_asks_for_another(asked: str, other: str) -> None:
     corrected = [Corrected(0, other, "So it is.")]
 
     assert applying(corrected, asked) is None
-    assert applying(corrected, asked, [0.95]) is None
+    assert applying(corrected, asked, {0: 0.95}) is None
+
+
+def test_the_newest_are_compared_and_nothing_with_what_is_not_english() -> None:
+    many = [Corrected(at, f"Which of my {at} dogs is it?", "Bruno.") for at in range(COMPARED_MAX + 8)]
+
+    assert [one.position for one in comparable(many, "What is my dog called?")] == list(range(8, len(many)))
+    assert comparable(many, "หมาของฉันชื่ออะไร") == ()
+    assert comparable(many, "") == ()

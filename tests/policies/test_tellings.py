@@ -3,7 +3,7 @@
 import pytest
 
 from populace.policies.retrieval import Exchange
-from populace.policies.tellings import telling_for
+from populace.policies.tellings import comparable, telling_for
 
 
 def exchange(position: int, said: str, *, is_corrected: bool = False) -> Exchange:
@@ -77,25 +77,27 @@ def test_nothing_was_retrieved() -> None:
         ("What does a dentist do?", None),
         ("What job do you have, and do I know it?", None),
         ("Should I get another job?", None),
+        ("¿Cuál es mi trabajo?", None),
     ],
 )
 def test_what_is_alike_in_meaning_is_told_if_it_is_of_the_persons_own(
     question: str, position: int | None
 ) -> None:
-    alike = [0.1, 0.2, 0.9, 0.1, 0.6]
-
-    found = telling_for(question, LOG, alike)
+    may_tell = {one.position for one in comparable(question, LOG)}
+    found = telling_for(question, LOG, dict.fromkeys(may_tell, 0.3) | {4: 0.6} if 4 in may_tell else {})
 
     assert (None if found is None else found.position) == position
-    assert telling_for(question, LOG, [0.4] * len(LOG)) is None
+    assert 2 not in may_tell, "a question tells nothing"
+    assert telling_for(question, LOG, dict.fromkeys(may_tell, 0.4)) is None
 
 
 def test_words_go_before_meaning() -> None:
-    assert telling_for("What is my dog called?", LOG, [0.1, 0.9, 0.1, 0.1, 0.1]) == LOG[0]
+    assert telling_for("What is my dog called?", LOG, {0: 0.1, 1: 0.9}) == LOG[0]
 
 
 def test_of_what_is_nearly_as_alike_the_newest_is_told() -> None:
     anew = exchange(9, "I am a baker since Monday.")
 
-    assert telling_for("What job do I have?", [*LOG, anew], [0, 0, 0, 0, 0.6, 0.55]) == anew
-    assert telling_for("What job do I have?", [*LOG, anew], [0, 0, 0, 0, 0.6, 0.5]) == LOG[4]
+    assert telling_for("What job do I have?", [*LOG, anew], {4: 0.6, 9: 0.55}) == anew
+    assert telling_for("What job do I have?", [*LOG, anew], {4: 0.6, 9: 0.5}) == LOG[4]
+    assert telling_for("What job do I have?", [*LOG, anew], {4: 0.46, 9: 0.44}) == LOG[4]

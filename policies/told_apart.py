@@ -1,0 +1,131 @@
+"""Tells two questions apart that are alike in their words or their meaning, and ask for different things.
+
+Neither the words that two questions share nor a sentence encoder tell "first" from "last", "in maths 2" from
+"in maths 3", or what one may take from what one may not. All words here are English.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+
+from populace.policies.common_words import is_content
+from populace.policies.ownership import names_in, words_in
+from populace.policies.retrieval import words_of
+
+SAME_AROUND = 3
+IN_PLACE = 2
+"""Two questions ask for different things if at least ``SAME_AROUND`` words around at most ``IN_PLACE`` others
+are the same."""
+
+_OPPOSITES = tuple(
+    (frozenset(one.split()), frozenset(other.split()))
+    for one, other in (
+        ("first earliest", "last latest final"),
+        ("begin begins start starts open opens", "end ends finish finishes close closes stop stops"),
+        ("morning breakfast", "evening night dinner supper"),
+        ("above upstairs", "below downstairs underneath"),
+        ("oldest older eldest elder", "youngest younger"),
+        ("left", "right"),
+        ("arrive arrives", "leave leaves"),
+        ("before", "after"),
+    )
+)
+
+_NEGATION = re.compile(r"n['’]t\b|\b(?:not|never|avoid|except|without|cannot)\b", re.IGNORECASE)
+
+_ADVISING = re.compile(r"\bshould (?:i|we)\b|\b(?:suggest|recommend|advise)\b", re.IGNORECASE)
+"""What asks what to do, beside what asks for how it is; "how hot should the oven be" does not."""
+
+_ASKED: Mapping[str, re.Pattern[str]] = {
+    kind: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    for kind, words in {
+        "manner": "how (?:can|could|did|do|does) (?:i|you|we|they) (?!call|say)",
+        "person": "who|whom|whose",
+        "place": "where",
+        "time": "when (?:am|are|can|did|do|does|has|have|is|must|was|will)|what (?:date|day|time|year)",
+    }.items()
+}
+"""What is asked for, if a word says so; "what" and "which" do not."""
+
+_TO_ASKER = re.compile(r"\b(?:tell|remind|give|show) (?:me|us)\b", re.IGNORECASE)
+
+_AT_ANOTHER_TIME = frozenset(
+    ["before", "previously", "formerly", "used", "tomorrow", "yesterday", "tonight", "next", "last", "ago"]
+)
+
+_SUBJECTS = frozenset(["i", "we"])
+_OBJECTS = frozenset(["me", "us"])
+
+
+def are_told_apart(question: str, other: str, answer: str) -> bool:
+    """Return whether a word or two say that a question asks for something else than the ``other`` one did.
+
+    They do if only one of both is negated or asks for advice; if one asks for a place and the other for a
+    time, a person or a way; if the question has a number or a time of which
+    neither the other one nor its answer speaks; if each has a name that the other has not, or a word that is
+    the opposite of the other's; if the person does something to a named one in the one question, and that one
+    to the person in the other; or if both are the same but for the thing in one place.
+    """
+    known = f"{other} {answer}"
+    asked, its, told = (frozenset(words_of(text)) for text in (question, other, known))
+    return (
+        any(_differ(words, question, other) for words in (_NEGATION, _ADVISING))
+        or _are_asked_otherwise(question, other)
+        or not frozenset(filter(str.isdigit, asked)) <= told
+        or not asked & _AT_ANOTHER_TIME <= told
+        or bool(names_in(question) - words_in(known) and names_in(other) - words_in(question))
+        or _are_opposed(asked - its, its - asked)
+        or _have_other_roles(question, other)
+        or _have_another_in_place(words_of(question), words_of(other))
+    )
+
+
+def _differ(words: re.Pattern[str], question: str, other: str) -> bool:
+    return (words.search(question) is None) != (words.search(other) is None)
+
+
+def _are_asked_otherwise(question: str, other: str) -> bool:
+    asked, its = (
+        {kind for kind, words in _ASKED.items() if words.search(text)} for text in (question, other)
+    )
+    return bool(asked and its) and asked.isdisjoint(its)
+
+
+def _are_opposed(asked: frozenset[str], its: frozenset[str]) -> bool:
+    """Return whether a word that only the one has is the opposite of one that only the other has."""
+    return any(
+        (asked & one and its & another) or (asked & another and its & one) for one, another in _OPPOSITES
+    )
+
+
+def _have_other_roles(question: str, other: str) -> bool:
+    """As in "what do I owe Tom" and "what does Tom owe me"."""
+    if names_in(question).isdisjoint(names_in(other)):
+        return False
+    role, its = _role_in(question), _role_in(other)
+    return role is not None and its is not None and role != its
+
+
+def _role_in(text: str) -> bool | None:
+    """Whether the person is the subject, and not the object; None if both or neither."""
+    words = frozenset(words_of(_TO_ASKER.sub(" ", text)))
+    is_subject, is_object = not words.isdisjoint(_SUBJECTS), not words.isdisjoint(_OBJECTS)
+    return is_subject if is_subject != is_object else None
+
+
+def _have_another_in_place(asked: Sequence[str], its: Sequence[str]) -> bool:
+    """Return whether one has another thing where the other has one, and all words around it are the same."""
+    start = _same_at_start(asked, its)
+    end = _same_at_start(asked[start:][::-1], its[start:][::-1])
+    one, another = asked[start : len(asked) - end], its[start : len(its) - end]
+    return (
+        start + end >= SAME_AROUND
+        and 0 < len(one) <= IN_PLACE
+        and 0 < len(another) <= IN_PLACE
+        and any(map(is_content, one))
+        and any(map(is_content, another))
+    )
+
+
+def _same_at_start(words: Sequence[str], others: Sequence[str]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False)))
