@@ -137,31 +137,69 @@ async def test_without_a_log_there_is_nothing_to_show(client: httpx.AsyncClient)
     assert (await client.get("/v1/requests/mine")).status_code == 404
 
 
-async def test_a_tenant_looks_up_one_request_at_a_time_also_once_it_has_left(
-    population: Population, client: httpx.AsyncClient, log: Logging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    began, go_on = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
+class HeldSearches:
+    """The searches of this gateway wait until ``go_on``; ``began`` says that the first one does."""
 
-    def held(*arguments: Any) -> tuple[LogLine, ...]:
-        loop.call_soon_threadsafe(began.set)
-        go_on.wait()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self._go_on = asyncio.Event(), threading.Event()
+        self._loop = asyncio.get_running_loop()
+        monkeypatch.setattr(request_logs, "lines_of_request", self._held)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+    def _held(self, *arguments: Any) -> tuple[LogLine, ...]:
+        self._loop.call_soon_threadsafe(self.began.set)
+        self._go_on.wait()
         return lines_of_request(*arguments)
 
-    monkeypatch.setattr(request_logs, "lines_of_request", held)
+
+@pytest.fixture
+async def held(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[HeldSearches]:
+    held = HeldSearches(monkeypatch)
+    yield held
+    held.go_on()
+
+
+async def test_a_tenant_looks_up_one_request_at_a_time_also_once_it_has_left(
+    population: Population, client: httpx.AsyncClient, log: Logging, held: HeldSearches
+) -> None:
     await refused(client, population, "mine")
     log.settle()
     first = asyncio.create_task(client.get("/v1/requests/mine"))
-    await began.wait()
+    await held.began.wait()
     second = await client.get("/v1/requests/mine")
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     third = await client.get("/v1/requests/mine")
     async with population.client("globex") as stranger:
         other = asyncio.create_task(stranger.get("/v1/requests/mine"))
-        go_on.set()
+        held.go_on()
         assert (await other).status_code == 404
     again = await client.get("/v1/requests/mine")
 
     assert [reply.status_code for reply in (second, third, again)] == [429, 429, 200]
     assert "retry-after" in second.headers
+
+
+async def test_a_tenant_waits_for_others_for_a_while_only(
+    population: Population,
+    client: httpx.AsyncClient,
+    log: Logging,
+    held: HeldSearches,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await refused(client, population, "mine")
+    log.settle()
+    first = asyncio.create_task(client.get("/v1/requests/mine"))
+    await held.began.wait()
+    monkeypatch.setattr(request_logs, "WAIT_SECONDS_MAX", 0.0)
+    async with population.client("globex") as stranger:
+        busy = [await stranger.get("/v1/requests/mine") for _ in range(2)]
+        held.go_on()
+        assert (await first).status_code == 200
+        after = await stranger.get("/v1/requests/mine")
+
+    assert [(reply.status_code, reply.headers["retry-after"]) for reply in busy] == [(429, "1")] * 2
+    assert all("Requests of others" in reply.json()["error"]["message"] for reply in busy)
+    assert after.status_code == 404
