@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -10,11 +9,10 @@ import httpx
 import pytest
 
 from populace.actors.errors import EngineUnavailable
-from populace.actors.request_log import LogLine
 from populace.gateway import request_logs
 from populace.telemetry.options import TraceOptions
-from populace.telemetry.request_lines import lines_of_request
 from populace.telemetry.tracing.setup import telemetry_setup
+from tests.runtime.gateway.conftest import HeldSearches
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.telemetry.written import options
 
@@ -137,44 +135,20 @@ async def test_without_a_log_there_is_nothing_to_show(client: httpx.AsyncClient)
     assert (await client.get("/v1/requests/mine")).status_code == 404
 
 
-class HeldSearches:
-    """The searches of this gateway wait until ``go_on``; ``began`` says that the first one does."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.began, self._go_on = asyncio.Event(), threading.Event()
-        self._loop = asyncio.get_running_loop()
-        monkeypatch.setattr(request_logs, "lines_of_request", self._held)
-
-    def go_on(self) -> None:
-        self._go_on.set()
-
-    def _held(self, *arguments: Any) -> tuple[LogLine, ...]:
-        self._loop.call_soon_threadsafe(self.began.set)
-        self._go_on.wait()
-        return lines_of_request(*arguments)
-
-
-@pytest.fixture
-async def held(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[HeldSearches]:
-    held = HeldSearches(monkeypatch)
-    yield held
-    held.go_on()
-
-
 async def test_a_tenant_looks_up_one_request_at_a_time_also_once_it_has_left(
-    population: Population, client: httpx.AsyncClient, log: Logging, held: HeldSearches
+    population: Population, client: httpx.AsyncClient, log: Logging, held_searches: HeldSearches
 ) -> None:
     await refused(client, population, "mine")
     log.settle()
     first = asyncio.create_task(client.get("/v1/requests/mine"))
-    await held.began.wait()
+    await held_searches.began.wait()
     second = await client.get("/v1/requests/mine")
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     third = await client.get("/v1/requests/mine")
     async with population.client("globex") as stranger:
         other = asyncio.create_task(stranger.get("/v1/requests/mine"))
-        held.go_on()
+        held_searches.go_on()
         assert (await other).status_code == 404
     again = await client.get("/v1/requests/mine")
 
@@ -186,17 +160,17 @@ async def test_a_tenant_waits_for_others_for_a_while_only(
     population: Population,
     client: httpx.AsyncClient,
     log: Logging,
-    held: HeldSearches,
+    held_searches: HeldSearches,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await refused(client, population, "mine")
     log.settle()
     first = asyncio.create_task(client.get("/v1/requests/mine"))
-    await held.began.wait()
+    await held_searches.began.wait()
     monkeypatch.setattr(request_logs, "WAIT_SECONDS_MAX", 0.0)
     async with population.client("globex") as stranger:
         busy = [await stranger.get("/v1/requests/mine") for _ in range(2)]
-        held.go_on()
+        held_searches.go_on()
         assert (await first).status_code == 200
         after = await stranger.get("/v1/requests/mine")
 
