@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -34,7 +33,8 @@ class KeptReports:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: dict[str, _Kept] = {}
+        """In the order in which they were asked for."""
         self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A tenant's lock is here for as long as a call holds it or waits for it."""
 
