@@ -1,8 +1,6 @@
 """Asks a population: chooses members, lets them answer, and combines their votes."""
 
 import asyncio
-import hashlib
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
@@ -13,8 +11,9 @@ from numpy.typing import NDArray
 from populace.actors.aggregation.ballot import Ballot, Member, Vote
 from populace.actors.aggregation.choosing import accuracy_of, chosen_members
 from populace.actors.aggregation.ensemble import PopulationAnswer, combined
+from populace.actors.aggregation.kept_reports import KeptReports
 from populace.actors.aggregation.question import Question
-from populace.actors.aggregation.report import PopulationReport, population_report
+from populace.actors.aggregation.report import PopulationReport
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Engine
 from populace.actors.errors import AdapterMismatch, InvalidRequest, NoMember
@@ -23,9 +22,6 @@ from populace.actors.members import MemberView
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import DisclosureRule
 from populace.storage.records.errors import ModelNotFound
-
-REPORTS_KEPT = 64
-"""Tenants whose last report is kept; that of a thousand members has 0.13 MB."""
 
 
 class ProbeSet(NamedTuple):
@@ -54,8 +50,7 @@ class Aggregator:
         self._probes = probes
         self._ballot = Ballot(engine, clock)
         self._rule = rule or DisclosureRule()
-        self._reports: OrderedDict[str, tuple[bytes, PopulationReport]] = OrderedDict()
-        self._reporting = asyncio.Lock()
+        self._reports = KeptReports(clock)
 
     async def ask(
         self, tenant: str, question: Question, models: Sequence[str] | None = None
@@ -95,20 +90,8 @@ class Aggregator:
         yield combined(question, members, list(votes.values()), self._rule)
 
     async def report(self, tenant: str) -> PopulationReport:
-        """Describe the tenant's members by their profiles, without asking them.
-
-        It compares every pair, so it is made again only once a member has come, left or changed.
-        """
-        members = await self._hosts.members.of_tenant(tenant)
-        async with self._reporting:
-            # On a thread, as walking many profiles takes a while too.
-            known = self._reports.get(tenant)
-            seen, report = await asyncio.to_thread(_reported, members, known)
-            self._reports[tenant] = seen, report
-            self._reports.move_to_end(tenant)
-            if len(self._reports) > REPORTS_KEPT:
-                self._reports.popitem(last=False)
-        return report
+        """Describe the tenant's members by their profiles, without asking them."""
+        return await self._reports.of_tenant(tenant, lambda: self._hosts.members.of_tenant(tenant))
 
     async def _views(self, tenant: str, question: Question, models: Sequence[str] | None) -> list[MemberView]:
         base = self._engine.base.fingerprint
@@ -135,16 +118,3 @@ class Aggregator:
         except ModelNotFound:
             return False
         return now is not None and now.since_ms == view.since_ms
-
-
-def _reported(
-    members: Sequence[MemberView], known: tuple[bytes, PopulationReport] | None
-) -> tuple[bytes, PopulationReport]:
-    """Report on the members, unless ``known`` is of the same. The bytes are a digest of what is compared."""
-    digest = hashlib.sha256()
-    for member in members:
-        # Of one revision, one set of probes makes one profile.
-        probes = member.profile.probes if member.profile is not None and member.is_profiled else None
-        digest.update(repr((member.model, member.revision, member.sharing, probes)).encode())
-    seen = digest.digest()
-    return known if known is not None and known[0] == seen else (seen, population_report(members))

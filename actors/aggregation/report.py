@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,20 +62,6 @@ class PopulationReport(NamedTuple):
     logarithmic: Fit | None = None
     saturating: Fit | None = None
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """The report in types that JSON has."""
-        plain = self._asdict()
-        for name in ("disagreement", "double_fault", "error_correlation", "effective_members"):
-            plain[name] = None if np.isnan(plain[name]) else round(plain[name], 6)
-        return {
-            **plain,
-            "members": [place._asdict() for place in self.members],
-            "curve": [point._asdict() for point in self.curve],
-            "logarithmic": _fit_body(self.logarithmic),
-            "saturating": _fit_body(self.saturating),
-        }
-
 
 def population_report(members: Sequence[MemberView]) -> PopulationReport:
     """Report on the members that have a profile, ``MEMBERS_MAX`` at most."""
@@ -127,10 +113,3 @@ def population_report(members: Sequence[MemberView]) -> PopulationReport:
 def _is_known(member: MemberView) -> bool:
     """Whether the member's present revision was asked the probes of this release."""
     return member.is_profiled and member.profile is not None and member.profile.probes == DIGEST
-
-
-def _fit_body(fit: Fit | None) -> dict[str, Any] | None:
-    if fit is None:
-        return None
-    told = {name: {"value": at[0], "low": at[1], "high": at[2]} for name, at in fit.parameters.items()}
-    return {"residual": fit.residual, **told}

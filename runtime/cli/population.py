@@ -172,13 +172,14 @@ def report(
     """
     with named_errors(), connected() as population:
         # numpy loads here, for those who want a report.
+        from populace.api.population import ReportObject
         from populace.pictures.population import report_picture
 
         found = population.report()
         if svg is not None:
             svg.write_text(report_picture(found), encoding="utf-8")
     if as_json:
-        print_json(found.body)
+        print_json(ReportObject.of(found).model_dump(mode="json"))
         return
     print_report(found)
 

@@ -21,12 +21,14 @@ from populace.telemetry.request_trace import trace_of_request
 router = APIRouter(route_class=KeyedRoute)
 
 RETRY_SECONDS = 1.0
+WAIT_SECONDS_MAX = 5.0
+"""How long a tenant waits for searches of other tenants, each of which may take twice as long."""
 
 
 class RequestLogs:
     """The logs and traces of this machine's processes, read for one caller at a time.
 
-    A search may read hundreds of megabytes, so a tenant has one at a time, and others' wait for its end.
+    A search may read hundreds of megabytes, so a tenant has one at a time. Others wait for its end, a while.
     """
 
     def __init__(self, logs: Path, traces: Path | None) -> None:
@@ -36,26 +38,42 @@ class RequestLogs:
         self._reading = asyncio.Lock()
 
     async def of_request(self, tenant: str, request_id: str) -> RequestLog:
-        """Return what there is of a tenant's request. Raises ``RequestNotFound`` and ``Refused``."""
+        """Return what there is of a tenant's request.
+
+        Raises ``RequestNotFound``, and ``Refused`` while another search of the tenant runs, or once it has
+        waited ``WAIT_SECONDS_MAX`` for other tenants' searches.
+        """
+        digest = digest_of(tenant)
+        if digest is None:
+            # A process without a log of its own writes nothing that could be a tenant's.
+            raise RequestNotFound(request_id)
         if tenant in self._tenants:
             raise Refused("Another request of yours is being looked up; wait for its end.", RETRY_SECONDS, 1)
         self._tenants.add(tenant)
+        try:
+            await self._wait_for_others()
+        except BaseException:
+            self._tenants.discard(tenant)
+            raise
         # Whoever asked may leave: the thread goes on, and nothing else may read until it ends.
-        searching = asyncio.create_task(self._search(tenant, request_id))
-        found = await asyncio.shield(searching)
-        if found is None or not (found.lines or found.trace):
+        found = await asyncio.shield(asyncio.create_task(self._search(tenant, request_id, digest)))
+        if not (found.lines or found.trace):
             raise RequestNotFound(request_id)
         return found
 
-    async def _search(self, tenant: str, request_id: str) -> RequestLog | None:
-        # A process without a log of its own writes nothing that could be somebody's.
-        digest = digest_of(tenant)
+    async def _wait_for_others(self) -> None:
         try:
-            if digest is None:
-                return None
-            async with self._reading:
-                return await asyncio.to_thread(self._read, request_id, digest)
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await self._reading.acquire()
+        except TimeoutError:
+            message = "Requests of others are being looked up, one at a time; try again in a moment."
+            raise Refused(message, RETRY_SECONDS) from None
+
+    async def _search(self, tenant: str, request_id: str, digest: str) -> RequestLog:
+        try:
+            return await asyncio.to_thread(self._read, request_id, digest)
         finally:
+            self._reading.release()
             self._tenants.discard(tenant)
 
     def _read(self, request_id: str, digest: str) -> RequestLog:

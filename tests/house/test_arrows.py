@@ -35,7 +35,7 @@ ALLOWED: Mapping[str, str] = {
         "actors actors.keepers base bench engines learning module_training learning.methods policies settings"
     ),
     "cli": (
-        "actors actors.aggregation adapters adapters.memory archive base bench bench.recall client "
+        "actors actors.aggregation adapters adapters.memory api archive base bench bench.recall client "
         "cluster gateway.http learning.on_policy module_training pictures policies settings storage "
         "storage.backups storage.packed storage.records telemetry"
     ),

@@ -1,6 +1,5 @@
 """A report says of a population what its profiles say, also of one of nobody and of one."""
 
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -52,7 +51,6 @@ def test_independent_members_are_better_together_and_a_twin_is_in_the_same_clust
     assert report.logarithmic is not None
     assert report.logarithmic.parameters["b"][0] > 0
     assert 1 < report.effective_members <= 9
-    assert json.loads(json.dumps(report.body))["members"][0]["model"] == "member-0"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -62,7 +60,6 @@ def test_few_members_have_a_report_and_a_picture(members: list[MemberView], coun
     texts = {element.text for element in ElementTree.fromstring(report_picture(report)).iter()}
     assert len(report.members) == count
     assert texts >= {member.model.name for member in members[:count]}
-    assert json.dumps(report.body, allow_nan=False)
 
 
 def test_the_picture_has_a_marker_for_each_member_and_a_line_for_the_best(members: list[MemberView]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from populace.actors.request_log import LogLine
 from populace.cli.main import app
+from populace.gateway import request_logs
 from populace.gateway.server import Server, bind
 from populace.settings.running import Running, write_running
+from populace.telemetry.request_lines import lines_of_request
 from tests.runtime.gateway.population import Population
 
 Command = Callable[..., Coroutine[Any, Any, Result]]
@@ -63,3 +67,27 @@ def command(population: Population, url: str, tmp_path: Path, monkeypatch: pytes
         return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=typed)
 
     return command
+
+
+class HeldSearches:
+    """Look-ups of requests wait until ``go_on``; ``began`` says that the first one does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self._go_on = asyncio.Event(), threading.Event()
+        self._loop = asyncio.get_running_loop()
+        monkeypatch.setattr(request_logs, "lines_of_request", self._held)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+    def _held(self, *arguments: Any) -> tuple[LogLine, ...]:
+        self._loop.call_soon_threadsafe(self.began.set)
+        self._go_on.wait()
+        return lines_of_request(*arguments)
+
+
+@pytest.fixture
+async def held_searches(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[HeldSearches]:
+    held = HeldSearches(monkeypatch)
+    yield held
+    held.go_on()

@@ -11,6 +11,7 @@ from populace.actors.turn import ModelId
 from populace.hosting.aggregation import aggregator_over
 from populace.policies.diversity.probes import LABELS
 from tests.actors.aggregation.test_report import member
+from tests.runtime.gateway.conftest import Command
 from tests.runtime.gateway.population import Population
 
 ANSWERS = "/v1/population/answers"
@@ -256,3 +257,23 @@ async def test_a_report_is_made_again_once_a_member_changed_and_not_before(
     await client.put("/v1/personal-models/ada/sharing", json={"sharing": None})
     assert (await aggregator.report("acme")).members == ()
     assert (await aggregator.report("globex")).total == 0
+
+
+async def test_the_command_line_prints_a_report_as_the_gateway_answers_it(
+    population: Population,
+    client: httpx.AsyncClient,
+    members: list[str],
+    command: Command,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POPULACE_ADDRESS", url)
+    empty = await command("population", "report", "--json")
+    assert json.loads(empty.output) == (await client.get(REPORT)).json()
+    for seed, name in enumerate(members):
+        await profile(population, name, seed)
+
+    printed = await command("population", "report", "--json")
+
+    assert printed.exit_code == 0, printed.output
+    assert json.loads(printed.output) == (await client.get(REPORT)).json()

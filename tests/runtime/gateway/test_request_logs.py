@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -10,11 +9,10 @@ import httpx
 import pytest
 
 from populace.actors.errors import EngineUnavailable
-from populace.actors.request_log import LogLine
 from populace.gateway import request_logs
 from populace.telemetry.options import TraceOptions
-from populace.telemetry.request_lines import lines_of_request
 from populace.telemetry.tracing.setup import telemetry_setup
+from tests.runtime.gateway.conftest import HeldSearches
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.telemetry.written import options
 
@@ -138,30 +136,44 @@ async def test_without_a_log_there_is_nothing_to_show(client: httpx.AsyncClient)
 
 
 async def test_a_tenant_looks_up_one_request_at_a_time_also_once_it_has_left(
-    population: Population, client: httpx.AsyncClient, log: Logging, monkeypatch: pytest.MonkeyPatch
+    population: Population, client: httpx.AsyncClient, log: Logging, held_searches: HeldSearches
 ) -> None:
-    began, go_on = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def held(*arguments: Any) -> tuple[LogLine, ...]:
-        loop.call_soon_threadsafe(began.set)
-        go_on.wait()
-        return lines_of_request(*arguments)
-
-    monkeypatch.setattr(request_logs, "lines_of_request", held)
     await refused(client, population, "mine")
     log.settle()
     first = asyncio.create_task(client.get("/v1/requests/mine"))
-    await began.wait()
+    await held_searches.began.wait()
     second = await client.get("/v1/requests/mine")
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     third = await client.get("/v1/requests/mine")
     async with population.client("globex") as stranger:
         other = asyncio.create_task(stranger.get("/v1/requests/mine"))
-        go_on.set()
+        held_searches.go_on()
         assert (await other).status_code == 404
     again = await client.get("/v1/requests/mine")
 
     assert [reply.status_code for reply in (second, third, again)] == [429, 429, 200]
     assert "retry-after" in second.headers
+
+
+async def test_a_tenant_waits_for_others_for_a_while_only(
+    population: Population,
+    client: httpx.AsyncClient,
+    log: Logging,
+    held_searches: HeldSearches,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await refused(client, population, "mine")
+    log.settle()
+    first = asyncio.create_task(client.get("/v1/requests/mine"))
+    await held_searches.began.wait()
+    monkeypatch.setattr(request_logs, "WAIT_SECONDS_MAX", 0.0)
+    async with population.client("globex") as stranger:
+        busy = [await stranger.get("/v1/requests/mine") for _ in range(2)]
+        held_searches.go_on()
+        assert (await first).status_code == 200
+        after = await stranger.get("/v1/requests/mine")
+
+    assert [(reply.status_code, reply.headers["retry-after"]) for reply in busy] == [(429, "1")] * 2
+    assert all("Requests of others" in reply.json()["error"]["message"] for reply in busy)
+    assert after.status_code == 404

@@ -110,18 +110,29 @@ export async function* events(address, body, { signal: abort, headers } = {}) {
   }
 }
 
-async function failed(response, isSession) {
-  let told = null;
-  try {
-    told = (await response.json()).error;
-  } catch {
-    // Something between this page and the server answered, in words of its own.
-  }
+/** Whether the server is ready and what of it is not, which it tells with a 503 too. Throws Failure. */
+export async function readiness(options) {
+  const response = await fetched("/readyz", options);
+  const told = await toldBy(response);
+  if (!told?.degraded) throw failureOf(told, response);
+  return told;
+}
+
+/** The Failure of a response that is none of what was asked for; one with the session's key may end it. */
+export async function failed(response, isSession = false) {
+  const told = await toldBy(response);
   if (response.status === 401 && isSession) signOut("The key is no longer valid. Sign in with another one.");
-  const wait = Number(response.headers.get("retry-after")) || null;
-  if (told === null)
-    return new Failure(`The server answered ${response.status}.`, { status: response.status, code: "" });
-  return of(told, response.status, wait);
+  return failureOf(told, response);
+}
+
+/** The body's JSON, or null: what is between this page and the server answers in words of its own. */
+const toldBy = (response) => response.json().catch(() => null);
+
+function failureOf(told, response) {
+  const { status } = response;
+  const retryAfter = Number(response.headers.get("retry-after")) || null;
+  if (told?.error) return of(told.error, status, retryAfter);
+  return new Failure(`The server answered ${status}.`, { status, code: "", retryAfter });
 }
 
 function of(told, status, retryAfter = null) {

@@ -18,7 +18,9 @@ const hue = (cluster) => ({ "--hue": String((30 + cluster * 137.5) % 360) });
 const title = (cluster) => `Cluster ${cluster + 1}`;
 
 export function Landscape({ report }) {
-  const [cluster, setCluster] = useState(null);
+  const [wanted, setWanted] = useState(null);
+  // A report that is loaded again may have fewer clusters.
+  const cluster = report.members.some((member) => member.cluster === wanted) ? wanted : null;
   if (!report.members.length)
     return html`<section class="sheet"><${Empty} title="No map yet">
       <p>The trainer asks each member forty short questions once it takes part, and again after each new
@@ -27,7 +29,7 @@ export function Landscape({ report }) {
       <span class="quiet small">${count(report.members.length, "member")} in
       ${` ${count(report.clusters, "cluster")}`}</span></header>
     <${Places} members=${report.members} cluster=${cluster} />
-    <${Clusters} members=${report.members} chosen=${cluster} choose=${setCluster} />
+    <${Clusters} members=${report.members} chosen=${cluster} choose=${setWanted} />
     <${Facts} report=${report} />
     ${report.curve.length > 1 && html`<${Voters} report=${report} />`}
   </section>`;
@@ -36,43 +38,45 @@ export function Landscape({ report }) {
 /** The members as points: arrows go from one to the next, Enter opens a person. */
 function Places({ members, cluster }) {
   const points = useMemo(() => placed(members), [members]);
-  const [chosen, setChosen] = useState(null);
+  // By name: the members may be others once they are loaded again.
+  const [name, setName] = useState(null);
+  const chosen = points.find((point) => point.model === name) ?? null;
   const radius = size(members);
   const keys = (event) => {
-    if (event.key === "Enter" && chosen !== null) go("people", points[chosen].model);
-    else if (event.key === "Escape") setChosen(null);
-    else if (event.key === "Home") setChosen(0);
-    else if (event.key === "End") setChosen(points.length - 1);
-    else if (ARROWS[event.key]) setChosen(next(points, chosen, ARROWS[event.key]));
+    if (event.key === "Enter" && chosen) go("people", chosen.model);
+    else if (event.key === "Escape") setName(null);
+    else if (event.key === "Home") setName(points[0].model);
+    else if (event.key === "End") setName(points.at(-1).model);
+    else if (ARROWS[event.key]) setName(next(points, chosen, ARROWS[event.key]).model);
     else return;
     event.preventDefault();
   };
-  const named = points.length <= LABELLED_MAX ? legible(points) : chosen === null ? [] : [points[chosen]];
-  const tops = points.map(({ top }) => top);
-  const [top, height] = [Math.min(...tops) - EDGE, Math.max(...tops) - Math.min(...tops) + 2 * EDGE];
+  const named = points.length <= LABELLED_MAX ? legible(points) : chosen ? [chosen] : [];
+  const { left, top, width, height } = frame(points);
+  const beside = left + width * 0.75;
   return html`<figure class="map">
-    <svg viewBox=${`0 ${top} ${WIDTH} ${height}`} role="listbox" tabindex="0" onKeyDown=${keys}
+    <svg viewBox=${`${left} ${top} ${width} ${height}`} role="listbox" tabindex="0" onKeyDown=${keys}
       aria-label="Map: members are near each other if they answer alike"
-      aria-activedescendant=${chosen === null ? undefined : `place-${chosen}`}>
+      aria-activedescendant=${chosen ? `place-${points.indexOf(chosen)}` : undefined}>
       ${points.map(
         (point, index) => html`<circle key=${point.model} id=${`place-${index}`} role="option"
         cx=${point.left} cy=${point.top} r=${radius * (0.6 + point.accuracy)} style=${hue(point.cluster)}
         class=${cluster === null || cluster === point.cluster ? "" : "faded"}
-        aria-selected=${index === chosen ? "true" : "false"} aria-label=${described(point)}
-        onClick=${() => setChosen(index)}><title>${described(point)}</title></circle>`,
+        aria-selected=${point === chosen ? "true" : "false"} aria-label=${described(point)}
+        onClick=${() => setName(point.model)}><title>${described(point)}</title></circle>`,
       )}
       ${named.map(
         (point) => html`<text key=${point.model} aria-hidden="true" y=${point.top + 4}
-        x=${point.left + (point.left > WIDTH * 0.75 ? -10 : 10)}
-        text-anchor=${point.left > WIDTH * 0.75 ? "end" : "start"}>${point.model}</text>`,
+        x=${point.left + (point.left > beside ? -10 : 10)}
+        text-anchor=${point.left > beside ? "end" : "start"}>${point.model}</text>`,
       )}
     </svg>
     <figcaption class="small quiet" aria-live="polite">${
-      chosen === null
-        ? "A larger point has more of the probes right. Choose one, or use the arrow keys."
-        : html`<a href=${at("people", points[chosen].model)}>${points[chosen].model}</a>${described(
-            points[chosen],
-          ).slice(points[chosen].model.length)}`
+      chosen
+        ? html`<a href=${at("people", chosen.model)}>${chosen.model}</a>${described(chosen).slice(
+            chosen.model.length,
+          )}`
+        : "A larger point has more of the probes right. Choose one, or use the arrow keys."
     }</figcaption></figure>`;
 }
 
@@ -102,6 +106,14 @@ function placed(members) {
   });
 }
 
+/** What of the plane is shown: all points, and the whole width also if they need less. */
+function frame(points) {
+  const [lefts, tops] = [points.map((point) => point.left), points.map((point) => point.top)];
+  const [left, top] = [Math.min(0, Math.min(...lefts) - EDGE), Math.min(...tops) - EDGE];
+  const right = Math.max(WIDTH, Math.max(...lefts) + EDGE);
+  return { left, top, width: right - left, height: Math.max(...tops) + EDGE - top };
+}
+
 const size = (members) => (members.length > 200 ? 3 : 5);
 
 /** The points that can have their names beside them without one on another. */
@@ -117,17 +129,17 @@ function legible(points) {
   return kept;
 }
 
-/** The nearest point in a direction; the same one if there is none. */
+/** The nearest point in a direction; the same one if there is none, and the first one from none. */
 function next(points, from, [right, down]) {
-  if (from === null) return 0;
+  if (!from) return points[0];
   let [found, least] = [from, Infinity];
-  points.forEach((point, index) => {
-    const [x, y] = [point.left - points[from].left, point.top - points[from].top];
+  for (const point of points) {
+    const [x, y] = [point.left - from.left, point.top - from.top];
     const along = x * right + y * down;
     const across = Math.abs(x * down) + Math.abs(y * right);
-    if (index === from || along < across || along + 2 * across >= least) return;
-    [found, least] = [index, along + 2 * across];
-  });
+    if (point === from || along < across || along + 2 * across >= least) continue;
+    [found, least] = [point, along + 2 * across];
+  }
   return found;
 }
 

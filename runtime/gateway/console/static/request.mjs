@@ -3,10 +3,12 @@ import { get } from "./api.mjs";
 import { Loaded, useLoaded } from "./loading.mjs";
 import { at, go } from "./places.mjs";
 import { Trace } from "./trace.mjs";
-import { html } from "./view.mjs";
+import { html, useState } from "./view.mjs";
 import { clock, count, moment } from "./words.mjs";
 
 const ID = "[A-Za-z0-9._:\\-]{1,128}";
+/** A search of the server's files ends after ten seconds, and it says to ask again after one. */
+const TRIES_MAX = 12;
 const TONE = { warning: "warm", error: "bad", critical: "bad" };
 
 export function RequestPage({ id }) {
@@ -33,17 +35,37 @@ export function LookUp({ id = "" }) {
 }
 
 function Found({ id }) {
-  const found = useLoaded(
-    (signal) => get(`/v1/requests/${encodeURIComponent(id)}`, { signal }),
-    [id],
-  );
-  return html`<${Loaded} of=${found}>${({ lines, trace, whole }) => html`<div class="stack">
+  const [waits, setWaits] = useState(false);
+  const found = useLoaded((signal) => lookedUp(id, signal, setWaits), [id]);
+  return html`${
+    waits &&
+    html`<p class="hint" role="status">The server looks up another request, which takes seconds. This one is
+      looked up after it.</p>`
+  }<${Loaded} of=${found}>${({ lines, trace, whole }) => html`<div class="stack">
     ${
       !whole &&
       html`<p class="hint">The search ended before it had read everything: what the newest files have is here.
       <code> populace logs --request</code> and <code>populace trace</code> on the server read all.</p>`
     }
     <${Lines} lines=${lines} /><${Trace} spans=${trace} /></div>`}</${Loaded}>`;
+}
+
+/** What there is of a request. It is asked for again while the server looks up another one. */
+async function lookedUp(id, signal, setWaits) {
+  try {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await get(`/v1/requests/${encodeURIComponent(id)}`, { signal });
+      } catch (error) {
+        const isBusy = error.code === "overloaded" && error.retryAfter;
+        if (!isBusy || tries === TRIES_MAX) throw error;
+        setWaits(true);
+        await new Promise((done) => setTimeout(done, error.retryAfter * 1000));
+      }
+    }
+  } finally {
+    if (!signal.aborted) setWaits(false);
+  }
 }
 
 function Lines({ lines }) {

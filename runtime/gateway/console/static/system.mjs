@@ -1,6 +1,6 @@
 // The system: whether it is well, what it does, where adapters are, and all trainings.
-import { fetched, get } from "./api.mjs";
-import { Empty, Loaded, useLoaded } from "./loading.mjs";
+import { failed, fetched, get, readiness } from "./api.mjs";
+import { Empty, Loaded, Problem, useLoaded } from "./loading.mjs";
 import { all, by, parsed, quantile, total } from "./metrics.mjs";
 import { at, place } from "./places.mjs";
 import { LookUp, RequestPage } from "./request.mjs";
@@ -11,6 +11,7 @@ import { ago, bytes, compact, count, decimal, lasting, percent, short, whole } f
 
 const LOOK_MS = 2000;
 const KEPT = 90;
+const RATE_LOOKS = 5;
 const REFUSED = new Set(["429", "503"]);
 
 export default function System() {
@@ -24,22 +25,33 @@ function Overview() {
     async (signal) => {
       const [metrics, ready] = await Promise.all([
         fetched("/metrics", { signal }),
-        fetched("/readyz", { signal }).then((answer) => answer.json()),
+        readiness({ signal }),
       ]);
-      if (!metrics.ok) return { ready, history: null };
+      if (metrics.status === 404) return { ready, looks: null };
+      if (!metrics.ok) return { ready, looks: null, failure: await failed(metrics) };
       history.current = [
         ...history.current.slice(-KEPT),
         { at: performance.now() / 1000, samples: parsed(await metrics.text()) },
       ];
-      return { ready, history: history.current };
+      return { ready, looks: history.current };
     },
     [],
     LOOK_MS,
   );
   return html`<section><div class="head"><h1 class="grow">System</h1></div>
-    <div class="stack"><${Loaded} of=${seen}>${({ ready, history: looks }) => html`<div class="stack">
-      <${Health} ready=${ready} />
-      ${looks ? html`<${Figures} looks=${looks} ready=${ready} />` : html`<${Elsewhere} />`}
+    <div class="stack"><${Loaded} of=${seen}>${({ ready, looks, failure }) => html`<div class="stack">
+      ${
+        seen.failure && seen.failure.code !== "unreachable"
+          ? html`<${Problem} failure=${seen.failure} />`
+          : html`<${Health} ready=${ready} />`
+      }
+      ${
+        looks
+          ? html`<${Figures} looks=${looks} ready=${ready} />`
+          : failure
+            ? html`<${Problem} failure=${failure} />`
+            : html`<${Elsewhere} />`
+      }
     </div>`}</${Loaded}><${Jobs} /><${LookUp} /></div></section>`;
 }
 
@@ -170,6 +182,17 @@ function Hosts({ samples, degraded }) {
         </div></section>`;
 }
 
+/** A replica's tokens a second over the last looks; null unless the first and the last of them show it. */
+function tokenRate(looks, replica) {
+  const few = looks.slice(-RATE_LOOKS);
+  const [first, last] = [few[0], few.at(-1)].map(({ at: seconds, samples }) => ({
+    seconds,
+    tokens: by(samples, "populace_engine_generation_tokens_total", "replica").get(replica),
+  }));
+  if (first.tokens === undefined || last.tokens === undefined || few.length < 2) return null;
+  return Math.max(0, (last.tokens - first.tokens) / (last.seconds - first.seconds));
+}
+
 /** Each replica of the engine, also one that there should be and is not. */
 function Engines({ samples, looks }) {
   const of = (name) => by(samples, `populace_engine_${name}`, "replica");
@@ -179,10 +202,6 @@ function Engines({ samples, looks }) {
   const missing = Array.from({ length: configured }, (_, number) => String(number)).filter(
     (number) => !running.has(number),
   );
-  const tokens = (replica) =>
-    rates(looks.slice(-5), (set) =>
-      total(set, "populace_engine_generation_tokens_total", (labels) => labels.replica === replica),
-    ).at(-1);
   return html`<section class="sheet flush"><header><h2>Engines</h2>
     <span class="quiet small">${whole(running.size)} of ${whole(configured)} answer</span></header>
     <div class="scrolls" tabindex="0" role="region" aria-label="Engines">
@@ -192,7 +211,7 @@ function Engines({ samples, looks }) {
     <tbody>${[...running].map(
       ([replica, now]) => html`<tr key=${replica}><td>${replica}</td>
       <td class="number">${whole(now)}</td><td class="number">${whole(waiting.get(replica) ?? 0)}</td>
-      <td class="number">${decimal(tokens(replica), 1)}</td>
+      <td class="number">${decimal(tokenRate(looks, replica), 1)}</td>
       <td class="number">${whole(hot.get(replica) ?? 0)} of ${whole(slots.get(replica) ?? 0)}</td>
       <td>${
         cache.has(replica)
