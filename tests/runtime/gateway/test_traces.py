@@ -1,14 +1,17 @@
 """A turn is one connected tree of spans, from its request to its commit."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
 from populace.actors import span_names as names
 from populace.actors.errors import EngineUnavailable
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
+from populace.storage.records.errors import PopulaceError
 from populace.telemetry.options import TraceOptions
 from populace.telemetry.trace_files import spans_of_request
 from populace.telemetry.traceparent import header_of, trace_of
@@ -112,6 +115,36 @@ async def test_of_unsampled_traces_those_that_failed_are_exported(
     [chat] = [span for span in found if span.name == f"chat {BASE.name}"]
     assert told(chat)[names.ERROR_TYPE] == EngineUnavailable.code
     assert {trace_id_of(span) for span in found} == {trace_id_of(root)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, chat_body(stream=True)),
+        ("/v1/responses", {"model": "ada", "input": "hello", "stream": True}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [(EngineUnavailable("gone"), EngineUnavailable.code), (RuntimeError("a bug"), PopulaceError.code)],
+)
+async def test_a_stream_that_fails_after_its_first_token_is_a_failed_request(
+    population: Population,
+    client: httpx.AsyncClient,
+    path: str,
+    body: dict[str, Any],
+    failure: Exception,
+    error: str,
+) -> None:
+    population.engine.fail_before, population.engine.failure = 1, failure
+
+    with recording(share=0.0) as spans:
+        response = await client.post(path, json=body)
+        found = spans()
+
+    assert response.status_code == 200
+    [root] = [span for span in found if span.name == f"POST {path}"]
+    assert told(root)[names.ERROR_TYPE] == error
 
 
 async def test_who_is_asked_how_they_are_records_nothing(client: httpx.AsyncClient) -> None:
