@@ -146,6 +146,22 @@ async def test_a_reply_is_read_on_by_another_task() -> None:
     assert tree(found) == ["request", f"  chat {BASE.name}"]
 
 
+async def test_a_reply_begins_when_it_is_read_and_one_that_is_not_has_no_span() -> None:
+    engine = TracedEngine(ScriptedEngine())
+
+    with recording() as spans:
+        with TRACER.root("request"):
+            unread, deltas = engine.generate(request()), engine.generate(request())
+            with TRACER.span("first"):
+                pass
+            texts = [delta.text async for delta in deltas]
+            await unread.aclose()
+        found = spans()
+
+    assert texts[1:] == [" to", " you"]
+    assert tree(found) == ["request", "  first", f"  chat {BASE.name}"]
+
+
 async def test_while_tracing_is_off_the_engines_own_generator_is_read() -> None:
     scripted = ScriptedEngine()
 
