@@ -22,6 +22,7 @@ from populace.storage.records.named import Named
 from populace.telemetry.calls import Caller, caller_of, current_caller, sent_caller, serving
 from populace.telemetry.options import TraceOptions
 from populace.telemetry.traceparent import header_of, trace_of
+from populace.telemetry.tracing import kept_parts
 from populace.telemetry.tracing.export_queue import QUEUED_MAX
 from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.provider import start_traces
@@ -137,6 +138,61 @@ def test_what_ends_after_its_request_is_kept_if_that_failed() -> None:
         found = spans()
 
     assert sorted(span.name for span in found) == ["failed", "late"]
+
+
+def test_of_a_large_part_its_first_span_and_its_failed_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_parts, "SPANS_MAX", 2)
+
+    with recording(share=0.0) as spans:
+        with TRACER.root("request"):
+            for number in range(5):
+                with TRACER.span(f"well {number}"):
+                    pass
+            for number in range(5):
+                with suppress(ValueError), TRACER.span(f"failed {number}"):
+                    raise ValueError
+        found = spans()
+
+    assert sorted(span.name for span in found) == ["failed 0", "failed 1", "request", "well 0", "well 1"]
+
+
+def test_a_part_with_many_open_spans_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_parts, "PARTS_MAX", 2)
+
+    with recording(share=0.0) as spans:
+        with suppress(ValueError), TRACER.root("request"):
+            parts = [TRACER.span(f"part {number}") for number in range(3)]
+            for part in parts:
+                part.end()
+            raise ValueError
+        assert TRACER.dropped == 0
+        found = spans()
+
+    assert sorted(span.name for span in found) == ["part 0", "part 1", "part 2", "request"]
+
+
+def test_of_too_many_parts_the_oldest_is_dropped_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_parts, "PARTS_MAX", 2)
+
+    with recording(share=0.0) as spans:
+        roots = [TRACER.root(f"request {number}") for number in range(2)]
+        with roots[0].current():
+            with TRACER.span("ended"):
+                pass
+            late = TRACER.span("late")
+        roots.append(TRACER.root("request 2"))
+        dropped = TRACER.dropped
+        for span in (late, *roots):
+            span.fail("503")
+            span.end()
+        # All have ended, so there is room again.
+        for number in range(3, 6):
+            with suppress(ValueError), TRACER.root(f"request {number}"):
+                raise ValueError
+        assert TRACER.dropped == dropped == 3
+        found = spans()
+
+    assert [span.name for span in found] == [f"request {number}" for number in range(1, 6)]
 
 
 @pytest.mark.parametrize(
