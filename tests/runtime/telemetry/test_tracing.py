@@ -21,6 +21,7 @@ from populace.settings.environment import process_environment
 from populace.storage.records.named import Named
 from populace.telemetry.calls import Caller, caller_of, current_caller, sent_caller, serving
 from populace.telemetry.options import TraceOptions
+from populace.telemetry.resource import process_resource
 from populace.telemetry.traceparent import header_of, trace_of
 from populace.telemetry.tracing import kept_parts
 from populace.telemetry.tracing.export_queue import QUEUED_MAX
@@ -306,10 +307,33 @@ def test_the_sdks_own_switch_turns_traces_off(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     target = TraceOptions("file", str(tmp_path / "traces"))
 
-    end = telemetry_setup(options(tmp_path / "logs", traces=target), "host")
+    with recording():
+        end = telemetry_setup(options(tmp_path / "logs", traces=target), "host")
 
-    assert not TRACER.is_on
-    end()
+        assert not TRACER.is_on
+        end()
+
+
+def test_a_setup_without_traces_ends_those_before(tmp_path: Path) -> None:
+    with recording() as spans:
+        with TRACER.root("first"):
+            pass
+        end = telemetry_setup(options(tmp_path / "logs"), "host")
+        with TRACER.root("second"):
+            pass
+        assert not TRACER.is_on
+        end()
+        assert [span.name for span in spans()] == ["first"]
+
+
+def test_a_process_is_named_by_its_place_and_not_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = {"populace.process": "x", "populace.number": "a", "service.instance.id": "b", "site": "north"}
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{key}={value}" for key, value in theirs.items()))
+
+    about = process_resource("host", 3).attributes
+
+    assert (about[names.PROCESS], about[names.NUMBER], about["site"]) == ("host", 3, "north")
+    assert str(about[names.SERVICE_INSTANCE]).endswith("/host-3")
 
 
 def test_a_second_setup_ends_the_first(tmp_path: Path) -> None:
