@@ -1,10 +1,12 @@
 """A turn is one connected tree of spans, from its request to its commit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from populace.actors import span_names as names
 from populace.actors.errors import EngineUnavailable
@@ -255,6 +257,53 @@ async def test_embedding_is_a_span_too(client: httpx.AsyncClient) -> None:
     assert tree(found)[:1] == ["POST /v1/embeddings"]
     [made] = [told(span) for span in found if span.name == f"embeddings {BASE.name}"]
     assert (made[names.OPERATION_NAME], made[names.INPUT_TOKENS]) == ("embeddings", 14)
+
+
+async def test_a_client_that_leaves_its_embeddings_is_no_error(population: Population) -> None:
+    population.engine.hold_before = 0
+    asked = json.dumps({"model": "base", "input": "hello"}).encode()
+    coming: list[Message] = [{"type": "http.request", "body": asked}]
+
+    async def receive() -> Message:
+        if coming:
+            return coming.pop()
+        await population.engine.held.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        """Drop it: the client has left."""
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/embeddings",
+        "query_string": b"",
+        "headers": [
+            (b"authorization", f"Bearer {population.keys['acme']}".encode()),
+            (b"content-type", b"application/json"),
+        ],
+    }
+    with recording() as spans:
+        await population.app(scope, receive, send)
+        found = {span.name: told(span) for span in spans()}
+
+    assert found["POST /v1/embeddings"][names.HTTP_STATUS] == 499
+    assert names.ERROR_TYPE not in found[f"embeddings {BASE.name}"]
+
+
+async def test_embeddings_that_take_too_long_are_an_error(population: Population) -> None:
+    population.turn_seconds_max = 0.02
+    population.app = population.make_app()
+    population.engine.hold_before = 0
+
+    with recording() as spans:
+        async with population.client() as client:
+            reply = await client.post("/v1/embeddings", json={"model": "base", "input": "hello"})
+        found = {span.name: told(span) for span in spans()}
+
+    assert reply.status_code == 504
+    assert found[f"embeddings {BASE.name}"][names.ERROR_TYPE] == "TimeoutError"
 
 
 async def test_several_choices_are_a_span_each(client: httpx.AsyncClient) -> None:

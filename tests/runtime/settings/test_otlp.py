@@ -39,7 +39,9 @@ def test_the_variable_of_the_signal_wins(monkeypatch: pytest.MonkeyPatch) -> Non
         check_otlp("traces")
 
 
-def test_an_address_that_a_setting_names_wins_and_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_a_setting_names_wins_and_the_rest_is_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere")
 
     check_otlp("traces", is_address_named=True)

@@ -328,7 +328,9 @@ def test_a_setup_without_traces_ends_those_before(tmp_path: Path) -> None:
 
 def test_a_process_is_named_by_its_place_and_not_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = {"populace.process": "x", "populace.number": "a", "service.instance.id": "b", "site": "north"}
-    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{key}={value}" for key, value in theirs.items()))
+    monkeypatch.setenv(
+        "OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{key}={value}" for key, value in theirs.items())
+    )
 
     about = process_resource("host", 3).attributes
 
