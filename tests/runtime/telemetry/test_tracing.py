@@ -33,9 +33,10 @@ from tests.runtime.telemetry.recorded import dead_collector, id_of, recording, t
 from tests.runtime.telemetry.written import options
 
 OFF = """
-import sys
+import importlib, sys
 from pathlib import Path
-import populace.cli.main, populace.gateway.app, populace.engines.traced_engine
+for name in sys.argv[3:]:
+    importlib.import_module(name)
 from populace.telemetry.options import TelemetryOptions
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
@@ -45,13 +46,34 @@ with TRACER.root("request"), TRACER.span("part") as span:
     span.set("number", 1)
 TRACER.record("stage", 0.0, 1.0)
 end()
-print([name for name in sys.modules if name.startswith("opentelemetry")])
+print([name for name in sys.modules if name.startswith(sys.argv[2])])
 """
 
 
-def test_while_it_is_off_nothing_of_opentelemetry_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("none_of", "modules"),
+    [
+        (
+            "opentelemetry",
+            ["populace.cli.main", "populace.gateway.app", "populace.engines.traced_engine"],
+        ),
+        # They import Ray Serve, which loads the SDK.
+        (
+            "opentelemetry.exporter",
+            [
+                "populace.hosting.host_actor",
+                "populace.trainer.actor",
+                "populace.gateway.deployment",
+                "populace.engines.replica",
+            ],
+        ),
+    ],
+)
+def test_while_it_is_off_nothing_of_opentelemetry_is_imported(
+    tmp_path: Path, none_of: str, modules: list[str]
+) -> None:
     shown = subprocess.run(
-        [sys.executable, "-P", "-c", OFF, str(tmp_path)],
+        [sys.executable, "-P", "-c", OFF, str(tmp_path), none_of, *modules],
         capture_output=True,
         text=True,
         check=True,
