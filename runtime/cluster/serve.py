@@ -63,6 +63,8 @@ def run_cluster(
     wait_for_port(settings, report)
     if settings.metrics_push_seconds is not None:
         check_otlp("metrics")
+    if settings.trace_target is not None and settings.trace_target[0] == "otlp":
+        check_otlp("traces", is_address_named=bool(settings.trace_target[1]))
     engine = choose_engine(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:

@@ -99,11 +99,15 @@ class AdapterTable:
             load.add_done_callback(self._ended)
             self._loads[adapter.digest] = load
         self.touch(adapter.digest)
-        if not load.done():
-            told = {ADAPTER: adapter.digest[:ADAPTER_DIGITS], SHARED: is_shared}
-            with TRACER.span(ADAPTER_LOAD, told):
-                # Not cancelled with the request that began it: others may wait, and vLLM finishes it anyway.
-                await asyncio.wait([load])
+        if load.done():
+            return self._result(adapter, load)
+        with TRACER.span(ADAPTER_LOAD, {ADAPTER: adapter.digest[:ADAPTER_DIGITS], SHARED: is_shared}):
+            # Not cancelled with the request that began it: others may wait, and vLLM finishes it anyway.
+            await asyncio.wait([load])
+            return self._result(adapter, load)
+
+    def _result(self, adapter: AdapterRef, load: "asyncio.Task[Loaded]") -> Loaded:
+        """Return what a load that has ended made, or raise what it ended in."""
         if load.cancelled():
             raise EngineUnavailable("it was closed")
         if load.exception() is not None and self._loads.get(adapter.digest) is load:

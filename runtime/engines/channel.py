@@ -20,6 +20,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any, NamedTuple
 
 import msgpack
@@ -87,8 +88,10 @@ class TokenReader:
         port = self._socket.bind_to_random_port(f"tcp://{interface}")
         self.address = f"tcp://{interface}:{port}"
         self._streams: dict[bytes, _Stream] = {}
-        loop = asyncio.get_running_loop()
-        self._tasks = (loop.create_task(self._receive()), loop.create_task(self._listen()))
+        # Made for the first request, they work for all: their log lines are not that one's.
+        self._tasks = tuple(
+            asyncio.create_task(work, context=Context()) for work in (self._receive(), self._listen())
+        )
 
     @contextmanager
     def stream(self) -> Generator[tuple[StreamTarget, "asyncio.Queue[Item]"]]:
@@ -170,7 +173,8 @@ class TokenSender:
 
     def _append(self, address: str, row: tuple[Any, ...]) -> None:
         if not self._pending:
-            asyncio.get_running_loop().call_soon(self._flush)
+            # For the tokens of many requests, so none of these is the one that its log lines are of.
+            asyncio.get_running_loop().call_soon(self._flush, context=Context())
         self._pending.setdefault(address, []).append(row)
 
     def _flush(self) -> None:

@@ -37,6 +37,11 @@ PUBLISH_SECONDS = 2.0
 PUBLISH_SECONDS_ALONE = 3600.0
 """The same for a single replica, where the router has no choice."""
 
+DRAIN_LOOK_SECONDS = 0.1
+"""How often Serve looks whether the requests of a replica that is to end are over; once in any case."""
+STOP_SECONDS_MAX = 10.0
+"""How long Serve waits for them, for the end of the engine, and for its log and traces."""
+
 ROUTER = "populace.engines.routing.ResidencyRouter"
 
 
@@ -89,10 +94,12 @@ class EngineReplica:
 
     async def __del__(self) -> None:
         # Ray Serve's documented hook for graceful shutdown; there is no other one.
-        self._runs.close()
-        await self._engine.close()
-        self._sender.close()
-        await asyncio.to_thread(self._end_telemetry)
+        try:
+            self._runs.close()
+            await self._engine.close()
+            self._sender.close()
+        finally:
+            await asyncio.to_thread(self._end_telemetry)
 
 
 def engine_application(
@@ -123,7 +130,8 @@ def engine_application(
         ),
         health_check_period_s=10,
         health_check_timeout_s=60,
-        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_wait_loop_s=DRAIN_LOOK_SECONDS,
+        graceful_shutdown_timeout_s=STOP_SECONDS_MAX,
         ray_actor_options={
             "num_cpus": 0,
             "num_gpus": gpus,

@@ -8,11 +8,11 @@ from populace.actors import span_names as names
 from populace.actors.engine import AdapterRef, BaseInfo, Delta, Engine, GenerateRequest
 from populace.storage.records.named import Named
 from populace.telemetry.calls import current_caller
-from populace.telemetry.tracing.spans import TRACER, AnySpan
+from populace.telemetry.tracing.spans import TRACER
 
 
 class TracedEngine:
-    """Any ``Engine``, each reply of which is a span from its request to its last token, if traces are on."""
+    """Any ``Engine``; if traces are on, each reply is a span from its first read to its last token."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -30,12 +30,13 @@ class TracedEngine:
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         if not TRACER.is_on or current_caller().trace is None:
             return self._engine.generate(request)
+        return self._recorded(request)
+
+    async def _recorded(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         operation = names.CHAT if isinstance(request.prompt, tuple) else names.TEXT_COMPLETION
         attributes = _attributes(request, operation, self.base)
+        # Begun by the first read: of many choices the last ones wait for that, and some are never read.
         span = TRACER.span(f"{operation} {self.base.name}", attributes, kind="client")
-        return self._recorded(request, span)
-
-    async def _recorded(self, request: GenerateRequest, span: AnySpan) -> AsyncGenerator[Delta, None]:
         began_s, tokens, is_finished = time.monotonic(), 0, False
         try:
             async with aclosing(self._engine.generate(request)) as deltas:

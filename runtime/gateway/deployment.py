@@ -20,7 +20,7 @@ from populace.gateway.http.file_work import FileWork
 from populace.gateway.metrics_push import start_metrics_push
 from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
-from populace.gateway.server import Server, bind
+from populace.gateway.server import Server, bind, end_servers
 from populace.gateway.trainer_probe import RayTrainerProbe
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
@@ -37,6 +37,11 @@ _serve: Any = serve
 
 APPLICATION = "populace-gateway"
 DEPLOYMENT = "gateway"
+
+ANSWER_SECONDS_MAX = 4.0
+"""How long a gateway that is to end goes on with the requests that it has."""
+STOP_SECONDS_MAX = 10.0
+"""How long Serve waits for a gateway's end: for its requests, its last metrics, and its log and traces."""
 
 
 class GatewayOptions(NamedTuple):
@@ -135,15 +140,12 @@ class GatewayReplica:
 
     async def __del__(self) -> None:
         # Ray Serve's documented hook for graceful shutdown; there is no other one.
-        for server in self._servers:
-            server.should_exit = True
-        # Serve's patience has to last for both.
-        _, left = await asyncio.wait(self._serving, timeout=5 if self._push is None else 2.5)
-        for serving in left:
-            serving.cancel()
-        if self._push is not None:
-            await self._push.close()
-        await asyncio.to_thread(self._end_telemetry)
+        try:
+            await end_servers(self._servers, self._serving, ANSWER_SECONDS_MAX)
+            if self._push is not None:
+                await self._push.close()
+        finally:
+            await asyncio.to_thread(self._end_telemetry)
 
 
 def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:
@@ -151,7 +153,9 @@ def gateway_application(options: GatewayOptions, *, environment: dict[str, str])
         GatewayReplica,
         name=DEPLOYMENT,
         health_check_period_s=10,
-        graceful_shutdown_timeout_s=5,
+        # No request comes through Serve, so there is none to wait for before the replica is told to end.
+        graceful_shutdown_wait_loop_s=0,
+        graceful_shutdown_timeout_s=STOP_SECONDS_MAX,
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
     )
     return deployment.bind(options)

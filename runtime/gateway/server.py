@@ -1,8 +1,9 @@
 """The HTTP server of one gateway process."""
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -35,6 +36,22 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+
+async def end_servers(
+    servers: Sequence[Server], serving: Sequence["asyncio.Task[None]"], seconds_max: float
+) -> None:
+    """Accept no more, and return when the tasks that serve have ended.
+
+    Requests that are being answered have ``seconds_max`` for that; what is left ends with the process.
+    """
+    for server in servers:
+        server.should_exit = True
+    _, left = await asyncio.wait(serving, timeout=seconds_max)
+    for task in left:
+        task.cancel()
+    # A server that failed was reported by the health check, and must not keep the others from ending.
+    await asyncio.gather(*serving, return_exceptions=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -12,14 +12,14 @@ PREFIX = "OTEL_EXPORTER_OTLP_"
 PROTOCOL = "http/protobuf"
 
 
-def check_otlp(signal: Signal) -> None:
+def check_otlp(signal: Signal, *, is_address_named: bool = False) -> None:
     """Raise ``SettingsError`` if the signal cannot be pushed to where the variables say.
 
-    A variable of the signal wins over that of all signals, as in the SDK.
+    A variable of the signal wins over that of all signals, as in the SDK. Their address does not count if a
+    setting of ours names one.
     """
     variable, endpoint = _find(signal, "ENDPOINT")
-    parts = urlsplit(endpoint or "http://localhost:4318")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if endpoint is not None and not is_address_named and not _is_address(endpoint):
         raise SettingsError(variable, endpoint, "it is an address like http://collector:4318")
     variable, protocol = _find(signal, "PROTOCOL")
     if protocol not in (None, PROTOCOL):
@@ -32,6 +32,14 @@ def check_otlp(signal: Signal) -> None:
         is_time = False
     if not is_time:
         raise SettingsError(variable, seconds, "it is a number of seconds above 0")
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an IPv6 address without its end, or a port that is none
+        return False
 
 
 def _find(signal: Signal, name: str) -> tuple[str, str | None]:

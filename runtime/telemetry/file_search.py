@@ -17,7 +17,7 @@ BLOCK_BYTES = 1024 * 1024
 
 
 class Limits(NamedTuple):
-    """How much is read for one search, how long, and how many lines or spans it finds."""
+    """How much is read at a time, how long, and how many lines or spans a search finds."""
 
     bytes_max: int = 1_000_000_000
     found_max: int = 1000
@@ -28,9 +28,10 @@ DEFAULT_LIMITS = Limits()
 
 
 class FileSearch:
-    """One search, which may read a folder several times; the limits are those of all of it.
+    """One search, which may read a folder several times, each time within the limits.
 
-    ``is_whole`` is False once a limit has ended it; whoever reads sets that too, when it has found too much.
+    ``is_whole`` is False once a limit has ended a reading; whoever reads sets that too, when it has found
+    too much.
     """
 
     def __init__(
@@ -43,17 +44,16 @@ class FileSearch:
         self.is_whole = True
         self._directory = directory
         self._monotonic = monotonic
-        self._ends_at = monotonic() + limits.seconds_max
-        self._read = 0
 
     def blocks(self, texts: Sequence[bytes]) -> Iterator[list[bytes]]:
         """Yield for each block of the files the lines that have one of the texts, the newest files first."""
+        ends_at, read = self._monotonic() + self.limits.seconds_max, 0
         for file in _newest_first(self._directory):
             with file:
                 for lines, size in _lines_with(file, texts):
-                    self._read += size
+                    read += size
                     yield lines
-                    if self._read > self.limits.bytes_max or self._monotonic() > self._ends_at:
+                    if read > self.limits.bytes_max or self._monotonic() > ends_at:
                         self.is_whole = False
                         return
 

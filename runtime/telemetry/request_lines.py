@@ -4,11 +4,9 @@
 so the search ends at limits. A line counts only if its ``tenant`` is the one who asks.
 """
 
-import json
-
 from populace.actors.request_log import LogLine
 from populace.telemetry.file_search import FileSearch
-from populace.telemetry.lines import Line
+from populace.telemetry.lines import Line, json_of
 from populace.telemetry.reading import parsed_line
 
 
@@ -19,7 +17,9 @@ def lines_of_request(search: FileSearch, request_id: str, tenant: str) -> tuple[
     """
     lines_max = search.limits.found_max
     found: list[LogLine] = []
-    for lines in search.blocks([json.dumps(request_id).encode()]):
+    # As a line has it, but for the braces; within a text the quotation marks would be escaped.
+    written = json_of({"request_id": request_id})[1:-1].encode()
+    for lines in search.blocks([written]):
         ours = (line for line in map(parsed_line, lines) if line is not None)
         found += [
             _told(line)

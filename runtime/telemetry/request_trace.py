@@ -6,13 +6,12 @@ enough for that: callers choose the trace that they join, and may join another's
 request's own first span, which names its tenant, and goes past the first span of any other tenant's request.
 """
 
-import json
 from collections.abc import Iterator
 
 from populace.actors import span_names as names
 from populace.actors.request_log import RequestSpan
 from populace.telemetry.file_search import FileSearch
-from populace.telemetry.trace_files import TraceSpan, spans_of_line
+from populace.telemetry.trace_files import TraceSpan, attribute_text, spans_of_line, trace_text
 
 COLLECTED_MAX = 20_000
 """Spans that are held for one search: a caller may have any number of its requests join one trace."""
@@ -50,7 +49,8 @@ def trace_of_request(search: FileSearch, request_id: str, tenant: str) -> tuple[
     If a limit ends the search, what it found until then is there.
     """
     roots: dict[SpanKey, TraceSpan] = {}
-    for span in _spans_with(search, [request_id]):
+    named = attribute_text(names.REQUEST_ID, request_id)
+    for span in _spans_with(search, [named]):
         if span.attributes.get(names.REQUEST_ID) == request_id and _is_of(span, tenant):
             roots[_key(span)] = span
         if len(roots) >= ROOTS_MAX:
@@ -60,7 +60,7 @@ def trace_of_request(search: FileSearch, request_id: str, tenant: str) -> tuple[
         return ()
     collected = dict(roots)
     traces = {span.trace_id for span in roots.values()}
-    for span in _spans_with(search, sorted(traces)):
+    for span in _spans_with(search, [trace_text(trace) for trace in sorted(traces)]):
         if span.trace_id in traces:
             collected[_key(span)] = span
         if len(collected) >= COLLECTED_MAX:
@@ -72,9 +72,9 @@ def trace_of_request(search: FileSearch, request_id: str, tenant: str) -> tuple[
     return _told(shown[: search.limits.found_max])
 
 
-def _spans_with(search: FileSearch, texts: list[str]) -> Iterator[TraceSpan]:
-    """Yield the spans of the lines that have one of the texts as a value."""
-    for lines in search.blocks([json.dumps(text).encode() for text in texts]):
+def _spans_with(search: FileSearch, texts: list[bytes]) -> Iterator[TraceSpan]:
+    """Yield the spans of the lines that have one of the texts."""
+    for lines in search.blocks(texts):
         for line in lines:
             yield from spans_of_line(line)
 

@@ -84,6 +84,21 @@ def _spans(folder: Path, texts: tuple[str, ...]) -> Iterator[TraceSpan]:
                     yield from spans_of_line(line)
 
 
+def attribute_text(key: str, value: str) -> bytes:
+    """Return an attribute of a text as the files have it, to look for the lines that have it."""
+    return _compact({"key": key, "value": {"stringValue": value}})
+
+
+def trace_text(trace_id: str) -> bytes:
+    """Return what the files have of each span of a trace, and of each link to one."""
+    return _compact({"traceId": trace_id})[1:-1]
+
+
+def _compact(written: Mapping[str, object]) -> bytes:
+    """Write as ``tracing/span_lines.py`` does, without which nothing is found."""
+    return json.dumps(written, separators=(",", ":")).encode()
+
+
 def spans_of_line(line: bytes) -> Iterator[TraceSpan]:
     """Yield the spans of a line; none of one that a full disk or a kill tore."""
     try:

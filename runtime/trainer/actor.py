@@ -104,6 +104,8 @@ class TrainerActor:
         if self._loop is not None:
             self._loop.stop()
         self._thread.join(STOP_SECONDS_MAX)
+        if self._loop is not None:
+            self._loop.close()
         self._end_telemetry()
 
     async def _run(self) -> None:
@@ -134,6 +136,7 @@ class TrainerActor:
                     else:
                         profiled_at = now
                 elif self._loop is not None and now - worked_at > IDLE_SECONDS_MAX:
+                    self._loop.close()
                     # Also frees the base, which takes a gigabyte that is not needed now.
                     self._loop = self._profiler = None
             except PopulaceError as error:

@@ -12,6 +12,7 @@ from populace.actors.errors import TrainingFailed
 from populace.actors.training import TrainingJob
 from populace.actors.turn import Interaction, ModelId, trace_of_operation
 from populace.learning.trainer import Candidate
+from populace.telemetry.calls import current_caller
 from populace.telemetry.traceparent import trace_of
 from populace.telemetry.tracing.spans import LINKS_MAX, TRACER, AnySpan
 
@@ -19,6 +20,9 @@ JobKey = tuple[ModelId, int]
 
 GONE = "gone"
 """The state of a job that ended elsewhere: it was cancelled, or its model erased."""
+
+INTERRUPTED = "interrupted"
+"""The state of a job that is open and goes on in another trace: this trainer works on it no more."""
 
 
 class JobTraces:
@@ -60,12 +64,28 @@ class JobTraces:
         for model, number in [key for key in self._open if key not in still]:
             self.end(model, number, GONE)
 
+    def gone(self, model: ModelId, number: int) -> None:
+        """End the span of a job that turned out to have ended elsewhere."""
+        self.end(model, number, GONE)
+
+    def close(self) -> None:
+        """End all spans; the jobs are still open. May be called from another thread, and twice."""
+        for model, number in list(self._open):
+            self.end(model, number, INTERRUPTED)
+
+
+def phase_of_job() -> dict[str, object]:
+    """Return the attributes of each phase: the job's id, by which it is found before the job ends."""
+    return {names.REQUEST_ID: current_caller().request_id}
+
 
 def record_training(began_s: float, stepped_s: float, outcome: Candidate | TrainingFailed) -> None:
     """Record the steps of a job, up to its last one, and the gate's judgement; both are over."""
+    phase = phase_of_job()
     if not isinstance(outcome, Candidate):
-        TRACER.record(names.TRAIN_STEPS, began_s, stepped_s)
+        TRACER.record(names.TRAIN_STEPS, began_s, stepped_s, phase)
         return
     did = {names.STEPS: len(outcome.losses), names.TOKENS: outcome.tokens}
-    TRACER.record(names.TRAIN_STEPS, began_s, stepped_s, did)
-    TRACER.record(names.TRAIN_GATE, *outcome.judged_s, {names.PROMOTES: outcome.verdict.promotes})
+    TRACER.record(names.TRAIN_STEPS, began_s, stepped_s, phase | did)
+    judged = {names.PROMOTES: outcome.verdict.promotes}
+    TRACER.record(names.TRAIN_GATE, *outcome.judged_s, phase | judged)

@@ -49,7 +49,7 @@ from populace.telemetry.tracing.spans import TRACER
 from populace.trainer.continuity import kept_by
 from populace.trainer.contributed import collect, is_still_agreed
 from populace.trainer.file_data import file_examples
-from populace.trainer.job_traces import JobTraces, record_training
+from populace.trainer.job_traces import JobTraces, phase_of_job, record_training
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
@@ -140,6 +140,10 @@ class TrainingLoop:
         """Make ``round`` end soon, with every session saved. May be called from any thread."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """End the traces of the open jobs, after the last ``round``. Any thread may call it, also twice."""
+        self._traces.close()
+
     async def _prepare(self, open_job: OpenJob) -> None:
         """Start the job, or take it over from an earlier trainer."""
         if open_job.job.model in self._live:
@@ -185,7 +189,7 @@ class TrainingLoop:
             reason = too_few_held_out(job, data, run.learner.held_out.size, needed)
             raise NothingToTrain(job.model.name, reason)
         self._live[job.model] = run
-        TRACER.record(TRAIN_PREPARE, began_s, time.monotonic())
+        TRACER.record(TRAIN_PREPARE, began_s, time.monotonic(), phase_of_job())
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer
@@ -262,7 +266,7 @@ class TrainingLoop:
         revision = revision_of(
             training, candidate, memory_module=self._memory_module, now_ms=time.time_ns() // 1_000_000
         )
-        with TRACER.span(TRAIN_PROMOTE), self._revisions.adding():
+        with TRACER.span(TRAIN_PROMOTE, phase_of_job()), self._revisions.adding():
             await asyncio.to_thread(self._revisions.add, candidate.packed)
             ended = await self._jobs.finish(job.model, job.number, revision, training.progress)
         self._traces.end(job.model, job.number, ended.state)
@@ -303,6 +307,7 @@ class TrainingLoop:
                 await work
         except GONE:
             self._forget(model)
+            self._traces.gone(model, number)
         except NothingToTrain as error:
             await self._end(model, number, "skipped", error.reason, error)
         except TrainingFailed as error:

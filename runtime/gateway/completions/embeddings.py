@@ -59,12 +59,17 @@ async def embeddings(request: Request, tenant: Caller, body: EmbeddingsBody) -> 
     gateway = gateway_of(request)
     base, seconds_max = gateway.engine.base.name, gateway.turn_seconds_max
     told = {OPERATION_NAME: EMBEDDINGS, PROVIDER_NAME: PROVIDER, REQUEST_MODEL: base}
-    try:
+
+    async def embedded() -> Sequence[Embedding]:
+        # Within what a client that leaves cancels: that is no error, and running out of time is one.
         with TRACER.span(f"{EMBEDDINGS} {base}", told, kind="client") as span:
             async with asyncio.timeout(seconds_max):
-                embedding = embedder_of(request).embed(prompts_in(body.input))
-                made = await while_connected(request, embedding)
+                made = await embedder_of(request).embed(prompts_in(body.input))
             span.set(INPUT_TOKENS, sum(one.tokens for one in made))
+        return made
+
+    try:
+        made = await while_connected(request, embedded())
     except TimeoutError:
         raise TurnExpired(BASE_MODEL, f"it took over {seconds_max:g} s") from None
     tokens = sum(one.tokens for one in made)

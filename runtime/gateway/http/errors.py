@@ -11,6 +11,7 @@ from populace.actors import errors as actors
 from populace.actors.request_log import RequestNotFound
 from populace.base.prepare import BaseInvalid
 from populace.encoder.files import EncoderInvalid
+from populace.gateway.http.request_spans import fail_request
 from populace.gateway.http.target import impossible_name
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
@@ -130,7 +131,10 @@ def status_of(error_type: type[PopulaceError]) -> int:
 
 
 def error_body(message: str, *, status: int, code: str, parameter: str | None = None) -> dict[str, Any]:
-    """Build the body that OpenAI clients parse, with the id of the request that failed, and count it."""
+    """Build the body that OpenAI clients parse, with the id of the request that failed, and count it.
+
+    The request's span ends as failed if the status is 500 or more.
+    """
     error = {
         "message": _presentable(message),
         "type": TYPES.get(status, "server_error"),
@@ -138,6 +142,8 @@ def error_body(message: str, *, status: int, code: str, parameter: str | None = 
         "code": code,
     }
     ANSWERED[code] += 1
+    if status >= 500:
+        fail_request(code)
     request_id = current_request_id()
     return {"error": error if request_id is None else {**error, "request_id": request_id}}
 

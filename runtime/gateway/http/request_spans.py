@@ -1,5 +1,7 @@
 """Records each request as a span, which joins its caller's trace or begins one."""
 
+from contextvars import ContextVar
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -7,7 +9,7 @@ from populace.actors import span_names as names
 from populace.gateway.http.route import route_of
 from populace.telemetry.calls import belongs_to, current_caller
 from populace.telemetry.traceparent import header_of, trace_of
-from populace.telemetry.tracing.spans import TRACER
+from populace.telemetry.tracing.spans import TRACER, UNRECORDED, AnySpan
 
 TRACEPARENT_HEADER = "traceparent"
 
@@ -18,6 +20,14 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER_METHOD = "_OTHER"
 """What the conventions call a method that a client has made up, which may be any word."""
+
+
+_request_span: ContextVar[AnySpan] = ContextVar("populace_request_span", default=UNRECORDED)
+
+
+def fail_request(code: str) -> None:
+    """Mark the span of this task's request as failed, for a stream too whose status was sent before."""
+    _request_span.get().fail(code)
 
 
 class RequestSpans:
@@ -50,9 +60,11 @@ class RequestSpans:
                         MutableHeaders(scope=message)[TRACEPARENT_HEADER] = header_of(span.trace)
                 await send(message)
 
+            token = _request_span.set(span)
             try:
                 await self._app(scope, receive, traced)
             finally:
+                _request_span.reset(token)
                 tenant = current_caller().tenant
                 span.set(names.TENANT, tenant)
                 route = route_of(scope)

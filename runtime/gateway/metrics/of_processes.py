@@ -50,6 +50,9 @@ def process_families(uses: Mapping[Labels, ProcessUse | None]) -> Iterator[Metri
     text = "Memory that the process holds"
     held: dict[Labels, float | None] = {process: use.resident_bytes for process, use in known.items()}
     yield family("gauge", "populace_process_resident_bytes", text, PROCESS, held)
-    text = "Spans of traces that the process could not export, as its disk or collector does not take them"
+    text = (
+        "Spans of traces that the process could not export, as its disk or collector does not take them, "
+        "or too many requests are open"
+    )
     lost: dict[Labels, float | None] = {process: use.spans_dropped for process, use in known.items()}
     yield family("counter", "populace_telemetry_spans_dropped", text, PROCESS, lost)

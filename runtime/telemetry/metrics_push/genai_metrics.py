@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 from opentelemetry.sdk.metrics.export import Histogram, HistogramDataPoint, Metric
 
-from populace.actors.span_names import CHAT, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL, RESPONSE_MODEL
+from populace.actors.span_names import (
+    CHAT,
+    OPERATION_NAME,
+    PROVIDER,
+    PROVIDER_NAME,
+    REQUEST_MODEL,
+    RESPONSE_MODEL,
+)
 
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - a kind of tokens
 REPLICA = "populace.replica"
@@ -40,7 +47,7 @@ VIEWS: Mapping[str, View] = {
 
 def genai_metrics(metrics: Iterable[Metric], base: str) -> Iterator[Metric]:
     """Yield what the conventions know too. The model is the base: no attribute is a person's."""
-    every = {OPERATION_NAME: CHAT, PROVIDER_NAME: "populace", REQUEST_MODEL: base, RESPONSE_MODEL: base}
+    every = {OPERATION_NAME: CHAT, PROVIDER_NAME: PROVIDER, REQUEST_MODEL: base, RESPONSE_MODEL: base}
     for metric in metrics:
         view = VIEWS.get(metric.name)
         if view is not None and isinstance(metric.data, Histogram):

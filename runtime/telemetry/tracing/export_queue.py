@@ -43,7 +43,7 @@ class ExportQueue:
         self._changed = threading.Condition()
         self._closing = False
         self.dropped = 0
-        """Spans that were not exported: the queue was full, or the exporter failed."""
+        """Spans that were not exported: too many were open or queued, or the exporter failed."""
         self._told = 0
         self._noticed_at = -NOTICE_SECONDS
         self._thread = threading.Thread(target=self._run, name="populace-traces", daemon=True)
@@ -61,6 +61,11 @@ class ExportQueue:
             self._queue.append(span)
             if len(self._queue) in (1, BATCH_MAX):
                 self._changed.notify()
+
+    def count_dropped(self, spans: int) -> None:
+        """Count spans that were given up before they came here."""
+        with self._changed:
+            self.dropped += spans
 
     def close(self, seconds_max: float = CLOSE_SECONDS_MAX) -> None:
         """Export what waits, for ``seconds_max`` at most, and end. Safe to call twice."""
@@ -107,5 +112,7 @@ class ExportQueue:
             return
         dropped, self._told, self._noticed_at = self.dropped - self._told, self.dropped, now
         logger.warning(
-            "%d spans of traces were dropped: their collector, or the disk, does not take them", dropped
+            "%d spans of traces were dropped: their collector, or the disk, does not take them, "
+            "or too many requests are open",
+            dropped,
         )

@@ -16,9 +16,15 @@ from opentelemetry.trace import StatusCode
 from populace.telemetry.tracing.export_queue import ExportQueue
 
 SPANS_MAX = 256
-"""Spans that are kept of one part; a part has about 15, and further ones are not exported."""
+"""Spans that are kept of one part beside its first one, and as many that failed.
+
+A part has about 15, and further ones are not exported.
+"""
 PARTS_MAX = 4096
-"""Parts that are kept at once; the oldest gives way. Each open request of an unsampled trace is one."""
+"""Parts that are kept at once. Each open request of an unsampled trace is one.
+
+The oldest one gives way as a whole, and its spans count as dropped.
+"""
 
 
 @dataclass(slots=True)
@@ -26,8 +32,10 @@ class _Part:
     """One process's spans of an unsampled trace, below the first one of the process."""
 
     root: int
-    ended: list[ReadableSpan] = field(default_factory=list[ReadableSpan])
     open: set[int] = field(default_factory=set[int])
+    """The ids of its spans that have begun and not ended."""
+    ended: list[ReadableSpan] = field(default_factory=list[ReadableSpan])
+    failed: list[ReadableSpan] = field(default_factory=list[ReadableSpan])
     has_error: bool = False
     is_over: bool = False
 
@@ -39,20 +47,22 @@ class KeptParts(SpanProcessor):
         self._queue = queue
         self._lock = threading.Lock()
         self._parts: OrderedDict[int, _Part] = OrderedDict()
-        """The part of each span that is open, by the span's id."""
+        """The parts that have open spans, by the id of their first span, the oldest part first."""
+        self._part_of: dict[int, _Part] = {}
+        """The part of each open span, by the span's id."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         context = span.get_span_context()
         if context.trace_flags.sampled:
             return
         with self._lock:
-            part = None if span.parent is None else self._parts.get(span.parent.span_id)
+            part = None if span.parent is None else self._part_of.get(span.parent.span_id)
             if part is None:
-                part = _Part(context.span_id)
                 if len(self._parts) >= PARTS_MAX:
-                    self._parts.popitem(last=False)
+                    self._drop_oldest()
+                part = self._parts[context.span_id] = _Part(context.span_id)
             part.open.add(context.span_id)
-            self._parts[context.span_id] = part
+            self._part_of[context.span_id] = part
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.get_span_context()
@@ -73,15 +83,27 @@ class KeptParts(SpanProcessor):
     def _kept(self, span_id: int, span: ReadableSpan) -> list[ReadableSpan]:
         """Take the end of a span into its part; return what is to be exported now."""
         with self._lock:
-            part = self._parts.pop(span_id, None)
+            part = self._part_of.pop(span_id, None)
             if part is None:
                 return []
             part.open.discard(span_id)
-            part.has_error |= span.status.status_code is StatusCode.ERROR
+            if not part.open:
+                del self._parts[part.root]
+            is_failed = span.status.status_code is StatusCode.ERROR
+            part.has_error |= is_failed
             part.is_over |= span_id == part.root
-            if len(part.ended) < SPANS_MAX:
-                part.ended.append(span)
+            spans = part.failed if is_failed else part.ended
+            if len(spans) < SPANS_MAX or span_id == part.root:
+                spans.append(span)
             if not part.is_over:
                 return []
-            kept, part.ended = part.ended, []
+            kept = [*part.ended, *part.failed]
+            part.ended, part.failed = [], []
             return kept if part.has_error else []
+
+    def _drop_oldest(self) -> None:
+        """Forget the part that began first; what of it ends later is not exported."""
+        _, part = self._parts.popitem(last=False)
+        for span_id in part.open:
+            del self._part_of[span_id]
+        self._queue.count_dropped(len(part.open) + len(part.ended) + len(part.failed))

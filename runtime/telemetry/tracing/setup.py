@@ -15,7 +15,10 @@ def telemetry_setup(options: TelemetryOptions | None, process: str, number: int 
     None sets up nothing. Never raises because of the disk or a collector.
     """
     end_log = log_setup(options, process, number)
-    if options is None or options.traces is None:
+    if options is None:
+        return end_log
+    if options.traces is None:
+        tracing_setup(None)
         return end_log
     # The SDK is imported only where it is used.
     from populace.telemetry.tracing.provider import start_traces
@@ -23,6 +26,7 @@ def telemetry_setup(options: TelemetryOptions | None, process: str, number: int 
     traces = start_traces(options, options.traces, process, number)
     if not traces.is_on:
         traces.close()
+        tracing_setup(None)
         return end_log
     end_traces = tracing_setup(traces)
 
@@ -33,11 +37,16 @@ def telemetry_setup(options: TelemetryOptions | None, process: str, number: int 
     return end
 
 
-def tracing_setup(traces: Traces) -> Callable[[], None]:
-    """Record the spans of this process by ``traces`` from now on; return what ends it. Safe to call twice."""
+def tracing_setup(traces: Traces | None) -> Callable[[], None]:
+    """Record the spans of this process by ``traces`` from now on; return what ends it. Safe to call twice.
+
+    What recorded them before ends. None records nothing.
+    """
     former, TRACER.traces = TRACER.traces, traces
     if former is not None:
         former.close()
+    if traces is None:
+        return lambda: None
 
     def end() -> None:
         atexit.unregister(end)

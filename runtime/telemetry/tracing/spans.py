@@ -96,7 +96,7 @@ class OpenSpan:
 
     def __init__(self, begun: Begun) -> None:
         self._begun = begun
-        self._current: AbstractContextManager[None] | None = None
+        self._current: AbstractContextManager[object] | None = None
 
     @property
     def trace(self) -> bytes | None:
@@ -124,7 +124,7 @@ class OpenSpan:
         self._begun.end()
 
     def __enter__(self) -> Self:
-        self._current = serving(current_caller()._replace(trace=self._begun.trace))
+        self._current = self.current()
         self._current.__enter__()
         return self
 

@@ -4,19 +4,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from populace.bench.ports import free_port
 from populace.settings.environment import process_environment
 from tests.limits import HANG_SECONDS
 
 
-def test_serve_refuses_a_protocol_that_it_does_not_push_by(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pushing",
+    [{"POPULACE_METRICS_PUSH_SECONDS": "5"}, {"POPULACE_TELEMETRY": "otlp:http://collector:4318"}],
+    ids=str,
+)
+def test_serve_refuses_a_protocol_that_it_does_not_push_by(tmp_path: Path, pushing: dict[str, str]) -> None:
     data = tmp_path / "data"
     ended = subprocess.run(
         [sys.executable, "-m", "populace", "serve", "--data", str(data), "--port", str(free_port())],
         env=process_environment(
-            POPULACE_METRICS_PUSH_SECONDS="5",
             POPULACE_CONFIG=str(tmp_path / "config"),
             OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+            **pushing,
         ),
         capture_output=True,
         text=True,

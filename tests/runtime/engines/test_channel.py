@@ -1,6 +1,7 @@
 """Tokens cross in order, many streams to a message, and a lost one ends its stream by name."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
@@ -13,6 +14,7 @@ from populace.actors.engine import Delta, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines import channel
 from populace.engines.channel import StreamTarget, TokenReader, TokenSender
+from populace.telemetry.calls import Caller, current_request_id, serving
 from tests.limits import HANG_SECONDS
 from tests.runtime.engines.receiving import take
 
@@ -176,6 +178,53 @@ async def test_a_message_that_is_no_tokens_is_dropped(
 
     stranger.close(linger=0)
     assert received == [Delta("after", (), 3)]
+
+
+class Served(logging.Handler):
+    """Keeps for whose request each line of the channel's log was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[str | None] = []
+        self.told = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.requests.append(current_request_id())
+        self.told.set()
+
+
+@pytest.fixture
+def served() -> Generator[Served]:
+    served = Served()
+    channel.logger.addHandler(served)
+    yield served
+    channel.logger.removeHandler(served)
+
+
+async def test_what_a_reader_logs_is_not_of_the_request_for_which_it_was_made(served: Served) -> None:
+    with serving(Caller("first")):
+        reader = TokenReader(LOOPBACK)
+    context: Any = zmq.asyncio.Context.instance()
+    stranger = context.socket(zmq.PUSH)
+    stranger.connect(reader.address)
+    await stranger.send(b"noise")
+    async with asyncio.timeout(HANG_SECONDS):
+        await served.told.wait()
+
+    stranger.close(linger=0)
+    reader.close()
+    assert served.requests == [None]
+
+
+async def test_what_a_sender_logs_is_not_of_the_request_that_it_sends_for_first(
+    sender: TokenSender, served: Served
+) -> None:
+    with serving(Caller("first")):
+        sender.add(StreamTarget("nowhere", b"x"), 0, delta(0))
+    async with asyncio.timeout(HANG_SECONDS):
+        await served.told.wait()
+
+    assert served.requests == [None]
 
 
 async def test_closing_a_reader_ends_its_open_streams(sender: TokenSender) -> None:

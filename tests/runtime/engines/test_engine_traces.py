@@ -9,7 +9,7 @@ import pytest
 
 from populace.actors import span_names as names
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message, Sampling
-from populace.actors.errors import EngineOverloaded
+from populace.actors.errors import AdapterInvalid, EngineOverloaded
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.stages import Stages, record_stages
 from populace.engines.traced_engine import TracedEngine
@@ -63,6 +63,23 @@ async def test_requests_that_wait_for_one_load_have_a_span_each(tmp_path: Path) 
         True,
     ]
     assert {load[names.ADAPTER] for load in loads} == {"d" * names.ADAPTER_DIGITS}
+
+
+async def test_a_load_that_failed_is_a_failed_span_of_all_that_waited_for_it(tmp_path: Path) -> None:
+    desk, adapter = Desk(tmp_path), AdapterRef("d" * 64, "10")
+    desk.refused.add(adapter.digest)
+
+    async def wants() -> None:
+        with serving(Caller("mine")), pytest.raises(AdapterInvalid), TRACER.root("request"):
+            await desk.table.ready(adapter)
+
+    with recording(share=0.0) as spans:
+        await asyncio.gather(wants(), wants())
+        found = spans()
+    desk.table.close()
+
+    loads = [told(span) for span in found if span.name == names.ADAPTER_LOAD]
+    assert [load.get(names.ERROR_TYPE) for load in loads] == [AdapterInvalid.code] * 2
 
 
 def test_the_stages_of_a_reply_follow_each_other() -> None:
@@ -144,6 +161,22 @@ async def test_a_reply_is_read_on_by_another_task() -> None:
 
     assert texts[1:] == [" to", " you"]
     assert tree(found) == ["request", f"  chat {BASE.name}"]
+
+
+async def test_a_reply_begins_when_it_is_read_and_one_that_is_not_has_no_span() -> None:
+    engine = TracedEngine(ScriptedEngine())
+
+    with recording() as spans:
+        with TRACER.root("request"):
+            unread, deltas = engine.generate(request()), engine.generate(request())
+            with TRACER.span("first"):
+                pass
+            texts = [delta.text async for delta in deltas]
+            await unread.aclose()
+        found = spans()
+
+    assert texts[1:] == [" to", " you"]
+    assert tree(found) == ["request", "  first", f"  chat {BASE.name}"]
 
 
 async def test_while_tracing_is_off_the_engines_own_generator_is_read() -> None:

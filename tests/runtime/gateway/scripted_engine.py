@@ -26,9 +26,10 @@ BASE = BaseInfo("scripted", "f" * 64, 1000)
 class ScriptedEngine:
     """Answers ``reply <n>`` and ``ending``, where n counts the requests, a token at a time.
 
-    ``reply`` is said instead, if there is one. ``hold_before`` names the token that waits for ``gate``;
-    ``held`` is set when a reply waits there. ``failure`` is raised instead of token ``fail_before``,
-    ``refusal`` when an adapter is prepared. ``memory`` is the state after every turn that writes one.
+    ``reply`` is said instead, if there is one. ``hold_before`` names the token that waits for ``gate``,
+    as all embeddings do then; ``held`` is set when one waits there. ``failure`` is raised instead of token
+    ``fail_before``, ``refusal`` when an adapter is prepared. ``memory`` is the state after every turn that
+    writes one.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,9 @@ class ScriptedEngine:
         """Count the prompt's characters or tokens in the first of three dimensions, and a 3 in the second."""
         if self.failure is not None:
             raise self.failure
+        if self.hold_before is not None:
+            self.held.set()
+            await self.gate.wait()
         lengths = [len(prompt) for prompt in prompts]
         return [Embedding((n / math.hypot(n, 3), 3 / math.hypot(n, 3), 0.0), n) for n in lengths]
 

@@ -14,6 +14,7 @@ from populace.telemetry.options import TraceOptions
 from populace.telemetry.tracing.setup import telemetry_setup
 from tests.runtime.gateway.conftest import HeldSearches
 from tests.runtime.gateway.population import Population, chat_body
+from tests.runtime.telemetry.test_reading import Log
 from tests.runtime.telemetry.written import options
 
 CHAT = "/v1/chat/completions"
@@ -130,7 +131,11 @@ async def test_what_can_be_no_id_is_refused(client: httpx.AsyncClient, request_i
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "request_id")
 
 
-async def test_without_a_log_there_is_nothing_to_show(client: httpx.AsyncClient) -> None:
+async def test_without_a_log_there_is_nothing_to_show(
+    population: Population, client: httpx.AsyncClient
+) -> None:
+    Log(population.logs_directory, "gateway-0").write(0, "before", request_id="mine")
+
     assert not logging.getLogger("populace").level
     assert (await client.get("/v1/requests/mine")).status_code == 404
 

@@ -1,14 +1,19 @@
 """A turn is one connected tree of spans, from its request to its commit."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
+from starlette.types import Message
 
 from populace.actors import span_names as names
 from populace.actors.errors import EngineUnavailable
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
+from populace.storage.records.errors import PopulaceError
 from populace.telemetry.options import TraceOptions
 from populace.telemetry.trace_files import spans_of_request
 from populace.telemetry.traceparent import header_of, trace_of
@@ -112,6 +117,36 @@ async def test_of_unsampled_traces_those_that_failed_are_exported(
     [chat] = [span for span in found if span.name == f"chat {BASE.name}"]
     assert told(chat)[names.ERROR_TYPE] == EngineUnavailable.code
     assert {trace_id_of(span) for span in found} == {trace_id_of(root)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, chat_body(stream=True)),
+        ("/v1/responses", {"model": "ada", "input": "hello", "stream": True}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [(EngineUnavailable("gone"), EngineUnavailable.code), (RuntimeError("a bug"), PopulaceError.code)],
+)
+async def test_a_stream_that_fails_after_its_first_token_is_a_failed_request(
+    population: Population,
+    client: httpx.AsyncClient,
+    path: str,
+    body: dict[str, Any],
+    failure: Exception,
+    error: str,
+) -> None:
+    population.engine.fail_before, population.engine.failure = 1, failure
+
+    with recording(share=0.0) as spans:
+        response = await client.post(path, json=body)
+        found = spans()
+
+    assert response.status_code == 200
+    [root] = [span for span in found if span.name == f"POST {path}"]
+    assert told(root)[names.ERROR_TYPE] == error
 
 
 async def test_who_is_asked_how_they_are_records_nothing(client: httpx.AsyncClient) -> None:
@@ -222,6 +257,53 @@ async def test_embedding_is_a_span_too(client: httpx.AsyncClient) -> None:
     assert tree(found)[:1] == ["POST /v1/embeddings"]
     [made] = [told(span) for span in found if span.name == f"embeddings {BASE.name}"]
     assert (made[names.OPERATION_NAME], made[names.INPUT_TOKENS]) == ("embeddings", 14)
+
+
+async def test_a_client_that_leaves_its_embeddings_is_no_error(population: Population) -> None:
+    population.engine.hold_before = 0
+    asked = json.dumps({"model": "base", "input": "hello"}).encode()
+    coming: list[Message] = [{"type": "http.request", "body": asked}]
+
+    async def receive() -> Message:
+        if coming:
+            return coming.pop()
+        await population.engine.held.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        """Drop it: the client has left."""
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/embeddings",
+        "query_string": b"",
+        "headers": [
+            (b"authorization", f"Bearer {population.keys['acme']}".encode()),
+            (b"content-type", b"application/json"),
+        ],
+    }
+    with recording() as spans:
+        await population.app(scope, receive, send)
+        found = {span.name: told(span) for span in spans()}
+
+    assert found["POST /v1/embeddings"][names.HTTP_STATUS] == 499
+    assert names.ERROR_TYPE not in found[f"embeddings {BASE.name}"]
+
+
+async def test_embeddings_that_take_too_long_are_an_error(population: Population) -> None:
+    population.turn_seconds_max = 0.02
+    population.app = population.make_app()
+    population.engine.hold_before = 0
+
+    with recording() as spans:
+        async with population.client() as client:
+            reply = await client.post("/v1/embeddings", json={"model": "base", "input": "hello"})
+        found = {span.name: told(span) for span in spans()}
+
+    assert reply.status_code == 504
+    assert found[f"embeddings {BASE.name}"][names.ERROR_TYPE] == "TimeoutError"
 
 
 async def test_several_choices_are_a_span_each(client: httpx.AsyncClient) -> None:

@@ -12,6 +12,7 @@ from populace.telemetry.file_search import FileSearch, Limits
 from populace.telemetry.lines import timestamp
 from populace.telemetry.request_lines import lines_of_request
 from tests.runtime.telemetry.test_reading import Log
+from tests.runtime.telemetry.written import CountedSearch
 
 ACME, GLOBEX = "a" * 16, "b" * 16
 
@@ -58,6 +59,20 @@ def test_an_id_within_other_text_is_not_the_request(tmp_path: Path) -> None:
     log.write(2, "this", **of(ACME))
 
     assert found(tmp_path) == ["this"]
+
+
+@pytest.mark.parametrize("request_id", ["level", "request_id", "info", 'a"\\b', "ä"])
+def test_only_the_lines_of_the_id_are_parsed_whatever_it_is(tmp_path: Path, request_id: str) -> None:
+    log = Log(tmp_path, "gateway-0")
+    for second in range(3):
+        log.write(second, f"said {json.dumps(request_id)}", **of(ACME, "req_1"))
+    log.write(3, "this", **of(ACME, request_id))
+    search = CountedSearch(tmp_path)
+
+    lines = lines_of_request(search, request_id, ACME)
+
+    assert [line.message for line in lines] == ["this"]
+    assert search.lines == 1
 
 
 def test_files_that_were_turned_over_are_searched_too(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from populace.telemetry.request_trace import trace_of_request
 from populace.telemetry.tracing.provider import start_traces
 from populace.telemetry.tracing.setup import tracing_setup
 from populace.telemetry.tracing.spans import TRACER
-from tests.runtime.telemetry.written import options
+from tests.runtime.telemetry.written import CountedSearch, options
 
 ACME, GLOBEX = "a" * 16, "b" * 16
 
@@ -81,6 +81,33 @@ def test_a_request_that_has_another_ones_id_as_text_is_not_it(tmp_path: Path) ->
             pass
 
     assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("request_id", ["name", "traceId", 'a"\\b', "ä"])
+def test_only_the_lines_of_the_request_are_parsed_whatever_its_id_is(tmp_path: Path, request_id: str) -> None:
+    for number in range(4):
+        with process(tmp_path, "gateway", number):
+            asked(request_id if number == 2 else "req_1")
+    search = CountedSearch(tmp_path)
+
+    spans = trace_of_request(search, request_id, ACME)
+
+    assert [span.name for span in spans] == ["GET /", f"{request_id} 0"]
+    # Once for the request's own span, and once for its trace.
+    assert search.lines == 2
+
+
+def test_both_readings_of_a_search_may_read_as_much_as_the_limits_say(tmp_path: Path) -> None:
+    for number in range(4):
+        with process(tmp_path, "gateway", number):
+            asked(f"req_{number}")
+    read = sum(file.stat().st_size for file in tmp_path.iterdir())
+    search = FileSearch(tmp_path, Limits(bytes_max=read))
+
+    spans = trace_of_request(search, "req_0", ACME)
+
+    assert [span.name for span in spans] == ["GET /", "req_0 0"]
+    assert search.is_whole
 
 
 def test_files_that_were_turned_over_and_torn_lines_are_searched_too(

@@ -21,7 +21,9 @@ from populace.settings.environment import process_environment
 from populace.storage.records.named import Named
 from populace.telemetry.calls import Caller, caller_of, current_caller, sent_caller, serving
 from populace.telemetry.options import TraceOptions
+from populace.telemetry.resource import process_resource
 from populace.telemetry.traceparent import header_of, trace_of
+from populace.telemetry.tracing import kept_parts
 from populace.telemetry.tracing.export_queue import QUEUED_MAX
 from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.provider import start_traces
@@ -31,9 +33,10 @@ from tests.runtime.telemetry.recorded import dead_collector, id_of, recording, t
 from tests.runtime.telemetry.written import options
 
 OFF = """
-import sys
+import importlib, sys
 from pathlib import Path
-import populace.cli.main, populace.gateway.app, populace.engines.traced_engine
+for name in sys.argv[3:]:
+    importlib.import_module(name)
 from populace.telemetry.options import TelemetryOptions
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
@@ -43,13 +46,34 @@ with TRACER.root("request"), TRACER.span("part") as span:
     span.set("number", 1)
 TRACER.record("stage", 0.0, 1.0)
 end()
-print([name for name in sys.modules if name.startswith("opentelemetry")])
+print([name for name in sys.modules if name.startswith(sys.argv[2])])
 """
 
 
-def test_while_it_is_off_nothing_of_opentelemetry_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("none_of", "modules"),
+    [
+        (
+            "opentelemetry",
+            ["populace.cli.main", "populace.gateway.app", "populace.engines.traced_engine"],
+        ),
+        # They import Ray Serve, which loads the SDK.
+        (
+            "opentelemetry.exporter",
+            [
+                "populace.hosting.host_actor",
+                "populace.trainer.actor",
+                "populace.gateway.deployment",
+                "populace.engines.replica",
+            ],
+        ),
+    ],
+)
+def test_while_it_is_off_nothing_of_opentelemetry_is_imported(
+    tmp_path: Path, none_of: str, modules: list[str]
+) -> None:
     shown = subprocess.run(
-        [sys.executable, "-P", "-c", OFF, str(tmp_path)],
+        [sys.executable, "-P", "-c", OFF, str(tmp_path), none_of, *modules],
         capture_output=True,
         text=True,
         check=True,
@@ -137,6 +161,61 @@ def test_what_ends_after_its_request_is_kept_if_that_failed() -> None:
         found = spans()
 
     assert sorted(span.name for span in found) == ["failed", "late"]
+
+
+def test_of_a_large_part_its_first_span_and_its_failed_ones_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_parts, "SPANS_MAX", 2)
+
+    with recording(share=0.0) as spans:
+        with TRACER.root("request"):
+            for number in range(5):
+                with TRACER.span(f"well {number}"):
+                    pass
+            for number in range(5):
+                with suppress(ValueError), TRACER.span(f"failed {number}"):
+                    raise ValueError
+        found = spans()
+
+    assert sorted(span.name for span in found) == ["failed 0", "failed 1", "request", "well 0", "well 1"]
+
+
+def test_a_part_with_many_open_spans_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_parts, "PARTS_MAX", 2)
+
+    with recording(share=0.0) as spans:
+        with suppress(ValueError), TRACER.root("request"):
+            parts = [TRACER.span(f"part {number}") for number in range(3)]
+            for part in parts:
+                part.end()
+            raise ValueError
+        assert TRACER.dropped == 0
+        found = spans()
+
+    assert sorted(span.name for span in found) == ["part 0", "part 1", "part 2", "request"]
+
+
+def test_of_too_many_parts_the_oldest_is_dropped_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_parts, "PARTS_MAX", 2)
+
+    with recording(share=0.0) as spans:
+        roots = [TRACER.root(f"request {number}") for number in range(2)]
+        with roots[0].current():
+            with TRACER.span("ended"):
+                pass
+            late = TRACER.span("late")
+        roots.append(TRACER.root("request 2"))
+        dropped = TRACER.dropped
+        for span in (late, *roots):
+            span.fail("503")
+            span.end()
+        # All have ended, so there is room again.
+        for number in range(3, 6):
+            with suppress(ValueError), TRACER.root(f"request {number}"):
+                raise ValueError
+        assert TRACER.dropped == dropped == 3
+        found = spans()
+
+    assert [span.name for span in found] == [f"request {number}" for number in range(1, 6)]
 
 
 @pytest.mark.parametrize(
@@ -250,10 +329,35 @@ def test_the_sdks_own_switch_turns_traces_off(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     target = TraceOptions("file", str(tmp_path / "traces"))
 
-    end = telemetry_setup(options(tmp_path / "logs", traces=target), "host")
+    with recording():
+        end = telemetry_setup(options(tmp_path / "logs", traces=target), "host")
 
-    assert not TRACER.is_on
-    end()
+        assert not TRACER.is_on
+        end()
+
+
+def test_a_setup_without_traces_ends_those_before(tmp_path: Path) -> None:
+    with recording() as spans:
+        with TRACER.root("first"):
+            pass
+        end = telemetry_setup(options(tmp_path / "logs"), "host")
+        with TRACER.root("second"):
+            pass
+        assert not TRACER.is_on
+        end()
+        assert [span.name for span in spans()] == ["first"]
+
+
+def test_a_process_is_named_by_its_place_and_not_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = {"populace.process": "x", "populace.number": "a", "service.instance.id": "b", "site": "north"}
+    monkeypatch.setenv(
+        "OTEL_RESOURCE_ATTRIBUTES", ",".join(f"{key}={value}" for key, value in theirs.items())
+    )
+
+    about = process_resource("host", 3).attributes
+
+    assert (about[names.PROCESS], about[names.NUMBER], about["site"]) == ("host", 3, "north")
+    assert str(about[names.SERVICE_INSTANCE]).endswith("/host-3")
 
 
 def test_a_second_setup_ends_the_first(tmp_path: Path) -> None:

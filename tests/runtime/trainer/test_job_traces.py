@@ -1,16 +1,31 @@
 """A training job is a trace of its own, which is linked to those of the turns that it learned from."""
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from populace.actors import span_names as names
 from populace.actors.errors import TrainingFailed
-from populace.actors.training import TrainingJob
+from populace.actors.host.model_host import ModelHost
+from populace.actors.training import OpenJob, TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import Interaction, ModelId, operation_of, trace_of_operation, traced_operation
+from populace.storage.store import Store
+from populace.storage.training.sessions import SessionFiles
+from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.calls import Caller, serving
+from populace.telemetry.options import TraceOptions
+from populace.telemetry.trace_files import spans_of_request
+from populace.telemetry.tracing.provider import start_traces
+from populace.telemetry.tracing.setup import tracing_setup
 from populace.telemetry.tracing.spans import LINKS_MAX, TRACER
-from populace.trainer.job_traces import GONE, JobTraces
+from populace.trainer.job_traces import GONE, INTERRUPTED, JobTraces, phase_of_job, record_training
+from populace.trainer.loading import LoadedTrainer
+from populace.trainer.loop import TrainingLoop
+from tests.actors.fakes import FakeClock
 from tests.runtime.telemetry.recorded import recording, told, tree
+from tests.runtime.telemetry.written import options
 
 ADA = ModelId("acme", "ada")
 TURN = Interaction(ADA, 0, "auto-1", "c", (), "", "stop", 1, 1, "base", "b" * 64, 0, 0)
@@ -19,6 +34,23 @@ TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 def job_of(number: int) -> TrainingJob:
     return TrainingJob(ADA, number, TrainingOptions(), "running", "", 0)
+
+
+def training_loop(host: ModelHost, path: Path) -> TrainingLoop:
+    """Return a loop that works on the host's jobs as far as it can without a base."""
+
+    def load() -> LoadedTrainer:
+        raise AssertionError("no job comes so far that it needs the base")
+
+    store = path / "store"
+    return TrainingLoop(
+        host,
+        host.jobs,
+        load=load,
+        revisions=Store.adapters(store),
+        sessions=SessionFiles.of_store(store),
+        uploads=UploadFiles.of_store(store),
+    )
 
 
 def test_an_operation_without_a_key_carries_its_trace() -> None:
@@ -46,6 +78,59 @@ def test_a_job_is_one_span_from_its_first_work_to_its_end() -> None:
     assert told(root)[names.JOB_STATE] == "promoted"
     assert told(root)[names.REQUEST_ID] == "job-hash-3"
     assert "ada" not in str(told(root)[names.MODEL])
+
+
+async def test_a_job_that_was_cancelled_since_it_was_listed_ends_its_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.create_or_open(tmp_path / "store", 1)
+    host = ModelHost("host-0", store, range(1), base="f" * 64, clock=FakeClock())
+    await host.create_model(ADA)
+    await host.jobs.ask(ADA, TrainingOptions())
+    listed = await host.jobs.open_jobs()
+    await host.jobs.cancel(ADA)
+
+    async def still_listed() -> tuple[OpenJob, ...]:
+        return listed
+
+    monkeypatch.setattr(host.jobs, "open_jobs", still_listed)
+
+    with recording() as spans:
+        await training_loop(host, tmp_path).round()
+        found = spans()
+    host.close()
+
+    [root] = [span for span in found if span.name == names.TRAIN]
+    assert told(root)[names.JOB_STATE] == GONE
+
+
+def test_a_trainer_that_ends_ends_the_traces_of_its_jobs() -> None:
+    traces = JobTraces()
+
+    with recording() as spans:
+        for number in range(2):
+            traces.of(job_of(number))
+        traces.close()
+        traces.close()
+        found = spans()
+
+    assert [told(span)[names.JOB_STATE] for span in found] == [INTERRUPTED] * 2
+
+
+def test_the_phases_of_a_running_job_are_found_by_its_id(tmp_path: Path) -> None:
+    traces, job = JobTraces(), job_of(3)
+    stopped = TrainingFailed("ada", "it was stopped")
+    target = TraceOptions("file", str(tmp_path))
+    end = tracing_setup(start_traces(options(tmp_path / "logs"), target, "trainer", 0))
+    with serving(Caller("job-hash-3")), traces.of(job).current():
+        TRACER.record(names.TRAIN_PREPARE, 0.0, 1.0, phase_of_job())
+        record_training(1.0, 2.0, stopped)
+    end()
+
+    found = spans_of_request(tmp_path, "job-hash-3")
+
+    assert [span.name for span in found] == [names.TRAIN_PREPARE, names.TRAIN_STEPS]
+    assert len({span.parent_id for span in found}) == 1
 
 
 def test_of_many_turns_the_newest_are_linked() -> None:
