@@ -22,7 +22,7 @@ router = APIRouter(route_class=KeyedRoute)
 
 RETRY_SECONDS = 1.0
 WAIT_SECONDS_MAX = 5.0
-"""How long a tenant waits for searches of other tenants, each of which may take twice as long."""
+"""How long a tenant waits for searches of other tenants, each of which may take three times as long."""
 
 
 class RequestLogs:
