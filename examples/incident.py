@@ -110,13 +110,12 @@ def findings(incident: Incident) -> list[Finding]:
         ),
         Finding(
             "metrics",
-            "that host came back, and counts its turns anew",
+            "that host's figures were gone, and came back with it",
             any(
-                look.up[host] == 1
-                and look.turns[host] < max(earlier.turns.get(host, 0) for earlier in before)
+                before[-1].up[host] == 1
+                and any(host not in look.turns for look in away)
+                and any(look.at_s > away[-1].at_s and host in look.turns for look in looks)
                 for host in gone
-                for look in looks
-                if look.at_s > killed_at_s
             ),
         ),
         Finding(
