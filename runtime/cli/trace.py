@@ -26,8 +26,8 @@ populace trace job-3f2a9d4c1b0e8f77/5d1c9a7be2403f68-0
 
 BAR_CELLS_MIN = 8
 BAR_CELLS_MAX = 40
-TIMES_CELLS = 28
-"""What the times take, with the spaces between the columns."""
+SPACES_CELLS = 10
+"""What the two times have around them, and the spaces between the columns."""
 WIDTH_MAX = 400
 GUIDE_CELLS = 4
 """What rich draws before each level of a tree."""
@@ -118,11 +118,17 @@ class _Columns(NamedTuple):
     ended_ns: int
     cells: int
 
+    @property
+    def time(self) -> int:
+        """The cells of a time in milliseconds: a training lasts for hours."""
+        return max(9, len(f"{(self.ended_ns - self.began_ns) / 1e6:.1f}"))
+
     def row(self, span: TraceSpan, depth: int, *, with_attributes: bool) -> Text:
         style = "" if span.error is None else "red"
         text = Text(span.name.ljust(self.name - GUIDE_CELLS * depth), style=style)
         text.append(f"  {span.process:<{self.process}}", "dim")
-        text.append(f"{(span.began_ns - self.began_ns) / 1e6:>10.1f} {span.seconds * 1000:>10.1f} ms  ")
+        times = ((span.began_ns - self.began_ns) / 1e6, span.seconds * 1000)
+        text.append("".join(f" {time:>{self.time}.1f}" for time in times) + " ms  ")
         text.append(self._bar(span), style or "cyan")
         if span.error is not None:
             text.append(f" {span.error}", "bold red")
@@ -134,7 +140,8 @@ class _Columns(NamedTuple):
         return text
 
     def _bar(self, span: TraceSpan) -> str:
-        cells = min(BAR_CELLS_MAX, max(BAR_CELLS_MIN, self.cells - self.name - self.process - TIMES_CELLS))
+        left = self.cells - self.name - self.process - 2 * self.time - SPACES_CELLS
+        cells = min(BAR_CELLS_MAX, max(BAR_CELLS_MIN, left))
         whole_ns = max(1, self.ended_ns - self.began_ns)
         start = min(cells - 1, round((span.began_ns - self.began_ns) / whole_ns * cells))
         end = max(start + 1, round((span.ended_ns - self.began_ns) / whole_ns * cells))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ def serve_request(data: Path, request_id: str, *, share: float = 1.0, fails: boo
     end()
     end = telemetry_setup(options(data / LOGS_DIRECTORY, traces=target), "host", 1)
     with serving(caller_of(sent)), TRACER.span("populace.host.begin_turn", kind="server"):
-        TRACER.record("populace.mailbox.wait", 1.0, 2.0)
+        # A while ago, so that the times are long ones.
+        began_s = time.monotonic() - 100_000.0
+        TRACER.record("populace.mailbox.wait", began_s, began_s + 1.0)
     end()
 
 
