@@ -135,5 +135,5 @@ def applying(
 
 
 def comparable(corrections: Sequence[Corrected], question: str) -> Sequence[Corrected]:
-    """Return the corrections that are worth to be compared with a question in their meaning."""
-    return sorted(corrections)[-COMPARED_MAX:] if is_english(question) else ()
+    """Return those of the corrections, in the log's order, whose meaning is compared with a question's."""
+    return corrections[-COMPARED_MAX:] if is_english(question) else ()

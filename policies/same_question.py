@@ -6,13 +6,12 @@ questions of other languages are told apart by the words that they share alone.
 
 import re
 import unicodedata
-from collections.abc import Mapping
 
 from populace.policies.common_words import SHARES
 from populace.policies.ownership import names_in, owned, owners_in, speaks_of_self, words_in
 from populace.policies.questions import ADVICE, is_question
 from populace.policies.retrieval import words_of
-from populace.policies.told_apart import are_told_apart
+from populace.policies.told_apart import are_told_apart, differ, kinds_by, kinds_of
 from populace.policies.word_weights import beginnings
 
 OWN_MIN = 0.2
@@ -30,16 +29,15 @@ SIMILAR_MIN = 0.5
 ENGLISH_SHARE = 0.2
 """The least share of a question's words that are common English ones, for its meaning to be compared."""
 
-_KINDS: Mapping[str, re.Pattern[str]] = {
-    kind: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    for kind, words in {
+_KINDS = kinds_by(
+    {
         "age": "how old|age|aged|years old",
         "amount": "how (?:much|many|tall|long|big|heavy|far|large)|price|cost|costs|rent|size|height|weight",
         "color": "colou?rs?",
         "job": "jobs?|profession|occupation|for a living",
         "time": "when|date|days?|birthday|anniversary|what time|(?:which|what) (?:month|year)",
-    }.items()
-}
+    }
+)
 """What a question may ask for, if its words say so. For a name there are too many of them."""
 
 _ASKING = re.compile(
@@ -92,7 +90,7 @@ def may_ask_the_same(question: str, other: str, answer: str) -> bool:
     """
     return (
         is_question(question) == is_question(other)
-        and not any(_differ(words, question, other) for words in (_TO_MODEL, _FOR_ADVICE))
+        and not any(differ(words, question, other) for words in (_TO_MODEL, _FOR_ADVICE))
         and _of_same_owner(question, other, answer)
         and not _asks_for_any(question, other)
         and _of_same_kind(question, other)
@@ -112,7 +110,7 @@ def may_mean_the_same(question: str, other: str, answer: str) -> bool:
         asks_for_something(question) == asks_for_something(other)
         and is_english(question)
         and is_english(other)
-        and not _differ(_TO_MODEL, question, other)
+        and not differ(_TO_MODEL, question, other)
         and _of_same_owner(question, other, answer)
         and _of_same_kind(question, other)
         and not are_told_apart(question, other, answer)
@@ -129,10 +127,6 @@ def is_english(text: str) -> bool:
     words = words_of(text)
     is_latin = all(unicodedata.name(letter, "").startswith("LATIN") for letter in filter(str.isalpha, text))
     return is_latin and sum(word in SHARES for word in words) >= ENGLISH_SHARE * len(words) > 0
-
-
-def _differ(words: re.Pattern[str], question: str, other: str) -> bool:
-    return (words.search(question) is None) != (words.search(other) is None)
 
 
 def _of_same_owner(question: str, other: str, answer: str) -> bool:
@@ -169,13 +163,9 @@ def _any_in(text: str) -> frozenset[str]:
 
 
 def _of_same_kind(question: str, other: str) -> bool:
-    kinds, its = _kinds_of(question), _kinds_of(other)
+    kinds, its = kinds_of(question, _KINDS), kinds_of(other, _KINDS)
     if kinds and its:
         return not kinds.isdisjoint(its)
     if not (kinds or its):
         return True
     return _NAMING.search(other if kinds else question) is None
-
-
-def _kinds_of(question: str) -> frozenset[str]:
-    return frozenset(kind for kind, words in _KINDS.items() if words.search(question))

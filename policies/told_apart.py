@@ -36,15 +36,33 @@ _NEGATION = re.compile(r"n['’]t\b|\b(?:not|never|avoid|except|without|cannot)\
 _ADVISING = re.compile(r"\bshould (?:i|we)\b|\b(?:suggest|recommend|advise)\b", re.IGNORECASE)
 """What asks what to do, beside what asks for how it is; "how hot should the oven be" does not."""
 
-_ASKED: Mapping[str, re.Pattern[str]] = {
-    kind: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    for kind, words in {
+Kinds = Mapping[str, re.Pattern[str]]
+"""What asks for each of several kinds of thing."""
+
+
+def kinds_by(words: Mapping[str, str]) -> Kinds:
+    """Compile the alternatives of words that ask for each kind."""
+    return {kind: re.compile(rf"\b(?:{one})\b", re.IGNORECASE) for kind, one in words.items()}
+
+
+def kinds_of(text: str, kinds: Kinds) -> frozenset[str]:
+    """Return the kinds for which a text has a word."""
+    return frozenset(kind for kind, words in kinds.items() if words.search(text))
+
+
+def differ(words: re.Pattern[str], question: str, other: str) -> bool:
+    """Return whether only one of both has one of the words."""
+    return (words.search(question) is None) != (words.search(other) is None)
+
+
+_ASKED = kinds_by(
+    {
         "manner": "how (?:can|could|did|do|does) (?:i|you|we|they) (?!call|say)",
         "person": "who|whom|whose",
         "place": "where",
         "time": "when (?:am|are|can|did|do|does|has|have|is|must|was|will)|what (?:date|day|time|year)",
-    }.items()
-}
+    }
+)
 """What is asked for, if a word says so; "what" and "which" do not."""
 
 _TO_ASKER = re.compile(r"\b(?:tell|remind|give|show) (?:me|us)\b", re.IGNORECASE)
@@ -69,7 +87,7 @@ def are_told_apart(question: str, other: str, answer: str) -> bool:
     known = f"{other} {answer}"
     asked, its, told = (frozenset(words_of(text)) for text in (question, other, known))
     return (
-        any(_differ(words, question, other) for words in (_NEGATION, _ADVISING))
+        any(differ(words, question, other) for words in (_NEGATION, _ADVISING))
         or _are_asked_otherwise(question, other)
         or not frozenset(filter(str.isdigit, asked)) <= told
         or not asked & _AT_ANOTHER_TIME <= told
@@ -80,14 +98,8 @@ def are_told_apart(question: str, other: str, answer: str) -> bool:
     )
 
 
-def _differ(words: re.Pattern[str], question: str, other: str) -> bool:
-    return (words.search(question) is None) != (words.search(other) is None)
-
-
 def _are_asked_otherwise(question: str, other: str) -> bool:
-    asked, its = (
-        {kind for kind, words in _ASKED.items() if words.search(text)} for text in (question, other)
-    )
+    asked, its = kinds_of(question, _ASKED), kinds_of(other, _ASKED)
     return bool(asked and its) and asked.isdisjoint(its)
 
 

@@ -102,10 +102,10 @@ class Retriever:
         positions = best if self._encoder is None else tuple(dict.fromkeys([*best, *newest]))
         told = await self._read(grant.model, lambda txn: _tellings(txn, grant.model, positions))
         telling = telling_for(wanted.asked, told)
-        if telling is None:
+        if telling is None and self._encoder is not None:
             may_tell = [(one.position, one.said) for one in comparable_tellings(wanted.asked, told)]
             likeness = await self._likeness(model, wanted.asked, may_tell)
-            telling = telling_for(wanted.asked, told, likeness)
+            telling = telling_for(wanted.asked, told, likeness) if likeness else None
         return Found(telling=telling)
 
     async def _fitting(
@@ -141,7 +141,7 @@ class Retriever:
                 self._active.note_grown(model, model.resident_bytes - before)
         if not corrections:
             return None
-        may_apply = await self._on_thread(partial(comparable_corrections, corrections, asked))
+        may_apply = () if self._encoder is None else comparable_corrections(corrections, asked)
         likeness = await self._likeness(model, asked, [(one.position, one.asked) for one in may_apply])
         position = await self._on_thread(partial(applying, corrections, asked, likeness))
         if position is None or position >= grant.position:
