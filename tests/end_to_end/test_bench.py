@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -44,11 +45,10 @@ def test_a_bench_that_is_ended_leaves_nothing_behind(number: signal.Signals, tmp
                 one.kill()
 
 
-@pytest.mark.engine
-def test_the_servers_are_compared() -> None:
-    short = "--streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 1 --json"
+def bench_serve(options: str) -> dict[str, Any]:
+    """Run the bench, and return the object that it prints."""
     ended = subprocess.run(
-        [sys.executable, "-m", "populace", "bench", "serve", *short.split()],
+        [sys.executable, "-m", "populace", "bench", "serve", *options.split()],
         env=process_environment(),
         capture_output=True,
         text=True,
@@ -56,7 +56,14 @@ def test_the_servers_are_compared() -> None:
     )
 
     assert ended.returncode == 0, ended.stderr
-    printed = json.loads(ended.stdout)
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.engine
+def test_the_servers_are_compared() -> None:
+    short = "--streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 1 --json"
+    printed = bench_serve(short)
+
     assert len({(row["system"], row["reply"]) for row in printed["rows"]}) == 2 * 4
     assert all(row["tokens/s"] > 0 for row in printed["rows"])
     assert len(printed["aims"]) == 2 * 2
@@ -65,16 +72,8 @@ def test_the_servers_are_compared() -> None:
 @pytest.mark.engine
 def test_traced_and_untraced_servers_are_compared() -> None:
     short = "--telemetry --streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 0 --json"
-    ended = subprocess.run(
-        [sys.executable, "-m", "populace", "bench", "serve", *short.split()],
-        env=process_environment(),
-        capture_output=True,
-        text=True,
-        timeout=2 * ENGINE_HANG_SECONDS,
-    )
+    printed = bench_serve(short)
 
-    assert ended.returncode == 0, ended.stderr
-    printed = json.loads(ended.stdout)
     assert [row["traced"] for row in printed["rows"]] == [
         "off",
         "off, another",
