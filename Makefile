@@ -54,8 +54,8 @@ test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray
 
 test-engines: install ## the tests that load language models, start engines, clusters or a browser
 	$(SUPERVISED) $(AT_ONCE) \
-	    $(BIN)/pytest -m "($(ENGINES)) and not only_loads" $(ARGS) -- \
-	    $(BIN)/pytest -m "($(ENGINES)) and only_loads" $(ARGS)
+	    $(BIN)/pytest -m "($(ENGINES)) and not beside_servers" $(ARGS) -- \
+	    $(BIN)/pytest -m "($(ENGINES)) and beside_servers" $(ARGS)
 
 test-faults: install ## the torture in full, of which `make test` has a sample
 	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)

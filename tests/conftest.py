@@ -25,10 +25,17 @@ balanced_books.watch()
 LOADED = {"base_directory", "small_base_f32", "decided_base"}
 """Fixtures that a test asks for to load the model; ``base_files`` is for all else."""
 
-ONLY_LOAD = tuple(
-    f"tests/runtime/{room}/" for room in ("adapters", "archive", "learning", "module_training", "trainer")
+BESIDE_SERVERS = (
+    "tests/examples/",
+    *(
+        f"tests/runtime/{room}/"
+        for room in (
+            *("adapters", "archive", "base", "bench", "encoder", "engines"),
+            *("learning", "module_training", "trainer"),
+        )
+    ),
 )
-"""Folders whose tests load a model in torch, and start neither an engine nor a cluster."""
+"""Folders whose tests load models and start engines; no limit of time in them is shorter than a minute."""
 
 MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 
@@ -63,15 +70,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give engines and clusters the time to start, and mark the tests that start neither.
+    """Give engines and clusters the time to start, and mark the tests that run beside the servers' tests.
 
     ``make test-engines`` runs the two kinds side by side.
     """
     for item in items:
         if is_marked(item, "engine", "ray", "client"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
-            if item.nodeid.startswith(ONLY_LOAD):
-                item.add_marker(pytest.mark.only_loads)
+            if item.nodeid.startswith(BESIDE_SERVERS):
+                item.add_marker(pytest.mark.beside_servers)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -23,6 +23,9 @@ from populace.settings.running import find_running, wait_for_running
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
 
+TRAINING_THREADS = "2"
+"""A trainer of one thread leaves the people who talk a core; here they wait for it."""
+
 STOP_SECONDS = 60.0
 """After the command has ended, for processes that should have ended with it; what is left then is killed."""
 
@@ -53,6 +56,7 @@ class Served:
             POPULACE_CONFIG=str(self.config),
             OPENAI_BASE_URL=f"{self.url}/v1",
             OPENAI_API_KEY=self.key,
+            POPULACE_TRAINING_THREADS=TRAINING_THREADS,
         )
 
     def openai(self) -> OpenAI:
@@ -137,8 +141,7 @@ def serve(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--engine", engine, *options],
-            # A trainer of one thread leaves the people who talk a core; here they wait for it.
-            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING_THREADS="2"),
+            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING_THREADS=TRAINING_THREADS),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -34,7 +34,7 @@ def test_each_target_runs_its_tier_and_pytest_itself_leaves_none_out() -> None:
     for target, name in TIERS.items():
         [recipe] = re.findall(rf"^{target}: .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
         asked = re.findall(r'-m "([^"]*)"', recipe)
-        halves = [f"($({name})) and not only_loads", f"($({name})) and only_loads"]
+        halves = [f"($({name})) and not beside_servers", f"($({name})) and beside_servers"]
         assert asked in ([f"$({name})"], halves)
     assert "-m" not in project()["tool"]["pytest"]["ini_options"]["addopts"]
 
