@@ -8,6 +8,9 @@ from pathlib import Path
 
 FETCH_SECONDS_MAX = 1800
 
+RETRIES = 1
+"""Of each request. With pip's own five, a machine without a network would wait for minutes."""
+
 
 class PackageNotFetched(Exception):
     """The package or one of its files could not be had; the message says why."""
@@ -22,7 +25,8 @@ def fetched_files(
     ``OSError`` for a directory that takes no files.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input", "--dest", str(directory), requirement]
+    command += ["--disable-pip-version-check", "--no-input", "--retries", str(RETRIES)]
+    command += ["--dest", str(directory), requirement]
     try:
         result = subprocess.run(
             command,

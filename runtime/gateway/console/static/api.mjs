@@ -25,6 +25,7 @@ const ADVICE = {
   request_not_found:
     "The id is in the header X-Request-Id of every response, and below every error here. " +
     "`populace logs --request` on the server finds what was sent with other keys too.",
+  foreign: "A proxy between this page and the server answers in its place: sign in there, or see what it says.",
   broken: "Send it again: a reply that was recorded already comes back as it is.",
 };
 
@@ -73,11 +74,18 @@ export async function send(method, address, { body, headers, signal: abort, as }
   return response;
 }
 
-export const get = async (address, options) => (await send("GET", address, options)).json();
-export const put = async (address, body) => (await send("PUT", address, { body })).json();
-export const post = async (address, body, options) =>
-  (await send("POST", address, { body, ...options })).json();
-export const remove = async (address) => (await send("DELETE", address)).json();
+export const get = (address, options) => told("GET", address, options);
+export const put = (address, body) => told("PUT", address, { body });
+export const post = (address, body, options) => told("POST", address, { body, ...options });
+export const remove = (address) => told("DELETE", address);
+
+/** Send a request and return the object that is answered. Throws Failure, also for a page of a proxy's. */
+async function told(method, address, options) {
+  const response = await send(method, address, options);
+  const answered = await toldBy(response);
+  if (answered !== null) return answered;
+  throw new Failure("What answered is not Populace.", { status: response.status, code: "foreign" });
+}
 
 /** Send a request and yield the objects of the events that come. Throws Failure, also for an event of one. */
 export async function* events(address, body, { signal: abort, headers } = {}) {
@@ -126,7 +134,11 @@ export async function failed(response, isSession = false) {
 }
 
 /** The body's JSON, or null: what is between this page and the server answers in words of its own. */
-const toldBy = (response) => response.json().catch(() => null);
+const toldBy = (response) =>
+  response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return null;
+  });
 
 function failureOf(told, response) {
   const { status } = response;

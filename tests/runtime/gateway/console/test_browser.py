@@ -1,22 +1,20 @@
 """What a person does in the console, in a real browser, against the real gateway and store."""
 
 import re
-from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
 from populace.actors.errors import EngineUnavailable
 from populace.actors.training import JobProgress
 from populace.actors.turn import ModelId
 from tests.actors.trainings import trained
 from tests.runtime.gateway.console import staging
-from tests.runtime.gateway.console.conftest import ConsoleServer, Open, held_reply, sign_in
+from tests.runtime.gateway.console.conftest import ConsoleServer, Open, held_reply
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.scripted_engine import BASE
 from tests.runtime.gateway.test_access import altered
-from tests.runtime.gateway.test_operations import survey_without
 from tests.runtime.gateway.test_population import profile
 from tests.runtime.gateway.test_request_logs import Logging
 from tests.runtime.gateway.test_traces import TURN
@@ -24,17 +22,6 @@ from tests.runtime.gateway.test_traces import TURN
 pytestmark = pytest.mark.browser
 
 ADA = ModelId("acme", "ada")
-ROWS_DRAWN_MAX = 60
-
-PERSON: dict[str, Any] = {"created": 0, "log_position": 3, "aliases": {}, "active": False, "begins_on": None}
-SCROLL_TO = """async ([end, name]) => {
-    const box = document.querySelector(".scroller");
-    while (![...box.querySelectorAll("b")].some(found => found.textContent === name)) {
-        box.scrollTop = end ? box.scrollHeight : 0;
-        await new Promise(done => setTimeout(done, 5));
-    }
-    return box.querySelector("ul").offsetHeight;
-}"""
 
 
 async def say(page: Page, text: str) -> None:
@@ -294,37 +281,6 @@ async def test_without_traces_it_is_said_how_to_have_them(
     log.end()
 
 
-async def test_what_of_the_system_is_away_is_named(
-    server: ConsoleServer, population: Population, open_page: Open
-) -> None:
-    await server.stop()
-    population.survey = survey_without(population, 1)
-    population.app = population.make_app(replicas=2)
-    server.start()
-    page = await open_page("system")
-
-    status = page.get_by_role("status").filter(has_text="Serves, but not all")
-    await expect(status.get_by_role("listitem").filter(has_text="host-1 does not answer")).to_be_visible()
-    await expect(status).to_contain_text("engine replica 1 does not answer")
-    await expect(status).to_contain_text("50 % of the people are refused")
-    hosts = page.get_by_role("region", name="Hosts").get_by_role("row")
-    await expect(hosts.filter(has_text="host-1")).to_contain_text("does not answer")
-    await expect(page.get_by_text("1 of 2 answer")).to_be_visible()
-
-
-async def test_without_metrics_beside_it_the_system_says_where_they_are(
-    server: ConsoleServer, population: Population, open_page: Open
-) -> None:
-    await server.stop()
-    population.app = population.make_app(has_metrics=False)
-    server.start()
-    page = await open_page("system")
-
-    await expect(page.get_by_text("POPULACE_METRICS_PORT")).to_be_visible()
-    await expect(page.get_by_text("Everything answers")).to_be_visible()
-    await expect(page.get_by_text("Nothing was trained yet")).to_be_visible()
-
-
 async def test_a_person_is_erased_only_after_their_name_was_typed(
     population: Population, open_page: Open
 ) -> None:
@@ -371,48 +327,3 @@ async def test_a_server_that_restarts_in_the_middle_of_a_reply_is_waited_for(
 
     await expect(page.get_by_role("log").get_by_text("It was night.", exact=True)).to_be_visible()
     assert [turn.reply for turn in await population.log("ada")] == ["It was night."]
-
-
-async def test_a_long_list_of_people_scrolls_and_is_searched(population: Population, open_page: Open) -> None:
-    for number in range(450):
-        await population.create(f"p{number:04d}")
-    page = await open_page("people")
-    rows = page.get_by_role("list", name="People").get_by_role("listitem")
-    scroller = page.locator(".scroller")
-    for counted in ("More than 400 people", "451 people"):
-        await expect(page.get_by_text(counted, exact=True)).to_be_visible()
-        await scroller.evaluate("box => box.scrollTo(0, box.scrollHeight)")
-
-    await expect(rows.filter(has_text="p0449")).to_be_visible()
-    assert await rows.count() <= ROWS_DRAWN_MAX
-    await page.keyboard.press("/")
-    await page.keyboard.type("p012")
-    await expect(page.get_by_text("10 people", exact=True)).to_be_visible()
-    await page.get_by_label("Find people").fill("zz")
-    await expect(page.get_by_text("Nobody's name begins with")).to_be_visible()
-
-
-async def test_more_people_than_a_browser_can_draw_scroll_to_the_last_one_and_back(
-    population: Population, open_page: Open
-) -> None:
-    # They are made up here, because what is tried is the page; that pages are found is tried elsewhere.
-    count, drawn_max = 130_000, 8_000_000
-
-    async def answer(route: Route) -> None:
-        query = httpx.URL(route.request.url).params
-        start = int(query["after"][1:]) + 1 if "after" in query else 0
-        names = [f"p{number:06d}" for number in range(start, min(start + int(query["limit"]), count))]
-        after = names[-1] if start + len(names) < count else None
-        await route.fulfill(json={"data": [{**PERSON, "id": name} for name in names], "after": after})
-
-    page = await open_page("door")
-    await page.route("**/v1/personal-models?*", answer)
-    await sign_in(page, population.keys["acme"])
-    await page.goto(page.url.replace("door", "people"))
-
-    await expect(page.get_by_role("link", name="p000000")).to_be_visible()
-    height = await page.evaluate(SCROLL_TO, [True, f"p{count - 1:06d}"])
-    await expect(page.get_by_text("130,000 people", exact=True)).to_be_visible()
-    assert height < drawn_max
-    assert await page.evaluate(SCROLL_TO, [False, "p000000"]) < drawn_max
-    assert await page.get_by_role("list", name="People").get_by_role("listitem").count() <= ROWS_DRAWN_MAX

@@ -5,8 +5,9 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.runtime.gateway.conftest import HeldSearches
-from tests.runtime.gateway.console.conftest import Open
+from tests.runtime.gateway.console.conftest import ConsoleServer, Open
 from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.test_operations import survey_without
 from tests.runtime.gateway.test_request_logs import Logging
 
 pytestmark = pytest.mark.browser
@@ -41,6 +42,16 @@ async def test_a_proxys_page_in_place_of_readiness_is_told_and_ends_with_the_out
     await expect(alert).to_be_visible()
     await expect(page.get_by_text("Everything answers")).to_have_count(0)
     await expect(page.get_by_role("region", name="Engines")).to_be_visible()
+
+
+async def test_a_proxys_page_in_place_of_a_list_is_told(open_page: Open) -> None:
+    page = await open_page("system")
+    await answered_by_a_proxy(page, "/v1/personal-models*", 200)
+    await page.get_by_role("link", name="People").click()
+    alert = page.get_by_role("alert")
+
+    await expect(alert).to_contain_text("What answered is not Populace.")
+    await expect(alert).to_contain_text("A proxy between this page and the server")
 
 
 async def test_metrics_that_fail_are_not_said_to_be_elsewhere(open_page: Open) -> None:
@@ -95,3 +106,34 @@ async def test_a_look_up_is_done_after_the_one_that_runs(
     await expect(page.get_by_text("/v1/models was answered with 200")).to_be_visible()
     await expect(waits).to_have_count(0)
     log.end()
+
+
+async def test_what_of_the_system_is_away_is_named(
+    server: ConsoleServer, population: Population, open_page: Open
+) -> None:
+    await server.stop()
+    population.survey = survey_without(population, 1)
+    population.app = population.make_app(replicas=2)
+    server.start()
+    page = await open_page("system")
+
+    status = page.get_by_role("status").filter(has_text="Serves, but not all")
+    await expect(status.get_by_role("listitem").filter(has_text="host-1 does not answer")).to_be_visible()
+    await expect(status).to_contain_text("engine replica 1 does not answer")
+    await expect(status).to_contain_text("50 % of the people are refused")
+    hosts = page.get_by_role("region", name="Hosts").get_by_role("row")
+    await expect(hosts.filter(has_text="host-1")).to_contain_text("does not answer")
+    await expect(page.get_by_text("1 of 2 answer")).to_be_visible()
+
+
+async def test_without_metrics_beside_it_the_system_says_where_they_are(
+    server: ConsoleServer, population: Population, open_page: Open
+) -> None:
+    await server.stop()
+    population.app = population.make_app(has_metrics=False)
+    server.start()
+    page = await open_page("system")
+
+    await expect(page.get_by_text("POPULACE_METRICS_PORT")).to_be_visible()
+    await expect(page.get_by_text("Everything answers")).to_be_visible()
+    await expect(page.get_by_text("Nothing was trained yet")).to_be_visible()

@@ -1,0 +1,69 @@
+"""Long lists of people in a real browser: what is drawn, scrolled and searched."""
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.runtime.gateway.console.conftest import Open, sign_in
+from tests.runtime.gateway.population import Population
+
+pytestmark = pytest.mark.browser
+
+ROWS_DRAWN_MAX = 60
+
+PERSON: dict[str, Any] = {"created": 0, "log_position": 3, "aliases": {}, "active": False, "begins_on": None}
+SCROLL_TO = """async ([end, name]) => {
+    const box = document.querySelector(".scroller");
+    while (![...box.querySelectorAll("b")].some(found => found.textContent === name)) {
+        box.scrollTop = end ? box.scrollHeight : 0;
+        await new Promise(done => setTimeout(done, 5));
+    }
+    return box.querySelector("ul").offsetHeight;
+}"""
+
+
+async def test_a_long_list_of_people_scrolls_and_is_searched(population: Population, open_page: Open) -> None:
+    for number in range(450):
+        await population.create(f"p{number:04d}")
+    page = await open_page("people")
+    rows = page.get_by_role("list", name="People").get_by_role("listitem")
+    scroller = page.locator(".scroller")
+    for counted in ("More than 400 people", "451 people"):
+        await expect(page.get_by_text(counted, exact=True)).to_be_visible()
+        await scroller.evaluate("box => box.scrollTo(0, box.scrollHeight)")
+
+    await expect(rows.filter(has_text="p0449")).to_be_visible()
+    assert await rows.count() <= ROWS_DRAWN_MAX
+    await page.keyboard.press("/")
+    await page.keyboard.type("p012")
+    await expect(page.get_by_text("10 people", exact=True)).to_be_visible()
+    await page.get_by_label("Find people").fill("zz")
+    await expect(page.get_by_text("Nobody's name begins with")).to_be_visible()
+
+
+async def test_more_people_than_a_browser_can_draw_scroll_to_the_last_one_and_back(
+    population: Population, open_page: Open
+) -> None:
+    # They are made up here, because what is tried is the page; that pages are found is tried elsewhere.
+    count, drawn_max = 130_000, 8_000_000
+
+    async def answer(route: Route) -> None:
+        query = httpx.URL(route.request.url).params
+        start = int(query["after"][1:]) + 1 if "after" in query else 0
+        names = [f"p{number:06d}" for number in range(start, min(start + int(query["limit"]), count))]
+        after = names[-1] if start + len(names) < count else None
+        await route.fulfill(json={"data": [{**PERSON, "id": name} for name in names], "after": after})
+
+    page = await open_page("door")
+    await page.route("**/v1/personal-models?*", answer)
+    await sign_in(page, population.keys["acme"])
+    await page.goto(page.url.replace("door", "people"))
+
+    await expect(page.get_by_role("link", name="p000000")).to_be_visible()
+    height = await page.evaluate(SCROLL_TO, [True, f"p{count - 1:06d}"])
+    await expect(page.get_by_text("130,000 people", exact=True)).to_be_visible()
+    assert height < drawn_max
+    assert await page.evaluate(SCROLL_TO, [False, "p000000"]) < drawn_max
+    assert await page.get_by_role("list", name="People").get_by_role("listitem").count() <= ROWS_DRAWN_MAX
