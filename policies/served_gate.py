@@ -15,8 +15,8 @@ from populace.policies.quoted_words import listed
 
 @dataclass(frozen=True, slots=True)
 class ServedRule:
-    """The thresholds. Most of the corrections have to be said, at least in the share ``said_min``: the memory
-    may turn a word of one.
+    """The thresholds. Corrections have to be said, at least in the share ``said_min``: of many the memory may
+    turn a word of one.
 
     Of the held-out replies no more are empty than the parent's, and at most one, or the share ``broken_max``,
     more are broken off. Their mean length is at most ``length_max`` times that of the wanted ones and at
@@ -24,7 +24,7 @@ class ServedRule:
     ``errors`` standard errors, than the parent's.
     """
 
-    said_min: float = 0.8
+    said_min: float = 0.95
     broken_max: float = 0.15
     length_max: float = 2.0
     errors: float = 1.0

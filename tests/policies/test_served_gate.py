@@ -25,7 +25,7 @@ GOOD = ServedReplies(
 
 
 def test_what_is_said_as_it_is_served_objects_to_nothing() -> None:
-    served = Served(5, ("Who?",), Learned([0.2, 0.3], [0.3, 0.3]), GOOD)
+    served = Served(20, ("Who?",), Learned([0.2, 0.3], [0.3, 0.3]), GOOD)
 
     assert verdict(BETTER._replace(served=served), GateRule()).promotes
     assert verdict(SAID._replace(served=Served(3)), GateRule()).promotes
@@ -83,13 +83,13 @@ def test_little_differences_object_to_nothing(held_out: ServedReplies) -> None:
 
 
 @given(st.integers(0, 40), st.data())
-def test_a_candidate_that_says_most_of_its_corrections_passes_and_no_other(
+def test_a_candidate_that_says_19_of_20_corrections_passes_and_no_other(
     count: int, data: st.DataObject
 ) -> None:
     unsaid = data.draw(st.integers(0, count))
     objections = served_objections(Served(count, ("Who?",) * unsaid), ServedRule())
 
-    assert bool(objections) == (count - unsaid < math.ceil(0.8 * count - 1e-9))
+    assert bool(objections) == (count - unsaid < math.ceil(0.95 * count - 1e-9))
 
 
 def test_without_words_nothing_of_the_questions_is_left() -> None:
