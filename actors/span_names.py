@@ -55,6 +55,9 @@ FIRST_SECONDS: Final = "gen_ai.response.time_to_first_chunk"
 INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 
+PROCESS_ENDED: Final = "process_ended"
+"""The error type of a span that its process's end cut off."""
+
 CHAT: Final = "chat"
 TEXT_COMPLETION: Final = "text_completion"
 EMBEDDINGS: Final = "embeddings"

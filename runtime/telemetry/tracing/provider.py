@@ -1,8 +1,10 @@
 """Traces by OpenTelemetry's SDK. Import it late: it is loaded only where traces are on."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as version_of
 from typing import cast
+from weakref import WeakSet
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
@@ -56,6 +58,8 @@ class SdkTraces:
     ) -> None:
         self._wording = Wording(options.name_key, names_plain=options.names_plain)
         self.queue = ExportQueue(exporter)
+        self._begun: WeakSet[_BegunSpan] = WeakSet()
+        self._lock = threading.Lock()
         provider = TracerProvider(
             sampler=RecordingSampler(share),
             resource=process_resource(process, number),
@@ -98,14 +102,21 @@ class SdkTraces:
             record_exception=False,
             set_status_on_exception=False,
         )
-        return _BegunSpan(span, self._worded)
+        begun = _BegunSpan(span, self._worded)
+        with self._lock:
+            self._begun.add(begun)
+        return begun
 
     @property
     def dropped(self) -> int:
         return self.queue.dropped
 
     def close(self) -> None:
-        """Export what has ended, within a time limit, and end."""
+        """End and export all spans, those that are still open as failed, within a time limit."""
+        with self._lock:
+            left = list(self._begun)
+        for begun in left:
+            begun.cut_off()
         self.queue.close()
 
     def _worded(self, value: object) -> AttributeValue | None:
@@ -151,6 +162,12 @@ class _BegunSpan:
 
     def end(self, ended_ns: int | None = None) -> None:
         self._span.end(ended_ns)
+
+    def cut_off(self) -> None:
+        """End it as failed if it is open: its process ends, and what it stands for does not go on."""
+        if self._span.is_recording():
+            self.fail(names.PROCESS_ENDED)
+            self.end()
 
 
 class RecordingSampler(Sampler):

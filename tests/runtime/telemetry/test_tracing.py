@@ -136,6 +136,22 @@ def test_a_cancelled_reader_is_no_error() -> None:
     assert names.ERROR_TYPE not in told(found)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_what_a_process_leaves_open_at_its_end_is_exported_as_failed(share: float) -> None:
+    with recording(share=share) as ended:
+        request = TRACER.root("request")
+        with request.current():
+            stream = TRACER.span("stream")
+            with TRACER.span("wait"):
+                pass
+        spans = {span.name: told(span).get(names.ERROR_TYPE) for span in ended()}
+        request.end()
+        stream.end()
+
+    assert spans == {"request": names.PROCESS_ENDED, "stream": names.PROCESS_ENDED, "wait": None}
+    assert len(ended()) == len(spans), "each is exported once"
+
+
 def test_a_share_of_the_traces_is_sampled_and_each_whole() -> None:
     with recording(share=0.5) as spans:
         for _ in range(400):
