@@ -66,6 +66,13 @@ class ServeBench:
             *(Load(streams, self.requests, self.reply_tokens, structured=True) for streams in ends),
         )
 
+    def write_adapters(self, folder: Path, base: Path) -> list[Path]:
+        """Write the adapters on the base of this directory, each into a directory of its own."""
+        return [
+            write_random_adapter(folder / f"adapter-{index}", base, seed=index)
+            for index in range(self.adapters)
+        ]
+
 
 class Server(NamedTuple):
     """A running server: its endpoint, and a meter of its processes' CPU time."""
@@ -94,10 +101,7 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
     base = prepare_base(settings.base, settings.cache)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         work = Path(folder)
-        adapters = [
-            write_random_adapter(work / f"adapter-{index}", base.directory, seed=index)
-            for index in range(bench.adapters)
-        ]
+        adapters = bench.write_adapters(work, base.directory)
         servers: dict[str, Server] = {}
         report("Starting vllm serve with this engine's settings")
         servers[TUNED] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=True))
@@ -275,10 +279,7 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
 
     measured: Measured = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [
-            write_random_adapter(Path(folder) / str(index), base.directory, seed=index)
-            for index in range(bench.adapters)
-        ]
+        paths = bench.write_adapters(Path(folder), base.directory)
         adapters: list[AdapterRef | None] = [AdapterRef(adapter_digest(path)[0], str(path)) for path in paths]
         engine = await VllmEngine.start(
             EngineOptions(

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from populace.adapters.random_adapter import write_random_adapter
 from populace.base.prepare import prepare_base
 from populace.bench.intervals import Interval, ratio_of
 from populace.bench.load import Load
@@ -54,10 +53,7 @@ def bench_telemetry(bench: ServeBench, settings: Settings, *, report: Report) ->
     base = prepare_base(settings.base, settings.cache)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         work = Path(folder)
-        adapters = [
-            write_random_adapter(work / f"adapter-{index}", base.directory, seed=index)
-            for index in range(bench.adapters)
-        ]
+        adapters = bench.write_adapters(work, base.directory)
         servers: dict[str, Server] = {}
         folders = {name: work / f"populace-{number}" for number, name in enumerate(VARIABLES)}
         for name, variables in VARIABLES.items():
