@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
+from rich.segment import Segments
 from rich.text import Text
 from rich.tree import Tree
 
@@ -65,8 +66,10 @@ def trace(
                 print_json(asdict(span))
             return
         for tree in drawn(spans, out.width, with_attributes=attributes):
-            # Wider than a narrow terminal rather than cut off: it is what was asked for.
-            out.print(tree, width=max(out.width, WIDTH_MAX), soft_wrap=True)
+            # Wider than a narrow terminal rather than cut off: it is what was asked for. Of a tree, print()
+            # would make rows of the console's width.
+            options = out.options.update(width=max(out.width, WIDTH_MAX))
+            out.print(Segments(out.render(tree, options)), soft_wrap=True, end="")
 
 
 def trace_folder(settings: Settings) -> Path:

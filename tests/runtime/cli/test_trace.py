@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from populace.cli.console import out
 from populace.cli.main import app
 from populace.telemetry.calls import Caller, SentCaller, caller_of, sent_caller, serving
 from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY, TraceOptions
@@ -21,7 +22,7 @@ from tests.runtime.telemetry.written import options
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("POPULACE_DATA", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "_width", 200)
     return tmp_path
 
 
@@ -48,7 +49,11 @@ def serve_request(data: Path, request_id: str, *, share: float = 1.0, fails: boo
     end()
 
 
-def test_the_spans_of_all_processes_are_one_tree(data: Path) -> None:
+@pytest.mark.parametrize("cells", [60, 80, 200])
+def test_the_spans_of_all_processes_are_one_tree(
+    data: Path, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "_width", cells)
     serve_request(data, "other")
     serve_request(data, "mine")
 
