@@ -36,9 +36,11 @@ class JobObject(ApiObject):
     curve: tuple[tuple[int, float], ...]
     revision: str | None
     options: dict[str, Any]
+    request_id: str | None = None
 
     @classmethod
-    def of(cls, job: TrainingJob) -> "JobObject":
+    def of(cls, job: TrainingJob, request_id: str | None = None) -> "JobObject":
+        """Make the object; ``request_id`` is that of the job's log lines, if they can be looked up."""
         return cls(
             id=f"{job.model.name}/{job.number}",
             model=job.model.name,
@@ -54,6 +56,7 @@ class JobObject(ApiObject):
             **job.progress._replace(seconds=round(job.progress.seconds, SECONDS_DIGITS))._asdict(),
             revision=job.candidate,
             options=asdict(job.options),
+            request_id=request_id,
         )
 
     def value(self, tenant: str) -> TrainingJob:

@@ -22,7 +22,7 @@ populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
 
 populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4 --attributes
 
-populace trace job-3f2a9d4c1b0e8f77/5d1c9a7be2403f68-0
+populace trace job-3f2a9d4c1b0e8f77.5d1c9a7be2403f68-0
 """
 
 BAR_CELLS_MIN = 8

@@ -8,6 +8,7 @@ from logging.handlers import QueueListener
 from queue import SimpleQueue
 from typing import Any
 
+from populace.actors.turn import ModelId
 from populace.telemetry.lines import OURS, Lines
 from populace.telemetry.log_file import LogFile
 from populace.telemetry.options import TelemetryOptions
@@ -67,11 +68,15 @@ def log_setup(options: TelemetryOptions | None, process: str, number: int = 0) -
     return log.close
 
 
-def person(name: str) -> str:
-    """Return what stands for a person's name in the log of this process; the name if it has none."""
-    return _running[0].wording.name(name) if _running else name
-
-
 def digest_of(name: str) -> str | None:
     """Return the keyed hash of a name in the log of this process; None if it has none."""
     return _running[0].wording.digest(name) if _running else None
+
+
+def request_id_of_job(model: ModelId, number: int) -> str | None:
+    """Return the request id of a training job's log lines and trace, the same in all processes.
+
+    It has hashes also where names are written, since it is looked up by HTTP. None without a log.
+    """
+    tenant, name = digest_of(model.tenant), digest_of(model.name)
+    return None if tenant is None or name is None else f"job-{tenant}.{name}-{number}"

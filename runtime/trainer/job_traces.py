@@ -37,7 +37,12 @@ class JobTraces:
         if key not in self._open:
             self._open[key] = TRACER.root(
                 names.TRAIN,
-                {names.MODEL: job.model, names.JOB: job.number, names.METHOD: job.options.method},
+                {
+                    names.TENANT: current_caller().tenant,
+                    names.MODEL: job.model,
+                    names.JOB: job.number,
+                    names.METHOD: job.options.method,
+                },
             )
         return self._open[key]
 
@@ -75,8 +80,9 @@ class JobTraces:
 
 
 def phase_of_job() -> dict[str, object]:
-    """Return the attributes of each phase: the job's id, by which it is found before the job ends."""
-    return {names.REQUEST_ID: current_caller().request_id}
+    """Return the attributes of each phase: the job and its tenant, to find it by before the job ends."""
+    caller = current_caller()
+    return {names.REQUEST_ID: caller.request_id, names.TENANT: caller.tenant}
 
 
 def record_training(began_s: float, stepped_s: float, outcome: Candidate | TrainingFailed) -> None:

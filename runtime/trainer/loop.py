@@ -44,7 +44,7 @@ from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.calls import Caller, serving
-from populace.telemetry.log_setup import person
+from populace.telemetry.log_setup import digest_of, request_id_of_job
 from populace.telemetry.tracing.spans import TRACER
 from populace.trainer.continuity import kept_by
 from populace.trainer.contributed import collect, is_still_agreed
@@ -301,7 +301,7 @@ class TrainingLoop:
         model, number = job.model, job.number
         try:
             with (
-                serving(Caller(f"job-{person(model.owner)}-{number}")),
+                serving(Caller(request_id_of_job(model, number), tenant=digest_of(model.tenant))),
                 self._traces.of(job).current(),
             ):
                 await work

@@ -17,6 +17,7 @@ from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.target import LATEST, named_model
 from populace.gateway.personal_models.schema import RollbackBody, TrainingBody
 from populace.storage.records.errors import RevisionNotFound
+from populace.telemetry.log_setup import request_id_of_job
 
 router = APIRouter(route_class=KeyedRoute)
 
@@ -30,7 +31,7 @@ async def train(request: Request, tenant: Caller, name: str, body: TrainingBody)
     jobs = gateway_of(request).hosts.jobs
     model, tasks = named_model(tenant, name), tasks_of(body.tasks)
     job = await jobs.ask(model, options, idempotency_key(request), tasks)
-    return answer(JobObject.of(job), status_code=202)
+    return answer(_object_of(job), status_code=202)
 
 
 @router.get("/v1/personal-models/{name}/jobs", response_model=Listing[JobObject])
@@ -42,7 +43,7 @@ async def list_jobs_of_model(request: Request, tenant: Caller, name: str) -> Res
 @router.delete("/v1/personal-models/{name}/jobs", response_model=JobObject)
 async def cancel(request: Request, tenant: Caller, name: str) -> Response:
     """Cancel the model's open training, and return its job."""
-    return answer(JobObject.of(await gateway_of(request).hosts.jobs.cancel(named_model(tenant, name))))
+    return answer(_object_of(await gateway_of(request).hosts.jobs.cancel(named_model(tenant, name))))
 
 
 @router.get("/v1/jobs", response_model=Listing[JobObject])
@@ -64,4 +65,8 @@ async def roll_back(request: Request, tenant: Caller, name: str, body: RollbackB
 
 
 def _listed(jobs: tuple[TrainingJob, ...]) -> Response:
-    return answer(Listing[JobObject](data=tuple(JobObject.of(job) for job in jobs)))
+    return answer(Listing[JobObject](data=tuple(map(_object_of, jobs))))
+
+
+def _object_of(job: TrainingJob) -> JobObject:
+    return JobObject.of(job, request_id_of_job(job.model, job.number))

@@ -10,6 +10,9 @@ import pytest
 
 from populace.actors.errors import EngineUnavailable
 from populace.gateway import request_logs
+from populace.storage.records.named import Named
+from populace.telemetry.calls import Caller, serving
+from populace.telemetry.log_setup import digest_of
 from populace.telemetry.options import TraceOptions
 from populace.telemetry.tracing.setup import telemetry_setup
 from tests.runtime.gateway.conftest import HeldSearches
@@ -86,6 +89,22 @@ async def test_another_tenant_finds_nothing_also_under_the_same_id(
     assert [line["message"].split(" in ")[0] for line in theirs] == [f"POST {CHAT} was answered with 404"]
     assert len(ours) == 2
     assert not {line["at"] for line in ours} & {line["at"] for line in theirs}
+
+
+async def test_the_lines_of_a_training_are_shown_to_its_models_tenant(
+    population: Population, client: httpx.AsyncClient, log: Logging
+) -> None:
+    job = (await client.post("/v1/personal-models/ada/jobs", json={})).json()
+    # As the trainer does.
+    with serving(Caller(job["request_id"], tenant=digest_of("acme"))):
+        logging.getLogger("populace.trainer.loop").info("the training of %s waits", Named("acme/ada"))
+    log.settle()
+
+    [line] = (await client.get(f"/v1/requests/{job['request_id']}")).json()["lines"]
+    async with population.client("globex") as stranger:
+        theirs = await stranger.get(f"/v1/requests/{job['request_id']}")
+
+    assert (line["logger"], theirs.status_code) == ("populace.trainer.loop", 404)
 
 
 async def test_a_request_without_a_valid_key_is_nobodys(

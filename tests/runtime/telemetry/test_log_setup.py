@@ -15,7 +15,7 @@ from populace.storage.records.errors import Fenced
 from populace.telemetry import queued
 from populace.telemetry.calls import Caller, serving
 from populace.telemetry.log_file import LogFile
-from populace.telemetry.log_setup import log_setup, person
+from populace.telemetry.log_setup import digest_of, log_setup, request_id_of_job
 from tests.runtime.telemetry.test_calls import TRACE
 from tests.runtime.telemetry.test_wording import hashed
 from tests.runtime.telemetry.written import lines_of, options
@@ -148,13 +148,15 @@ def test_the_log_ends_once_and_leaves_the_loggers_as_they_were(tmp_path: Path) -
     end = log_setup(options(tmp_path), "host", 1)
     again = log_setup(options(tmp_path), "host", 2)
     assert len(root.handlers) == len(before[0]) + 1
-    assert person("ada") == hashed("ada")
+    assert digest_of("ada") == hashed("ada")
+    assert request_id_of_job(ModelId("acme", "ada"), 3) == f"job-{hashed('acme')}.{hashed('ada')}-3"
     end()
     again()
     again()
 
     assert (list(root.handlers), ours.level) == before
-    assert person("ada") == "ada"
+    assert digest_of("ada") is None
+    assert request_id_of_job(ModelId("acme", "ada"), 3) is None
 
 
 def test_without_options_nothing_is_set_up() -> None:

@@ -15,10 +15,10 @@ export function go(...parts) {
   location.hash = at(...parts);
 }
 
-/** A way to what was logged of the request that failed, if it has an id. */
-export const RequestLink = ({ id }) =>
+/** A way to what was logged of a request or a training, if it has an id. */
+export const RequestLink = ({ id, what = "Request" }) =>
   id &&
-  html`<p class="small quiet">Request <a href=${at("system", "requests", id)}>
+  html`<p class="small quiet">${what} <a href=${at("system", "requests", id)}>
     <code>${id}</code></a></p>`;
 
 function plain(part) {

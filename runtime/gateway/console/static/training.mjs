@@ -4,6 +4,7 @@ import { confirm } from "./dialogs.mjs";
 import { Curve } from "./curve.mjs";
 import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { attempt, say } from "./notices.mjs";
+import { RequestLink } from "./places.mjs";
 import { Bar, html, useEffect, useState } from "./view.mjs";
 import { ago, compact, count, decimal, lasting, moment, percent, short } from "./words.mjs";
 
@@ -134,6 +135,7 @@ function Watched({ job, name, reload }) {
         : html`<p class="hint">${waits ? "It waits for the trainer." : "The curve begins at step 2."}</p>`
     }
     ${job.plan && html`<p class="hint">${job.plan}</p>`}
+    <${RequestLink} id=${job.request_id} what="Log and trace" />
   </section>`;
 }
 
@@ -167,6 +169,7 @@ function Job({ job }) {
           <span><b>${lasting(job.seconds)}</b> of the trainer</span>
         ${job.steps > 0 && html`<span><b>${percent(job.step / job.steps)}</b> of the steps</span>`}</p>
       ${job.plan && html`<p class="hint">${job.plan}</p>`}
+      <${RequestLink} id=${job.request_id} what="Log and trace" />
     </div>`
     }
   </details></li>`;
