@@ -9,7 +9,7 @@ from pathlib import Path
 FETCH_SECONDS_MAX = 1800
 
 RETRIES = 1
-"""Of each request. With pip's own five, a machine without a network would wait for minutes."""
+"""Tries again of a request. With pip's five, a machine without a network would wait for minutes."""
 
 
 class PackageNotFetched(Exception):

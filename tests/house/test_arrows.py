@@ -74,7 +74,7 @@ ALLOWED: Mapping[str, str] = {
     "gateway.metrics": "actors storage.records",
     "gateway.personal_models": (
         "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
-        "suites"
+        "suites telemetry"
     ),
     "gateway.responses": (
         "actors actors.turns api gateway.completions gateway.http policies storage.records"
