@@ -15,9 +15,10 @@ from vote.tasks import Item, Task
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
+from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, TrainingSession, take_step
 
 Floats = NDArray[np.float64]

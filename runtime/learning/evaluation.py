@@ -12,8 +12,9 @@ import torch
 from populace.actors.engine import Message
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored, TrainSequence
+from populace.learning.packed_row import Reading
 from populace.learning.probes import PROBES
 from populace.policies.evaluation_gate import Evaluation, Measure
 

@@ -4,26 +4,21 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from populace.adapters.base_modules import BaseModules, read_base_modules
-from populace.adapters.lora.attached import AdapterSpan, AttachedAdapters
+from populace.adapters.lora.attached import AttachedAdapters
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attached import given_hidden
 from populace.learning.methods.objective import Scored, TrainSequence
-from populace.learning.packed_attention import PACKED
-
-
-class Reading(NamedTuple):
-    """Sequences that are scored with one adapter; ``adapter`` None is the base."""
-
-    adapter: TrainableAdapter | None
-    sequences: Sequence[TrainSequence]
+from populace.learning.packed_attention import PACKED, Packing
+from populace.learning.packed_row import PackedRow, Reading
 
 
 class Read(NamedTuple):
@@ -71,9 +66,9 @@ class FrozenBase:
 
     def read(self, adapter: TrainableAdapter | None, sequence: TrainSequence) -> "Read":
         """Read a sequence without predicting anything, and without gradients."""
-        row = _Row.of([Reading(adapter, [sequence])])
+        row = PackedRow.of([Reading(adapter, [sequence])])
         with torch.no_grad(), self._recording() as recorded, self._attached.running(row.spans):
-            output = cast("Any", self.model.base_model)(**row.inputs(self.model.device), use_cache=False)
+            output = cast("Any", self.model.base_model)(**self._inputs(row))
         places = torch.tensor(row.places, dtype=torch.long, device=self.model.device)
         return Read(output.last_hidden_state[0][places], tuple(recorded))
 
@@ -107,59 +102,40 @@ class FrozenBase:
         """Score all sequences in one forward pass and return one ``Scored`` for each reading, in order.
 
         The results are differentiable in the adapters' parameters unless autograd is off. Every reading must
-        have a scored token. Time and memory grow linearly with the total number of tokens.
+        have a scored token. Time and memory grow linearly with the number of tokens, of which those that
+        sequences of one reading begin with alike count once.
         """
-        row, device = _Row.of(readings), self.model.device
+        row, device = PackedRow.of(readings), self.model.device
         with self._recording() as recorded, self._attached.running(row.spans):
-            output = cast("Any", self.model)(
-                **row.inputs(device), logits_to_keep=torch.tensor(row.places, device=device), use_cache=False
-            )
+            places = torch.tensor(row.places, device=device)
+            output = cast("Any", self.model)(**self._inputs(row), logits_to_keep=places)
         log_probs_NV = cast("torch.Tensor", output.logits)[0].float().log_softmax(-1)
-        targets_N = torch.tensor([row.ids[place + 1] for place in row.places], device=device)
         scored = [sum(count) for count in row.counts]
-        read = [span.stop - span.start for span in row.spans]
-        hidden = [layer_TH.split(read) for layer_TH in recorded]
+        targets = torch.tensor(row.targets, device=device).split(scored)
+        hidden = self._of_sequences(recorded, row)
         return [
-            Scored(rows_NV, targets_of_reading_N, count, hidden_of_reading)
-            for rows_NV, targets_of_reading_N, count, hidden_of_reading in zip(
-                log_probs_NV.split(scored),
-                targets_N.split(scored),
-                row.counts,
-                zip(*hidden, strict=True) if hidden else [()] * len(read),
-                strict=True,
-            )
+            Scored(*of_reading)
+            for of_reading in zip(log_probs_NV.split(scored), targets, row.counts, hidden, strict=True)
         ]
 
-
-class _Row(NamedTuple):
-    """The sequences of readings as one row of tokens, and the ``places`` whose logits are wanted."""
-
-    ids: list[int]
-    positions: list[int]
-    lengths: list[int]
-    places: list[int]
-    counts: list[tuple[int, ...]]
-    spans: list[AdapterSpan]
-
-    @classmethod
-    def of(cls, readings: Sequence[Reading]) -> Self:
-        row = cls([], [], [], [], [], [])
-        for adapter, sequences in readings:
-            begin = len(row.ids)
-            row.counts.append(tuple(len(sequence.scored) for sequence in sequences))
-            for sequence in sequences:
-                # The logits of a token are at the place of the token before it.
-                row.places.extend(len(row.ids) + place - 1 for place in sequence.scored)
-                row.ids.extend(sequence.ids)
-                row.positions.extend(range(len(sequence.ids)))
-                row.lengths.append(len(sequence.ids))
-            row.spans.append(AdapterSpan(begin, len(row.ids), adapter))
-        return row
-
-    def inputs(self, device: torch.device) -> dict[str, Any]:
+    def _inputs(self, row: PackedRow) -> dict[str, Any]:
         """Return the arguments of the model's forward pass."""
+        device = self.model.device
         return {
-            "input_ids": torch.tensor([self.ids], device=device),
-            "position_ids": torch.tensor([self.positions], device=device),
-            "lengths": tuple(self.lengths),
+            "input_ids": torch.tensor([row.ids], device=device),
+            "position_ids": torch.tensor([row.positions], device=device),
+            "packing": Packing.of(row.paths, len(row.ids), device),
+            "use_cache": False,
         }
+
+    def _of_sequences(
+        self, recorded: Sequence[torch.Tensor], row: PackedRow
+    ) -> list[tuple[torch.Tensor, ...]]:
+        """Return what was recorded of the tokens of each reading's sequences, one after the other."""
+        if not recorded:
+            return [()] * len(row.spans)
+        places = torch.tensor(list(chain.from_iterable(row.paths)), device=self.model.device)
+        read = [sum(lengths) for lengths in row.lengths]
+        # In float32, as the gradient of a token that many sequences share is a sum.
+        layers = [layer_TH.float().index_select(0, places).split(read) for layer_TH in recorded]
+        return list(zip(*layers, strict=True))

@@ -3,22 +3,71 @@
 """Causal attention over sequences that are packed into one row; each sequence attends to itself alone.
 
 Everything else in a transformer works token by token, so only attention needs a padded batch. The padding is
-on the right, where causal attention does not look.
+on the right, where causal attention does not look. Sequences may share tokens of the row at their beginning.
 
 Shape suffixes: B = sequences, H = heads, N = tokens of the row, T = tokens of the longest sequence, D = head
 width.
 """
 
-from functools import lru_cache
-from itertools import accumulate
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
 PACKED = "populace_packed"
-"""The ``attn_implementation`` of transformers that selects it; the model is then called with ``lengths``."""
+"""The ``attn_implementation`` of transformers that selects it; the model is then called with ``packing``."""
+
+
+STRETCH_MAX = 1.25
+"""The longest sequence of a padded batch has at most this many times the tokens of its shortest one.
+
+A step has many short replies and a few whole ones; in one batch these made attention a third of its time.
+"""
+
+
+class Packing(NamedTuple):
+    """Indices between a row and the padded batches that attention works on, of sequences of like lengths.
+
+    ``batches`` are [B, T] from each batch into the row, ``kept`` is [N] from the row into all batches, one
+    after the other.
+    """
+
+    batches: Sequence[torch.Tensor]
+    kept: torch.Tensor
+
+    @classmethod
+    def of(cls, paths: Sequence[Sequence[int]], tokens: int, device: torch.device) -> Self:
+        """Map a row of ``tokens`` to padded batches and back.
+
+        ``paths`` has the places in the row of each sequence's tokens, and each place is in one of them at
+        least. Padding repeats the last token of a sequence and is never read.
+        """
+        batches: list[torch.Tensor] = []
+        kept, begin = [0] * tokens, 0
+        for batch in _alike(paths):
+            longest = len(batch[-1])
+            padded = [[*path, *repeat(path[-1], longest - len(path))] for path in batch]
+            batches.append(torch.tensor(padded, device=device))
+            for path in batch:
+                # A shared token comes out alike of all sequences that have it.
+                for at, place in enumerate(path):
+                    kept[place] = begin + at
+                begin += longest
+        return cls(batches, torch.tensor(kept, device=device))
+
+
+def _alike(paths: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+    """Group the paths by their lengths; the groups and the paths of each are in the order of lengths."""
+    groups: list[list[Sequence[int]]] = []
+    for path in sorted(paths, key=len):
+        if groups and len(path) <= STRETCH_MAX * len(groups[-1][0]):
+            groups[-1].append(path)
+        else:
+            groups.append([path])
+    return groups
 
 
 def packed_attention(
@@ -28,59 +77,42 @@ def packed_attention(
     value_1HND: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    lengths: tuple[int, ...],
+    packing: Packing,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return the attention output [1, N, H, D] and no weights, as transformers expects it.
 
-    ``lengths`` has the tokens of each sequence and sums to N. Masks and dropout are not supported.
+    Masks and dropout are not supported.
     """
     assert attention_mask is None
     assert dropout == 0
-    places = _places(lengths, query_1HND.device)
-    query_BHTD, key_BHTD, value_BHTD = (_padded(row, places) for row in (query_1HND, key_1HND, value_1HND))
-    if query_1HND.device.type == "cpu":
-        # torch's CPU kernel takes 2.2 times as long in bfloat16, mostly in the backward pass.
-        query_BHTD, key_BHTD, value_BHTD = query_BHTD.float(), key_BHTD.float(), value_BHTD.float()
-    mixed_BHTD = functional.scaled_dot_product_attention(
-        query_BHTD,
-        key_BHTD,
-        value_BHTD,
-        is_causal=True,
-        scale=scaling,
-        enable_gqa=query_1HND.shape[1] != key_1HND.shape[1],
-    ).to(query_1HND.dtype)
+    # In float32 from here on: the gradient of a token that many sequences share is a sum, which bfloat16
+    # would round at each of them.
+    rows_NHD = [row[0].transpose(0, 1).float() for row in (query_1HND, key_1HND, value_1HND)]
+    # On the CPU torch's kernel takes 2.2 times as long in bfloat16, mostly in the backward pass.
+    kernel_dtype = torch.float32 if query_1HND.device.type == "cpu" else query_1HND.dtype
+    mixed: list[torch.Tensor] = []
+    for places_BT in packing.batches:
+        query_BHTD, key_BHTD, value_BHTD = (
+            row_NHD.index_select(0, places_BT.flatten())
+            .unflatten(0, places_BT.shape)
+            .transpose(1, 2)
+            .to(kernel_dtype)
+            for row_NHD in rows_NHD
+        )
+        mixed_BHTD = functional.scaled_dot_product_attention(
+            query_BHTD,
+            key_BHTD,
+            value_BHTD,
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=query_1HND.shape[1] != key_1HND.shape[1],
+        )
+        mixed.append(mixed_BHTD.transpose(1, 2).flatten(0, 1))
     # One gather, as the gradient of a slice for each sequence would be as large as the whole batch.
-    return mixed_BHTD.transpose(1, 2).flatten(0, 1).index_select(0, places.kept)[None], None
-
-
-class _Places(NamedTuple):
-    """Indices: ``padded`` [B, T] from the padded batch into the row, ``kept`` [N] from the row into it."""
-
-    padded: torch.Tensor
-    kept: torch.Tensor
-
-
-@lru_cache(maxsize=8)
-def _places(lengths: tuple[int, ...], device: torch.device) -> _Places:
-    """Map row to padded batch and back. Padding repeats the last token of a sequence and is never read."""
-    longest = max(lengths)
-    starts = list(accumulate(lengths, initial=0))
-    padded = [
-        [start + min(at, length - 1) for at in range(longest)]
-        for start, length in zip(starts, lengths, strict=False)
-    ]
-    kept = [number * longest + at for number, length in enumerate(lengths) for at in range(length)]
-    return _Places(torch.tensor(padded, device=device), torch.tensor(kept, device=device))
-
-
-def _padded(row_1HND: torch.Tensor, places: _Places) -> torch.Tensor:
-    """Gather [1, H, N, D] into the padded batch [B, H, T, D]."""
-    batch, longest = places.padded.shape
-    tokens = row_1HND[0].transpose(0, 1).index_select(0, places.padded.flatten())
-    return tokens.unflatten(0, (batch, longest)).transpose(1, 2)
+    return torch.cat(mixed).index_select(0, packing.kept)[None].to(query_1HND.dtype), None
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -16,8 +16,9 @@ import torch
 
 from populace.actors.errors import TrainingDiverged, TrainingFailed
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Objective
+from populace.learning.packed_row import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import torch
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.bench.handoff import Handoff, HandoffBench, compared
 from populace.bench.merged_handoff import Learner
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.packed_row import Reading
 
 pytestmark = pytest.mark.engine
 

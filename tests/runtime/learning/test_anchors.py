@@ -20,10 +20,11 @@ from populace.learning.anchors import (
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, evaluate
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.kept_readings import KeptReadings
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
+from populace.learning.packed_row import Reading
 from populace.learning.probes import PROBES
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 

@@ -24,9 +24,10 @@ from populace.learning.corrections import (
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.methods.sft import CorrectionObjective, SupervisedObjective
+from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.learning.trainer import Candidate, Learner, Trainer
 from populace.policies.corrections import Corrected

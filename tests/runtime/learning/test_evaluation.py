@@ -12,9 +12,10 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning import evaluation
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, evaluate, reply_losses
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.sft import SupervisedObjective
+from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, TrainingSession, take_step
 from populace.policies.evaluation_gate import GateRule, verdict
 

@@ -11,8 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.adapters.memory.attention import attention_layers
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.packed_row import Reading
 
 pytestmark = pytest.mark.engine
 
@@ -35,7 +37,11 @@ def adapter_of(base: FrozenBase, rank: int, seed: int) -> TrainableAdapter:
 
 def sequence(length: int, seed: int, scored_from: int = 1) -> TrainSequence:
     ids = torch.randint(3, 40_000, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
-    return TrainSequence(tuple(ids), (0.0,) * scored_from + (1.0,) * (length - scored_from))
+    return scored(tuple(ids), scored_from)
+
+
+def scored(ids: tuple[int, ...], begin: int) -> TrainSequence:
+    return TrainSequence(ids, (0.0,) * begin + (1.0,) * (len(ids) - begin))
 
 
 def test_the_base_scores_as_transformers_does(base: FrozenBase, small_base_f32: Path) -> None:
@@ -43,15 +49,15 @@ def test_the_base_scores_as_transformers_does(base: FrozenBase, small_base_f32: 
     sequences = [sequence(9, 1), sequence(30, 2, scored_from=20), sequence(2, 3)]
 
     with torch.no_grad():
-        scored = base.score([Reading(None, sequences)])[0]
+        found = base.score([Reading(None, sequences)])[0]
         alone = [
             model(input_ids=torch.tensor([one.ids])).logits[0].log_softmax(-1)[one.scored[0] - 1 : -1]
             for one in sequences
         ]
 
-    assert scored.counts == (8, 10, 1)
-    assert torch.allclose(scored.log_probs, torch.cat(alone), atol=1e-5)
-    assert scored.targets.tolist() == [id_ for one in sequences for id_ in one.ids[one.scored[0] :]]
+    assert found.counts == (8, 10, 1)
+    assert torch.allclose(found.log_probs, torch.cat(alone), atol=1e-5)
+    assert found.targets.tolist() == [id_ for one in sequences for id_ in one.ids[one.scored[0] :]]
 
 
 def test_people_in_one_pass_score_as_alone(base: FrozenBase) -> None:
@@ -70,6 +76,42 @@ def test_people_in_one_pass_score_as_alone(base: FrozenBase) -> None:
         assert torch.allclose(one.log_probs, other.log_probs, atol=1e-5)
         assert torch.equal(one.targets, other.targets)
         assert one.counts == other.counts
+
+
+def test_sequences_that_begin_alike_score_and_learn_as_each_alone(base: FrozenBase) -> None:
+    begin, reply = sequence(10, 1).ids, sequence(6, 2).ids
+    alike = [
+        scored(begin + reply, 10),
+        scored(begin + sequence(9, 3).ids, 10),
+        scored(begin + reply, 8),
+        scored(begin[:4], 1),
+        scored(sequence(5, 4).ids, 2),
+    ]
+    adapter, other = adapter_of(base, 8, 1), adapter_of(base, 2, 4)
+    base.record_inputs([attention_layers(base.modules)[1].name])
+
+    def gradients() -> list[torch.Tensor]:
+        found = [one.grad for one in adapter.parameters() if one.grad is not None]
+        for parameter in adapter.parameters():
+            parameter.grad = None
+        return found
+
+    together, of_other = base.score([Reading(adapter, alike), Reading(other, alike[:2])])
+    (together.target_log_probs.sum() + together.hidden[0].square().sum()).backward()
+    at_once = gradients()
+    alone = [base.score([Reading(adapter, [one])])[0] for one in alike]
+    torch.stack([one.target_log_probs.sum() + one.hidden[0].square().sum() for one in alone]).sum().backward()
+    one_by_one = gradients()
+    others = [base.score([Reading(other, [one])])[0] for one in alike[:2]]
+    base.record_inputs([])
+
+    assert torch.allclose(together.log_probs, torch.cat([one.log_probs for one in alone]), atol=1e-5)
+    assert torch.allclose(together.hidden[0], torch.cat([one.hidden[0] for one in alone]), atol=1e-5)
+    assert torch.allclose(of_other.log_probs, torch.cat([one.log_probs for one in others]), atol=1e-5)
+    assert together.targets.tolist() == [one.ids[at] for one in alike for at in one.scored]
+    assert len(at_once) == len(one_by_one) == len(list(adapter.parameters()))
+    for one, another in zip(at_once, one_by_one, strict=True):
+        assert torch.allclose(one, another, rtol=1e-3, atol=1e-5 * float(another.abs().max() + 1))
 
 
 def test_a_pass_without_adapters_is_the_bases_after_one_with_them(base: FrozenBase) -> None:

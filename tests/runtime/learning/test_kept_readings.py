@@ -10,9 +10,10 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import anchor_sequences
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.kept_readings import KeptReadings
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.packed_row import Reading
 
 pytestmark = pytest.mark.engine
 

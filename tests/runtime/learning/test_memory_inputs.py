@@ -16,9 +16,10 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import anchor_sequences
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.memory_inputs import KeptInputsCurriculum, MemoryInputs
 from populace.learning.methods.objective import Scored, TrainSequence
+from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 
 pytestmark = pytest.mark.engine

@@ -13,8 +13,9 @@ from populace.adapters.random_adapter import write_random_adapter
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.context_distillation import distillation_sequence
+from populace.learning.packed_row import Reading
 from populace.learning.rollouts import Rollout, answers, of_revision, roll_out, seed_of
 from populace.storage.revisions import adapter_digest
 

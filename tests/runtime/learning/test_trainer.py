@@ -14,8 +14,9 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, evaluate
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored, TrainSequence
+from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Candidate, Learner, Trainer

@@ -14,8 +14,9 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
 from populace.actors.training_methods import Method
 from populace.actors.training_options import TrainingOptions
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored
+from populace.learning.packed_row import Reading
 from populace.policies.hold_out import is_held_out
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from tests.actors.turns import revision, wait_until

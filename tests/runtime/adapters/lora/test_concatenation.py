@@ -17,8 +17,9 @@ from populace.adapters.random_adapter import write_random_adapter
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.packed_row import Reading
 from populace.storage.packed.adapter import PackedAdapter
 from tests.runtime.adapters.lora.test_trainable import FINGERPRINT, moved, peft_scores, scores
 

@@ -16,8 +16,9 @@ from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.packing import unpack_to_peft_directory
 from populace.adapters.random_adapter import write_random_adapter
-from populace.learning.frozen_base import FrozenBase, Reading
+from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.packed_row import Reading
 from populace.storage.packed.adapter import PackedAdapter
 
 pytestmark = pytest.mark.engine
