@@ -2,22 +2,24 @@
 
 A turn of the log tells something, and later turns ask for it. Which turn a question asks for is decided by
 words: those of the question that the turn has, weighed as for corrections (``policies/word_weights.py``). If
-a turn was retrieved for the question's reply, it has to share fewer. What was told anew since counts as it is
-told by the newest turn. Nothing is kept of this: it is a function of the log, so that what is forgotten there
+a turn was retrieved for the question's reply, it has to share fewer, and the only one that was retrieved
+none: a sentence encoder may have found it by its meaning. What was told anew since counts as it is told by
+the newest turn. Nothing is kept of this: it is a function of the log, so that what is forgotten there
 is not asked for any more.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from populace.policies.corrections import Corrected, CorrectionFinder
 from populace.policies.ingestion import RoleAndContent
 from populace.policies.lessons import Judgement
 from populace.policies.questions import asks_for_told
-from populace.policies.retrieval import spoken_in, text_key
+from populace.policies.retrieval import Exchange, spoken_in, text_key
 from populace.policies.task_prompts import task_of
-from populace.policies.tellings import ASKED_SHARE, Tellings, newest_as_good
+from populace.policies.tellings import ASKED_SHARE, Tellings, comparable, newest_as_good
+from populace.policies.told_answers import value_words
 
 ASKED_MIN = 2
 """What was asked for in this many turns is due: once may be an accident."""
@@ -74,6 +76,7 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
     """
     turns = turns[-TURNS_MAX:]
     told = Tellings([(turn.position, turn.said) for turn in turns])
+    said = {turn.position: turn.said for turn in turns}
     corrected = CorrectionFinder(
         [
             Corrected(turn.position, turn.said, turn.correction)
@@ -92,6 +95,8 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
             answered = corrected.applying(turn.said) is not None
             found[key] = {} if answered else told.fitting(turn.said)
         position = _asked_for(turn, found[key])
+        if position is None:
+            position = _alike(turn, said)
         if position is not None:
             asking[key].append(turn)
             telling[key] = max(position, telling.get(key, position))
@@ -120,6 +125,16 @@ def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:
     if best < (RETRIEVED_SHARE if turn.retrieved else ASKED_SHARE):
         return None
     return newest_as_good(fitting, best)
+
+
+def _alike(turn: LoggedTurn, said: Mapping[int, str]) -> int | None:
+    """Return the position of the only turn that was retrieved, if it may tell it in other words."""
+    if len(turn.retrieved) != 1 or turn.retrieved[0] not in said:
+        return None
+    [position] = turn.retrieved
+    told = said[position]
+    may_tell = comparable(turn.said, [Exchange(position, told, "", b"")]) and value_words(told, turn.said)
+    return position if may_tell else None
 
 
 def _due(position: int, asking: Sequence[LoggedTurn]) -> AskedAgain:

@@ -104,6 +104,25 @@ def test_a_turn_that_was_retrieved_needs_fewer_of_the_words() -> None:
     assert asked_again([turn._replace(retrieved=(7,) if turn.retrieved else ()) for turn in turns]) == []
 
 
+@pytest.mark.parametrize(
+    ("told", "retrieved", "is_due"),
+    [
+        ("I was born in Porto.", (0,), True),
+        ("I was born in Porto.", (0, 3), False),  # which of them tells it is not known
+        ("Where was I born?", (0,), False),
+        ("Porto is a city.", (0,), False),  # nothing of one's own
+    ],
+)
+def test_the_only_turn_that_was_retrieved_may_tell_in_other_words(
+    told: str, retrieved: tuple[int, ...], is_due: bool
+) -> None:
+    turns = [LoggedTurn(0, told), *(LoggedTurn(at, "Which town am I from?", retrieved) for at in (1, 2))]
+    turns.append(LoggedTurn(3, "I like rain."))
+
+    assert [one.position for one in asked_again(turns)] == [0] * is_due
+    assert asked_again([turn._replace(retrieved=()) for turn in turns]) == []
+
+
 def test_a_correction_answers_its_question_and_a_telling_tells_whatever_was_said_of_its_reply() -> None:
     turns = log(TOLD, ASKED, OTHERWISE, ASKED)
 
