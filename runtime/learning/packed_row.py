@@ -2,8 +2,8 @@
 
 The sequences of one adapter are a prefix tree: what they begin with alike is in the row once, as causal
 attention gives it the same hidden states in all of them. Chats begin with one system prompt, the rollouts of
-one prompt and the two replies of a preference with a whole conversation. Of a step that teaches ten
-corrections two thirds of the tokens are such ones.
+one prompt and the two replies of a preference with a whole conversation. A step that teaches a few
+corrections has half as many tokens by that.
 """
 
 from collections.abc import Sequence
