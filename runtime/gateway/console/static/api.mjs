@@ -25,7 +25,7 @@ const ADVICE = {
   request_not_found:
     "The id is in the header X-Request-Id of every response, and below every error here. " +
     "`populace logs --request` on the server finds what was sent with other keys too.",
-  foreign: "A proxy between this page and the server answers in its place: sign in there, or see what it says.",
+  foreign: "A proxy between this page and the server answers in its place: sign in there first.",
   broken: "Send it again: a reply that was recorded already comes back as it is.",
 };
 
