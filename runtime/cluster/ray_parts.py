@@ -149,7 +149,9 @@ def run_population(
         if settings.training != "off":
             trainers.append(
                 start_trainer(
-                    _trainer_options(settings, store, info, base, memory)._replace(telemetry=telemetry),
+                    _trainer_options(settings, store, info, base, memory)._replace(
+                        telemetry=telemetry, replies_directory=settings.cache / "base-replies" / engine
+                    ),
                     environment=_environment(settings) | {"OMP_NUM_THREADS": str(settings.training_threads)},
                 )
             )

@@ -58,7 +58,7 @@ class TrainerOptions(NamedTuple):
 
     ``master_key`` is the file of the key that wraps those of uploaded files, None the one in the store.
     ``kept_bytes_max`` is the budget of kept trainings, 0 for none. ``teacher`` answers what is asked again
-    and again, None for the base.
+    and again, None for the base. ``replies_directory`` keeps the base's replies to general requests.
     """
 
     hosts: int
@@ -74,6 +74,7 @@ class TrainerOptions(NamedTuple):
     kept_bytes_max: int = 0
     teacher: TeacherOptions | None = None
     telemetry: TelemetryOptions | None = None
+    replies_directory: Path | None = None
 
 
 class TrainerActor:
@@ -176,6 +177,7 @@ class TrainerActor:
                     sampler=EngineSampler(engine, loop, Store.adapters(path)),
                     memory_module=options.memory_module,
                     teacher=None if options.teacher is None else TeacherEndpoint(*options.teacher),
+                    replies_directory=options.replies_directory,
                 )
             )
             self._profiler = Profiler(directory.members, load=load)

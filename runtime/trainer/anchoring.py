@@ -6,10 +6,10 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, AnchorGroup
 from populace.learning.curricula import Curriculum
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.general_replies import Answerer
 from populace.learning.kept_readings import KeptReadings
 from populace.learning.lower_part import LowerPart
 from populace.learning.methods.objective import TrainSequence
-from populace.learning.on_policy.sampler import Sampler
 from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import own_replies
 
@@ -30,14 +30,14 @@ class Anchoring:
         base: FrozenBase,
         anchors: list[TrainSequence],
         tokenizer: BaseTokenizer,
-        sampler: Sampler | None,
+        answerer: Answerer | None,
         readings: KeptReadings | None,
     ) -> None:
         """``readings`` are those of the base, if there are some already."""
         self._base = base
         self._anchors = anchors
         self._tokenizer = tokenizer
-        self._sampler = sampler
+        self._answerer = answerer
         self._of_base = _Reference(None, readings or KeptReadings(base), [])
         self._of_lower = self._of_base
 
@@ -48,10 +48,10 @@ class Anchoring:
         if not (weight and self._anchors):
             return curriculum
         reference, groups = self._reference(lower), [AnchorGroup(self._anchors)]
-        if learns_corrections and self._sampler is not None:
+        if learns_corrections and self._answerer is not None:
             if not reference.own_replies:
                 packed = None if lower is None else lower.packed
-                reference.own_replies.extend(own_replies(self._sampler, self._tokenizer, packed=packed))
+                reference.own_replies.extend(own_replies(self._answerer, self._tokenizer, packed=packed))
             groups, weight = reference.own_replies, OWN_WEIGHT * weight
         return AnchoredCurriculum(curriculum, groups, reference.readings, weight)
 

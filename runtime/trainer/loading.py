@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.general_replies import GeneralJudge
+from populace.learning.general_replies import Answerer, GeneralJudge
+from populace.learning.on_policy.base_replies import BaseReplies
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.teachers import Teacher
 from populace.learning.trainer import Trainer
@@ -35,9 +36,16 @@ def load_trainer(
     sampler: Sampler | None = None,
     memory_module: Path | None = None,
     teacher: Teacher | None = None,
+    replies_directory: Path | None = None,
 ) -> LoadedTrainer:
-    """Load the base, in the data type that it is served in, and the trainer on it."""
+    """Load the base, in the data type that it is served in, and the trainer on it.
+
+    In ``replies_directory`` the base's replies to general requests are kept, for later trainers as well.
+    """
     base = FrozenBase(base_directory, fingerprint, device=device)
+    answerer: Answerer | None = sampler
+    if sampler is not None and replies_directory is not None:
+        answerer = BaseReplies(sampler, replies_directory, fingerprint)
     runs = RunBuilder(
         base,
         base_directory,
@@ -46,8 +54,9 @@ def load_trainer(
         sampler=sampler,
         memory_module=memory_module,
         teacher=teacher,
+        answerer=answerer,
     )
-    general = None if sampler is None else GeneralJudge(base, BaseTokenizer(base_directory), sampler)
+    general = None if answerer is None else GeneralJudge(base, BaseTokenizer(base_directory), answerer)
     trainer = Trainer(
         base, runs.encoder, gate=gate, rank_max=rank_max, tokens_a_step=TOKENS_A_STEP, general=general
     )

@@ -24,6 +24,7 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import anchor_sequences
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.general_replies import Answerer
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.on_policy.record import RolloutRecord
@@ -143,11 +144,13 @@ class RunBuilder:
         sampler: Sampler | None = None,
         memory_module: Path | None = None,
         teacher: Teacher | None = None,
+        answerer: Answerer | None = None,
     ) -> None:
         """Make a builder; without a ``sampler``, methods that sample replies are refused.
 
-        With one, corrections are learned so that the base's own replies begin as they did, and what is asked
-        again and again is learned too; ``teacher`` answers that, None for the base.
+        With one, corrections are learned so that the base's own replies, which ``answerer`` gives, begin as
+        they did, and what is asked again and again is learned too; ``teacher`` answers that, None for the
+        base. ``answerer`` None is the sampler.
 
         Adapters are trained so that what the memory module reads stays where the base has it.
         """
@@ -164,7 +167,7 @@ class RunBuilder:
         self._anchors = anchor_sequences(self.encoder)
         self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
         readings = None if self._memory_inputs is None else self._memory_inputs.readings
-        self._anchoring = Anchoring(base, self._anchors, self._tokenizer, sampler, readings)
+        self._anchoring = Anchoring(base, self._anchors, self._tokenizer, answerer or sampler, readings)
 
     def make(
         self,
