@@ -10,6 +10,8 @@ export RAY_USAGE_STATS_ENABLED := 0
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
+# Tests compute beside each other: threads that spin while they wait would take the cores from the others.
+export GOMP_SPINCOUNT := 2000
 export PYTHON
 
 BIN := .venv/bin
