@@ -73,7 +73,7 @@ def test_the_servers_are_compared() -> None:
 def test_traced_and_untraced_servers_are_compared() -> None:
     short = "--telemetry --streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 0 --json"
     # Four servers; an engine that starts fast will do, since the spans of vLLM's have tests of their own.
-    printed = bench_serve(short, POPULACE_ENGINE="local")
+    printed = bench_serve(short, POPULACE_ENGINE="torch")
 
     assert [row["traced"] for row in printed["rows"]] == [
         "off",
