@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve lint test test-engines test-faults test-clients test-all clients-page console-pictures mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-clients test-studies test-all clients-page console-pictures mutants clean
 .NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
@@ -38,11 +38,15 @@ lint: install ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Each test is in exactly one of four tiers, whatever its marks: tests/house/test_tiers.py.
-PLAIN := (not engine and not ray and not browser and not fault and not client) or smoke
-ENGINES := (engine or ray or browser) and not fault and not client and not smoke
-FAULTS := fault and not smoke
-CLIENTS := client and not fault and not smoke
+# The time at which make began: WITHIN=3000 leaves out the studies if the targets before them took longer.
+BEGAN := $(shell date +%s)
+
+# Each test is in exactly one of five tiers, whatever its marks: tests/house/test_tiers.py.
+PLAIN := (not engine and not ray and not browser and not fault and not client and not study) or smoke
+ENGINES := (engine or ray or browser) and not fault and not client and not study and not smoke
+FAULTS := fault and not study and not smoke
+CLIENTS := client and not fault and not study and not smoke
+STUDIES := study and not smoke
 # On two processes, each file on one of them, so that what a file shares is made once.
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 AT_ONCE := $(BIN)/python scripts/side_by_side.py
@@ -65,14 +69,19 @@ test-faults: install ## the torture in full, of which `make test` has a sample
 test-clients: install ## other people's clients against a server: docs/clients.md; installs them under build/
 	$(SUPERVISED) $(BIN)/pytest -m "$(CLIENTS)" $(ARGS)
 
+test-studies: install ## the examples of learning and the benches of servers, each whole, if small
+	@if [ $$(($$(date +%s) - $(BEGAN))) -ge $(or $(WITHIN),1000000) ]; then \
+	echo "the studies did not run: what went before them took more than $(WITHIN) s" >&2; else \
+	$(SUPERVISED) $(BIN)/pytest -m "$(STUDIES)" $(ARGS); fi
+
 clients-page: install ## run the clients, and write docs/clients.md and what is expected of them from this run
 	$(SUPERVISED) $(BIN)/pytest tests/clients -m client --write-clients-page $(ARGS)
 
 console-pictures: install ## write the pictures of the console in docs/console from the pages as they are
 	$(SUPERVISED) $(BIN)/pytest tests/runtime/gateway/console -m browser --write-console-pictures $(ARGS)
 
-test-all: ## all four, whatever fails; CI runs the same through .ci/run
-	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-clients
+test-all: ## all five, whatever fails; CI runs the same through .ci/run, the studies if there is time left
+	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-clients test-studies
 
 mutants: install ## plant the faults that the promises forbid; each must turn a test red
 	@$(BIN)/python -m scripts.mutants $(ARGS)

@@ -60,6 +60,7 @@ def bench_serve(options: str, **variables: str) -> dict[str, Any]:
 
 
 @pytest.mark.engine
+@pytest.mark.study
 def test_the_servers_are_compared() -> None:
     short = "--streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 1 --json"
     printed = bench_serve(short)
@@ -70,6 +71,7 @@ def test_the_servers_are_compared() -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.study
 def test_traced_and_untraced_servers_are_compared() -> None:
     short = "--telemetry --streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 0 --json"
     # Four servers; an engine that starts fast will do, since the spans of vLLM's have tests of their own.

@@ -10,6 +10,7 @@ TIERS = {
     "test-engines": "ENGINES",
     "test-faults": "FAULTS",
     "test-clients": "CLIENTS",
+    "test-studies": "STUDIES",
 }
 """The targets, and the names of their expressions over the marks."""
 
@@ -43,5 +44,5 @@ def test_continuous_integration_runs_every_tier_and_make_test_first() -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
 
     for runner in (script, re.findall(r"^test-all: .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[0]):
-        [asked] = re.findall(r"--keep-going ((?:test[\w-]* ?)+)", runner)
+        [asked] = re.findall(r"--keep-going[ \\\n]+((?:test[\w-]* ?)+)", runner)
         assert asked.split() == list(TIERS)
