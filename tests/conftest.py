@@ -25,15 +25,12 @@ balanced_books.watch()
 LOADED = {"base_directory", "small_base_f32", "decided_base"}
 """Fixtures that a test asks for to load the model; ``base_files`` is for all else."""
 
-BESIDE_SERVERS = (
-    "tests/examples/",
-    *(
-        f"tests/runtime/{room}/"
-        for room in (
-            *("adapters", "archive", "base", "bench", "encoder", "engines"),
-            *("learning", "module_training", "trainer"),
-        )
-    ),
+BESIDE_SERVERS = tuple(
+    f"tests/runtime/{room}/"
+    for room in (
+        *("adapters", "archive", "base", "bench", "encoder", "engines"),
+        *("learning", "module_training", "trainer"),
+    )
 )
 """Folders whose tests load models and start engines; no limit of time in them is shorter than a minute."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import how_much_fits
 import pytest
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.study]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 PEOPLE = ("Ada Lovelace", "Bob Byte", "Cleo Core")
 WORDS = ["loom", "card", "wheel", "yarn", "thread", "needle", "shuttle", "spool", "hook", "frame"]
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.study]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import vote_law
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.study]
 
 
 @pytest.fixture
