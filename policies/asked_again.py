@@ -84,7 +84,7 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
             if turn.correction is not None
         ]
     )
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, float] | None] = {}
     asking: defaultdict[str, list[LoggedTurn]] = defaultdict(list)
     telling: dict[str, int] = {}
     for turn in turns:
@@ -93,10 +93,9 @@ def asked_again(turns: Sequence[LoggedTurn]) -> list[AskedAgain]:
         key = text_key(turn.said)
         if key not in found:
             answered = corrected.applying(turn.said) is not None
-            found[key] = {} if answered else told.fitting(turn.said)
-        position = _asked_for(turn, found[key])
-        if position is None:
-            position = _alike(turn, said)
+            found[key] = None if answered else told.fitting(turn.said)
+        fitting = found[key]
+        position = None if fitting is None else _asked_for(turn, fitting, said)
         if position is not None:
             asking[key].append(turn)
             telling[key] = max(position, telling.get(key, position))
@@ -114,7 +113,7 @@ def newly_due(due: Sequence[AskedAgain], since: int) -> int:
     )
 
 
-def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:
+def _asked_for(turn: LoggedTurn, fitting: dict[int, float], said: Mapping[int, str]) -> int | None:
     """Return the position of the newest turn that tells what this one asks for; None if none did before."""
     earlier = {
         position: share
@@ -123,7 +122,7 @@ def _asked_for(turn: LoggedTurn, fitting: dict[int, float]) -> int | None:
     }
     best = max(earlier.values(), default=0.0)
     if best < (RETRIEVED_SHARE if turn.retrieved else ASKED_SHARE):
-        return None
+        return _alike(turn, said)
     return newest_as_good(fitting, best)
 
 

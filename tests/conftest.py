@@ -32,7 +32,7 @@ BESIDE_SERVERS = tuple(
         *("learning", "module_training", "trainer"),
     )
 )
-"""Folders whose tests load models and start engines; no limit of time in them is shorter than a minute."""
+"""Folders whose tests load models or start engines, and no server."""
 
 MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 

@@ -121,6 +121,8 @@ def test_the_only_turn_that_was_retrieved_may_tell_in_other_words(
 
     assert [one.position for one in asked_again(turns)] == [0] * is_due
     assert asked_again([turn._replace(retrieved=()) for turn in turns]) == []
+    answered = LoggedTurn(4, "Which town am I from?", correction="You are from Oslo.")
+    assert asked_again([*turns, answered]) == [], "the correction answers it"
 
 
 def test_a_correction_answers_its_question_and_a_telling_tells_whatever_was_said_of_its_reply() -> None:
