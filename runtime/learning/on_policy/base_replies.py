@@ -57,8 +57,7 @@ class BaseReplies:
 
     def _key(self, prompts: Sequence[tuple[Message, ...]], tokens_max: int) -> str:
         """Name what the replies follow from; another release may ask its engine in another way."""
-        asked = [[[message.role, message.content] for message in prompt] for prompt in prompts]
-        parts = (self._fingerprint, version("populace"), tokens_max, asked)
+        parts = (self._fingerprint, version("populace"), tokens_max, prompts)
         return sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
