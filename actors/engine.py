@@ -62,6 +62,7 @@ class Sampling:
     end of the context. ``logprobs`` None returns none, 0 only the chosen token's, k also the k
     most likely alternatives. A stop string or token ends the reply and is no part of its text unless
     ``include_stop``. ``repetition_penalty`` counts the prompt too, the other penalties the reply alone.
+    ``own_words_penalty`` is like it, and counts the chat's earlier replies and the reply, once there is one.
 
     ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
@@ -86,6 +87,7 @@ class Sampling:
     presence_penalty: float = 0.0
     ignore_eos: bool = False
     repetition_penalty: float = 1.0
+    own_words_penalty: float = 1.0
     min_p: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     allowed_token_ids: tuple[int, ...] = ()
@@ -235,10 +237,15 @@ REPETITION_DEFAULT = RepetitionDetection(max_pattern_size=128, min_count=4, min_
 """What ends a reply of a chat whose request does not say it. The sizes are measured: docs/front-ends.md."""
 
 
+OWN_WORDS_PENALTY_DEFAULT = 1.1
+"""That of a base that recommends no sampling; measured: docs/front-ends.md."""
+
+
 class SamplingDefaults(NamedTuple):
     """The fields of ``Sampling`` that a base recommends, for requests that do not say them.
 
-    ``repetition_detection`` is for chats alone, and not for those that ignore the base's own end of a reply.
+    ``repetition_detection`` is for chats alone, and not for those that ignore the base's own end of a reply;
+    ``own_words_penalty`` is not for those that say ``repetition_penalty`` themselves.
     """
 
     temperature: float = TEMPERATURE_DEFAULT
@@ -247,6 +254,13 @@ class SamplingDefaults(NamedTuple):
     repetition_penalty: float = 1.0
     repetition_detection: RepetitionDetection | None = None
     min_p: float = 0.0
+    own_words_penalty: float = 1.0
+
+    def own_words(self, given: float | None, repetition_penalty: float | None) -> float:
+        """Return the penalty on own words of a request that gives these, None for what it does not say."""
+        if given is not None:
+            return given
+        return self.own_words_penalty if repetition_penalty is None else 1.0
 
 
 class BaseInfo(NamedTuple):

@@ -67,6 +67,7 @@ def may_be_told(request: ChatRequest) -> bool:
         frequency_penalty=FREE.frequency_penalty,
         presence_penalty=FREE.presence_penalty,
         repetition_penalty=FREE.repetition_penalty,
+        own_words_penalty=FREE.own_words_penalty,
         repetition_detection=FREE.repetition_detection,
     )
     is_one = request.choices == 1 and not request.raw_prompts and not request.template

@@ -316,10 +316,12 @@ async def generate_reply(
                 correction=grant.correction,
             )
         prompt = with_context(messages, reply.exchanges)
-        choice = request.memory
+        choice, sampling = request.memory, request.sampling
         if prompt[-1:] != messages[-1:]:
-            # A question is read beside what tells it: it tells nothing, nor do the examples before it.
+            # A question is read beside what tells it: it tells nothing, nor do the examples before it, whose
+            # replies are no earlier ones of the chat.
             choice = choice._replace(write=False)
+            sampling = replace(sampling, own_words_penalty=1.0)
         if engine.base.memory_module is not None:
             logged = len(messages) - len(shown.messages)
             known = request.instructions + logged if logged else 0
@@ -328,7 +330,7 @@ async def generate_reply(
         generate = GenerateRequest(
             request_id=f"{grant.grant_id}:{attempt}",  # a further attempt is a new request to the engine
             prompt=raw_prompts[0] if raw_prompts else prompt,
-            sampling=request.sampling,
+            sampling=sampling,
             adapter=grant.adapter,
             stream=stream,
             memory=None if use is None else use.after(len(prompt) - len(messages)),

@@ -52,6 +52,7 @@ class SamplingObject(ApiObject):
     repetition_penalty: float
     repetition_detection: RepetitionObject | None = None
     min_p: float = 0.0
+    own_words_penalty: float = 1.0
 
     @classmethod
     def of(cls, sampling: SamplingDefaults) -> "SamplingObject":
@@ -63,6 +64,7 @@ class SamplingObject(ApiObject):
             repetition_penalty=sampling.repetition_penalty,
             repetition_detection=None if found is None else RepetitionObject(**found._asdict()),
             min_p=sampling.min_p,
+            own_words_penalty=sampling.own_words_penalty,
         )
 
     def value(self) -> SamplingDefaults:
@@ -74,6 +76,7 @@ class SamplingObject(ApiObject):
             self.repetition_penalty,
             None if found is None else RepetitionDetection(**dict(found)),
             self.min_p,
+            self.own_words_penalty,
         )
 
 

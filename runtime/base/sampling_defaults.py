@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from populace.actors.engine import SamplingDefaults
+from populace.actors.engine import OWN_WORDS_PENALTY_DEFAULT, SamplingDefaults
 from populace.base.files import BaseInvalid
 
 FILE = "generation_config.json"
@@ -25,14 +25,15 @@ class _GenerationConfig(BaseModel):
 def read_sampling_defaults(directory: Path) -> SamplingDefaults:
     """Read what a request samples by that does not say it. Raises ``BaseInvalid`` for a damaged file."""
     try:
-        told = json.loads((directory / FILE).read_bytes())
-        config = _GenerationConfig.model_validate(told)
-    except FileNotFoundError:
-        return SamplingDefaults()
+        path = directory / FILE
+        config = _GenerationConfig.model_validate(json.loads(path.read_bytes()) if path.exists() else {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise BaseInvalid(str(directory), f"{field} in {FILE}: {first['msg']}") from error
     except ValueError as error:
         raise BaseInvalid(str(directory), f"{FILE} is no JSON: {error}") from error
-    return SamplingDefaults(**config.model_dump(exclude_none=True))
+    recommended = config.model_dump(exclude_none=True)
+    if not recommended:
+        return SamplingDefaults(own_words_penalty=OWN_WORDS_PENALTY_DEFAULT)
+    return SamplingDefaults(**recommended)

@@ -137,6 +137,7 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "presence_penalty": sampling.presence_penalty,
         "ignore_eos": sampling.ignore_eos,
         "repetition_penalty": sampling.repetition_penalty,
+        "own_words_penalty": sampling.own_words_penalty,
         "min_p": sampling.min_p,
         "logit_bias": {str(token_id): bias for token_id, bias in sampling.logit_bias},
         "allowed_token_ids": list(sampling.allowed_token_ids),

@@ -29,6 +29,7 @@ class SamplingOptions(TypedDict, total=False):
     presence_penalty: float
     ignore_eos: bool
     repetition_penalty: float
+    own_words_penalty: float
     min_p: float
     logit_bias: Mapping[int, float]
     allowed_token_ids: Sequence[int]

@@ -20,6 +20,7 @@ REAL_NUMBERS = {
     "frequency_penalty",
     "presence_penalty",
     "repetition_penalty",
+    "own_words_penalty",
 }
 WHOLE_NUMBERS = {"max_tokens", "top_k", "seed", "logprobs", "min_tokens"}
 NONE_IS_NO_LIMIT = {"max_tokens", "seed", "logprobs"}
@@ -35,6 +36,9 @@ def sampling_in(options: ChatOptions, base: SamplingDefaults) -> Sampling:
     """
     given: dict[str, Any] = {"max_tokens": REPLY_TOKENS_DEFAULT, **base._asdict()}
     given |= {name: value for name, value in options.items() if name in SamplingOptions.__annotations__}
+    given["own_words_penalty"] = base.own_words(
+        options.get("own_words_penalty"), options.get("repetition_penalty")
+    )
     for name in given.keys() & REAL_NUMBERS:
         # Over HTTP the same operation has a float, and both must compare equal.
         given[name] = real_number(name, given[name])

@@ -103,6 +103,8 @@ def run_population(
     sampling = read_sampling_defaults(base.directory)
     if settings.repetitions == "end":
         sampling = sampling._replace(repetition_detection=REPETITION_DEFAULT)
+    else:
+        sampling = sampling._replace(own_words_penalty=1.0)
     parser = tool_parser(base.directory, settings.tool_parser) if engine == "vllm" else None
     info = BaseInfo(base.name, base.fingerprint, context_tokens, module, sampling, parser)
     handles: list[object] = []

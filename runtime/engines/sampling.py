@@ -48,6 +48,7 @@ def check_sampling(sampling: Sampling) -> None:
 
 def _check_choice(sampling: Sampling) -> None:
     _check(_within(sampling.repetition_penalty, 0.01, 100.0), "repetition_penalty", "from 0.01 to 100")
+    _check(_within(sampling.own_words_penalty, 0.01, 100.0), "own_words_penalty", "from 0.01 to 100")
     _check(_within(sampling.min_p, 0.0, 1.0), "min_p", "from 0 to 1")
     for name in ("logit_bias", "allowed_token_ids", "stop_token_ids"):
         _check(len(getattr(sampling, name)) <= TOKEN_IDS_MAX, name, f"at most {TOKEN_IDS_MAX} token ids")

@@ -10,6 +10,7 @@ import torch
 
 from populace.actors.engine import Sampling, TokenLogprob
 from populace.engines.kept_text import KEEP_BIAS, KeptText
+from populace.engines.own_words import OwnWords, penalised
 from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.sampling import generator_seed
 
@@ -38,8 +39,12 @@ class TokenChooser:
         end_ids: Collection[int] = (),
         bad_word_ids: Sequence[Sequence[int]] = (),
         kept_ids: Sequence[int] = (),
+        own_word_ids: Collection[int] = (),
     ) -> None:
-        """``end_ids`` are not chosen before the reply has ``min_tokens``. ``kept_ids`` draw it."""
+        """``end_ids`` are not chosen before the reply has ``min_tokens``. ``kept_ids`` draw it.
+
+        ``own_word_ids`` were said in earlier replies, which counts if there are any.
+        """
         self._sampling = sampling
         self._token_text = token_text
         self._grammar = grammar
@@ -47,6 +52,7 @@ class TokenChooser:
         self._end_ids = list(end_ids)
         self._bad_word_ids = [list(ids) for ids in bad_word_ids]
         self._kept = KeptText(kept_ids) if kept_ids else None
+        self._own_words = OwnWords(own_word_ids, sampling.own_words_penalty) if own_word_ids else None
         self._reply: list[int] = []
         self._said: Counter[int] = Counter()
         self._generator = torch.Generator()
@@ -97,12 +103,12 @@ class TokenChooser:
 
     def _penalised(self, logits_V: torch.Tensor) -> torch.Tensor:
         sampling = self._sampling
+        if self._own_words is not None:
+            said = torch.tensor(self._own_words.said(self._reply))
+            logits_V = logits_V.index_copy(0, said, penalised(logits_V[said], self._own_words.penalty))
         if sampling.repetition_penalty != 1.0:
             seen = torch.tensor(sorted(self._prompt_ids | self._said.keys()), dtype=torch.long)
-            at_seen = logits_V[seen]
-            divided = at_seen / sampling.repetition_penalty
-            multiplied = at_seen * sampling.repetition_penalty
-            logits_V = logits_V.index_copy(0, seen, torch.where(at_seen > 0, divided, multiplied))
+            logits_V = logits_V.index_copy(0, seen, penalised(logits_V[seen], sampling.repetition_penalty))
         frequency, presence = sampling.frequency_penalty, sampling.presence_penalty
         if not self._said or (frequency == 0.0 and presence == 0.0):
             return logits_V

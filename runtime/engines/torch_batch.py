@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicLayer
 from populace.actors.engine import AdapterRef, Delta, FinishReason, GenerateRequest, PromptRead
 from populace.actors.errors import InvalidRequest, MemoryStateInvalid
 from populace.engines.kept_text import kept_ids
+from populace.engines.own_words import own_word_ids
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.reply_text import ReplyText
@@ -69,6 +70,7 @@ class Row:
             end_ids=stops | tokenizer.eos_ids,
             bad_word_ids=tokenizer.bad_word_ids(sampling.bad_words),
             kept_ids=kept_ids(request, tokenizer),
+            own_word_ids=own_word_ids(request, tokenizer),
         )
         self._text = ReplyText(tokenizer.backend, sampling)
 

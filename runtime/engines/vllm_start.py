@@ -18,8 +18,8 @@ from populace.adapters.packing import read_adapter
 from populace.adapters.serving_image import NAMES, serving_image
 from populace.engines.options import EngineOptions
 from populace.engines.serving_memory import ServingMemory
-from populace.engines.vllm_kept_text import processor_of
 from populace.engines.vllm_memory.request import MODULE_BASE, MODULE_DIGEST, MODULE_PATH, WORKER_CLASS
+from populace.engines.vllm_reply_logits import processor_of
 from populace.engines.vllm_statistics import VllmStatistics
 from populace.engines.warm_tier import WarmTier
 from populace.policies.replacements import REPLACEMENTS

@@ -23,11 +23,12 @@ from vllm.sampling_params import (
 from populace.actors.engine import Delta, FinishReason, GenerateRequest, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable
 from populace.engines.kept_text import kept_ids
+from populace.engines.own_words import own_word_ids
 from populace.engines.prompts import TOOLS, BaseTokenizer
 from populace.engines.sampling import generator_seed
 from populace.engines.schema_grammar import guided_schema, refused
-from populace.engines.vllm_kept_text import kept_arguments
 from populace.engines.vllm_memory.request import MemoryRequest
+from populace.engines.vllm_reply_logits import reply_arguments
 
 
 class Call(NamedTuple):
@@ -86,7 +87,9 @@ def sampling_parameters(
         structured_outputs=_structured(sampling),
         repetition_detection=None if repeated is None else RepetitionDetectionParams(**repeated._asdict()),
         output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
-        extra_args=kept_arguments(kept_ids(request, tokenizer)),
+        extra_args=reply_arguments(
+            kept_ids(request, tokenizer), own_word_ids(request, tokenizer), sampling.own_words_penalty
+        ),
     )
 
 

@@ -261,3 +261,15 @@ async def test_the_vectors_of_a_model_count_as_its_bytes(host_with_encoder: Mode
     await say(host_with_encoder, "Which town do I live in?", "ask")
 
     assert (await host_with_encoder.statistics())[0].resident_bytes - before > 2 * 384 * 2
+
+
+async def test_the_examples_that_a_question_is_read_with_are_no_earlier_replies(
+    host: ModelHost, engine: ScriptedEngine
+) -> None:
+    sampling = Sampling(own_words_penalty=1.1)
+    await say(host, ASKED, "read", retrieved=1, told=False, sampling=sampling)
+    await say(host, "Tell me a joke.", "chat", retrieved=1, told=False, sampling=sampling)
+
+    read, said = engine.requests[-2:]
+    assert read.prompt[-1] == Message("user", f"{TOLD} {ASKED}")
+    assert (read.sampling.own_words_penalty, said.sampling.own_words_penalty) == (1.0, 1.1)

@@ -150,6 +150,8 @@ class ReplyParameters(BaseModel):
     top_k: Annotated[int, Field(ge=-1, le=TOKENS_MAX)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    own_words_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    """Like ``repetition_penalty``, for the words of the chat's earlier replies and of the reply."""
     logit_bias: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], float] | None = None
     allowed_token_ids: list[TokenId] | None = None
     bad_words: list[NonEmptyText] | None = None
@@ -318,6 +320,7 @@ class SamplingBody(Body, ReplyParameters, UnusedParameters):
             repetition_penalty=(
                 base.repetition_penalty if self.repetition_penalty is None else self.repetition_penalty
             ),
+            own_words_penalty=base.own_words(self.own_words_penalty, self.repetition_penalty),
             min_p=base.min_p if self.min_p is None else self.min_p,
             logit_bias=tuple((int(token_id), bias) for token_id, bias in (self.logit_bias or {}).items()),
             allowed_token_ids=tuple(self.allowed_token_ids or ()),

@@ -56,7 +56,7 @@ from tests.runtime.telemetry.written import options
 URL = "http://populace"
 LOOP = RepetitionDetection(64, 4, 2)
 RECOMMENDED = SamplingDefaults._fields
-RECOMMENDATION = (0.6, 0.95, 20, 1.1, LOOP, 0.05)
+RECOMMENDATION = (0.6, 0.95, 20, 1.1, LOOP, 0.05, 1.2)
 
 
 @pytest.fixture
@@ -107,6 +107,7 @@ async def test_every_parameter_of_sampling_is_the_same_over_http(served: Populat
         "presence_penalty": -0.5,
         "ignore_eos": True,
         "repetition_penalty": 1.2,
+        "own_words_penalty": 1.3,
         "min_p": 0.1,
         "logit_bias": {7: 100, 8: -1.5},
         "allowed_token_ids": [7, 8],
@@ -257,24 +258,31 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
             repetition_penalty=1.0,
             repetition_detection={},
             min_p=0.0,
+            own_words_penalty=1.0,
         )
+        await ada.chat("hello", repetition_penalty=1.05)
         await client.post("/v1/chat/completions", json=chat_body())
         nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
         await client.post("/v1/chat/completions", json=chat_body(**nulls))
-        off: tuple[Any, ...] = (0, 1, 0, 1, {}, 0)
+        off: tuple[Any, ...] = (0, 1, 0, 1, {}, 0, 1)
         explicit: dict[str, Any] = dict(zip(RECOMMENDED, off, strict=True))
         await client.post("/v1/chat/completions", json=chat_body(**explicit))
+        await client.post("/v1/chat/completions", json=chat_body(repetition_penalty=1.05))
         await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
 
     used = [request.sampling for request in served.engine.requests]
-    greedy = (0.0, 1.0, 0, 1.0, None, 0.0)
+    greedy = (0.0, 1.0, 0, 1.0, None, 0.0, 1.0)
+    # Who says the one penalty does not get the other.
+    penalised = (*RECOMMENDATION[:3], 1.05, *RECOMMENDATION[4:6], 1.0)
     assert [tuple(getattr(one, name) for name in RECOMMENDED) for one in used] == [
         RECOMMENDATION,
         greedy,
+        penalised,
         RECOMMENDATION,
         RECOMMENDATION,
         greedy,
-        (*RECOMMENDATION[:4], None, RECOMMENDATION[5]),  # a text is no chat
+        penalised,
+        (*RECOMMENDATION[:4], None, *RECOMMENDATION[5:]),  # a text is no chat
     ]
 
 

@@ -11,6 +11,7 @@ import pytest_asyncio
 from populace.actors.engine import (
     Delta,
     GenerateRequest,
+    Message,
     OwnedEngine,
     Prompt,
     RepetitionDetection,
@@ -110,6 +111,19 @@ async def test_a_repetition_penalty_counts_the_prompt(engine: OwnedEngine) -> No
     assert len({*penalised.token_ids}) == 8
 
 
+async def test_a_penalty_on_own_words_spares_what_the_person_said(engine: OwnedEngine) -> None:
+    first = Message("user", "What is the capital of France?")
+    again = (first, Message("assistant", "Paris is the capital of France."), first)
+    plain = await ask(engine, (first,))
+    repeated = await ask(engine, again)
+
+    assert (await ask(engine, (first,), own_words_penalty=100.0)).token_ids == plain.token_ids
+    assert repeated.text == "Paris is the capital of France."
+    penalised = await ask(engine, again, own_words_penalty=100.0)
+    assert {*penalised.token_ids}.isdisjoint(repeated.token_ids[:-1])
+    assert len({*penalised.token_ids}) == len(penalised.token_ids), "nor its own"
+
+
 async def test_a_reply_ends_where_it_has_begun_to_repeat_itself(engine: OwnedEngine) -> None:
     allowed: dict[str, Any] = {"allowed_token_ids": FRANCE_IDS[:1], "ignore_eos": True}
 
@@ -138,6 +152,7 @@ async def test_min_p_one_leaves_the_likeliest_alone(engine: OwnedEngine) -> None
         ({"min_tokens": 9}, "min_tokens"),
         ({"min_p": 2.0}, "min_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"own_words_penalty": 0.0}, "own_words_penalty"),
         ({"bad_words": (" ",)}, "bad_words"),
         ({"repetition_detection": RepetitionDetection(0, 2)}, "repetition_detection"),
         ({"repetition_detection": RepetitionDetection(4, 1)}, "repetition_detection"),

@@ -56,6 +56,12 @@ def test_a_repetition_penalty_makes_what_is_unlikely_less_likely_too() -> None:
     assert choosing.choose(torch.tensor([-1.0, -1.5]))[0] == 1
 
 
+def test_a_penalty_on_own_words_counts_earlier_replies_and_the_reply() -> None:
+    assert greedy(3, own_words_penalty=3.0, more={"own_word_ids": [0]}) == [1, 0, 0]
+    assert greedy(3, own_words_penalty=3.0, more={"own_word_ids": [1], "prompt_ids": [0]}) == [0, 0, 0]
+    assert greedy(3, own_words_penalty=3.0) == [0, 0, 0], "a first reply has no earlier one"
+
+
 def test_a_bad_word_is_not_completed() -> None:
     assert greedy(3, more={"bad_word_ids": [[0]]}) == [1, 1, 1]
     assert greedy(3, more={"bad_word_ids": [[0, 0]]}) == [0, 1, 0]

@@ -1,7 +1,8 @@
 # pyright: reportUnknownMemberType=false
 # vLLM's classes are annotated in part only.
-"""Each row of vLLM's batch is drawn to its own text, wherever its model runners put it."""
+"""Each row of vLLM's batch is drawn to its own text, or kept from its own words, by both runners."""
 
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,11 +17,11 @@ pytest.importorskip("vllm")
 from vllm.sampling_params import SamplingParams
 from vllm.v1.sample.logits_processor import BatchUpdate, MoveDirectionality
 
-from populace.engines.vllm_kept_text import (
-    FirstRunnerTexts,
-    SecondRunnerTexts,
-    kept_arguments,
+from populace.engines.vllm_reply_logits import (
+    FirstRunnerReplies,
+    SecondRunnerReplies,
     processor_of,
+    reply_arguments,
 )
 
 TEXT = [1, 2, 3]
@@ -29,8 +30,8 @@ PLACEHOLDER = -1
 ANY: Any = None
 
 
-def parameters(ids: list[int]) -> SamplingParams:
-    return SamplingParams(extra_args=kept_arguments(ids))
+def parameters(ids: list[int], own_ids: Collection[int] = (), penalty: float = 1.0) -> SamplingParams:
+    return SamplingParams(extra_args=reply_arguments(ids, own_ids, penalty))
 
 
 def raised(logits_BV: torch.Tensor) -> list[list[int]]:
@@ -44,7 +45,7 @@ class Batch:
     """A batch of vLLM's first runner: lists of tokens that grow while the processor has them."""
 
     def __init__(self, *texts: list[int]) -> None:
-        self.processor = FirstRunnerTexts(ANY, torch.device("cpu"), False)
+        self.processor = FirstRunnerReplies(ANY, torch.device("cpu"), False)
         self.replies: list[list[int]] = [[] for _ in texts]
         added = [(row, parameters(ids), [0], self.replies[row]) for row, ids in enumerate(texts)]
         self.update(added=added)
@@ -102,6 +103,32 @@ def test_a_token_that_vllm_knows_late_is_read_when_it_is_known() -> None:
     assert raised(batch.processor.apply(torch.zeros(1, 8))) == [[2]]
 
 
+def test_a_row_is_kept_from_the_words_of_earlier_replies_and_from_its_own() -> None:
+    batch = Batch(TEXT, [])
+    own: list[int] = []
+    batch.update(added=[(1, parameters([], (5, 6), 2.0), [5, 6, 0], own)])
+    logits_BV = torch.tensor([[0.0] * 8, [4.0, -4.0, 4.0, 4.0, 4.0, 4.0, -4.0, 4.0]])
+
+    first_BV = batch.processor.apply(logits_BV.clone())
+    assert first_BV[1].tolist() == [4.0, -4.0, 4.0, 4.0, 4.0, 2.0, -8.0, 4.0]
+    assert first_BV[0].tolist() == [0.0, KEEP_BIAS, *[0.0] * 6], "the other row has its text"
+
+    own += [0, 1]
+    assert batch.processor.apply(logits_BV.clone())[1].tolist() == [2.0, -8.0, 4.0, 4.0, 4.0, 2.0, -8.0, 4.0]
+
+
+def test_the_second_model_runner_keeps_a_slot_from_its_own_words() -> None:
+    slots = Slots()
+    slots.add(2, [], 3, [])
+    assert slots.processor.add_request(2, parameters([], (5,), 2.0))
+    step: Any = SimpleNamespace(idx_mapping_np=np.array([2]), seq_lens_upper_bound_np=slots.lengths[[2]])
+    assert slots.processor.apply(torch.ones(1, 8), step)[0].tolist() == [1, 1, 1, 1, 1, 0.5, 1, 1]
+
+    slots.say(2, 7)
+    step.seq_lens_upper_bound_np = slots.lengths[[2]]
+    assert slots.processor.apply(torch.ones(1, 8), step)[0].tolist() == [1, 1, 1, 1, 1, 0.5, 1, 0.5]
+
+
 class Slots:
     """The state of vLLM's second runner, which has all tokens of a request in the row of its slot."""
 
@@ -112,7 +139,7 @@ class Slots:
         states: Any = SimpleNamespace(
             all_token_ids=SimpleNamespace(gpu=self.ids), prompt_len=SimpleNamespace(np=self.prompts)
         )
-        self.processor = SecondRunnerTexts(ANY, states)
+        self.processor = SecondRunnerReplies(ANY, states)
 
     def add(self, slot: int, text: list[int], prompt_tokens: int, said: list[int]) -> bool:
         self.prompts[slot] = self.lengths[slot] = prompt_tokens
@@ -166,7 +193,12 @@ def test_a_slot_of_the_second_model_runner_begins_anew_with_each_request() -> No
 
 @pytest.mark.parametrize(
     ("speculative", "second", "expected"),
-    [(None, False, FirstRunnerTexts), (None, True, SecondRunnerTexts), ({}, False, None), ({}, True, None)],
+    [
+        (None, False, FirstRunnerReplies),
+        (None, True, SecondRunnerReplies),
+        ({}, False, None),
+        ({}, True, None),
+    ],
 )
 def test_each_model_runner_has_the_class_that_it_takes(
     speculative: object, second: bool, expected: type | None
@@ -180,7 +212,7 @@ def test_both_classes_are_of_the_interfaces_that_vllm_checks() -> None:
     from vllm.v1.sample.logits_processor import cached_load_custom_logitsprocs
     from vllm.v1.worker.gpu.sample.logits_processor import build_custom_logits_processors_params_validator
 
-    names = {kind: f"{kind.__module__}:{kind.__name__}" for kind in (FirstRunnerTexts, SecondRunnerTexts)}
+    names = {kind: f"{kind.__module__}:{kind.__name__}" for kind in (FirstRunnerReplies, SecondRunnerReplies)}
 
-    assert cached_load_custom_logitsprocs((names[FirstRunnerTexts],)) == [FirstRunnerTexts]
-    build_custom_logits_processors_params_validator([names[SecondRunnerTexts]])(parameters(TEXT))
+    assert cached_load_custom_logitsprocs((names[FirstRunnerReplies],)) == [FirstRunnerReplies]
+    build_custom_logits_processors_params_validator([names[SecondRunnerReplies]])(parameters(TEXT))

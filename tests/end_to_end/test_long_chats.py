@@ -1,0 +1,29 @@
+"""A chat of fifteen messages with the real base stays a conversation, as the official client holds it."""
+
+import uuid
+from typing import Any
+
+import pytest
+from long_chats import conversations, hold, says_again
+
+from tests.end_to_end.served import Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.ray]
+
+CHAT = conversations()[0]
+
+
+@pytest.mark.parametrize(
+    ("said_of_sampling", "fewest", "most"), [({}, 0, 2), ({"own_words_penalty": 1.0}, 6, len(CHAT))]
+)
+def test_later_replies_are_no_earlier_ones(
+    served: Served, said_of_sampling: dict[str, Any], fewest: int, most: int
+) -> None:
+    ada = served.create(f"ada-{uuid.uuid4().hex[:8]}")
+
+    chat = hold(served.openai(), said_of_sampling, ada, CHAT)
+
+    repeated = [said.reply for said in chat if said.is_repeated]
+    assert fewest <= len(repeated) <= most, [said.reply for said in chat]
+    assert not any(says_again(said.reply, said.say) for said in chat)
+    assert "Moses" in chat[2].reply, "what the person said may be said again"
