@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from populace.actors.engine import GenerateRequest, Message
 from populace.engines.prompts import TOOLS, BaseTokenizer
 
-KEEP_BIAS = 8.0
+KEEP_BIAS = 20.0
 """What is added to the logit of a token that goes on with the text.
 
-With 6, and the corrected turn in the prompt, 74 of 74 replies of the default base were the whole correction,
-and 51 with 0; of another 50, one began otherwise.
+With the corrected turn in the prompt, the default base says 196 of 200 corrections with 6, 198 with 8 and all
+with 12, greedily, and 20 without; a memory beside it, or a temperature, may ask for more.
 """
 
 

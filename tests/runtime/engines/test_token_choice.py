@@ -38,7 +38,7 @@ def test_only_allowed_tokens_are_chosen() -> None:
 
 def test_a_reply_is_drawn_along_the_text_that_it_keeps_to() -> None:
     assert greedy(4, more={"kept_ids": [3, 2, 1]}) == [3, 2, 1, 0]
-    assert greedy(2, more={"kept_ids": [3, 2, 1]}, logit_bias=((0, 5.0),)) == [0, 0]
+    assert greedy(2, more={"kept_ids": [3, 2, 1]}, logit_bias=((0, 18.0),)) == [0, 0]
 
 
 def test_what_may_not_be_chosen_is_not_chosen_for_a_text() -> None:
