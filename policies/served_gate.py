@@ -16,7 +16,8 @@ from populace.policies.quoted_words import listed
 @dataclass(frozen=True, slots=True)
 class ServedRule:
     """The thresholds. Corrections have to be said, at least in the share ``said_min``: of many the memory may
-    turn a word of one.
+    turn a word of one. What was asked again has to be known in the share ``known_min``, and of as much as by
+    the parent: the log answers what is left, as it did before.
 
     Of the held-out replies no more are empty than the parent's, and at most one, or the share ``broken_max``,
     more are broken off. Their mean length is at most ``length_max`` times that of the wanted ones and at
@@ -25,6 +26,7 @@ class ServedRule:
     """
 
     said_min: float = 0.95
+    known_min: float = 0.75
     broken_max: float = 0.15
     length_max: float = 2.0
     errors: float = 1.0
@@ -56,16 +58,33 @@ class Learned(NamedTuple):
     candidate: Sequence[float]
 
 
+class Known(NamedTuple):
+    """Of how many ``questions`` that were asked again the replies have what was told, of the parent's too.
+
+    ``unknown`` are the questions to which the candidate's reply does not have it.
+    """
+
+    questions: int
+    parent: int
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def candidate(self) -> int:
+        return self.questions - len(self.unknown)
+
+
 class Served(NamedTuple):
     """The replies as served. ``corrections`` counts those that were asked of the candidate, which has to say
-    them; ``unsaid`` are the messages of those that it does not. ``learned`` are for methods that learn
-    corrections and have not to say them; None for others, or without any.
+    them; ``unsaid`` are the messages of those that it does not. ``known`` is what was asked again, None
+    without any. ``learned`` are for methods that learn corrections and have not to say them; None for others,
+    or without any.
     """
 
     corrections: int = 0
     unsaid: tuple[str, ...] = ()
     learned: Learned | None = None
     held_out: ServedReplies | None = None
+    known: Known | None = None
 
 
 def served_objections(served: Served, rule: ServedRule) -> list[str]:
@@ -77,6 +96,13 @@ def served_objections(served: Served, rule: ServedRule) -> list[str]:
             f"as it is served, with its memory, it says {said} of {served.corrections} corrections, and not "
             f"{listed(served.unsaid)}"
         )
+    if (known := served.known) is not None:
+        least = max(rule.known_min * known.questions, known.parent)
+        if not known.candidate >= least:
+            objections.append(
+                f"as it is served, with its memory, it knows {known.candidate} of {known.questions} things "
+                f"that were asked again, its parent {known.parent}, and not {listed(known.unknown)}"
+            )
     if served.learned is not None and served.learned.parent:
         before, after = fmean(served.learned.parent), fmean(served.learned.candidate)
         if not after > before:

@@ -180,7 +180,13 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
     if "served_corrections" in scores:
         lines.append(
             f"[dim]as served says {scores['served_corrections_said']:.0f} of "
-            f"{scores['served_corrections']:.0f} {_lessons(scores)}[/]"
+            f"{scores['served_corrections']:.0f} corrections[/]"
+        )
+    if "served_asked_again" in scores:
+        lines.append(
+            f"[dim]as served knows {scores['served_asked_again_known']:.0f} of "
+            f"{scores['served_asked_again']:.0f} things asked again, its parent "
+            f"{scores['served_asked_again_known_parent']:.0f}[/]"
         )
     if "served_likeness" in scores:
         lines.append(
@@ -210,12 +216,6 @@ def _label(revision: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
         )
     lines += [f"[yellow]not promoted: {objection}[/]" for objection in lineage["objections"]]
     return "\n".join(lines)
-
-
-def _lessons(scores: Mapping[str, float]) -> str:
-    """Name what was asked as it is served: what a person corrected, and what they only asked again."""
-    names = {"corrections": "corrections", "asked_again": "replies to what was asked again"}
-    return " and ".join(name for score, name in names.items() if scores.get(score)) or "corrections"
 
 
 def _room(scores: Mapping[str, float]) -> str:

@@ -57,6 +57,7 @@ from populace.policies.community import equal_shares
 from populace.policies.corrections import Corrected
 from populace.policies.hold_out import is_held_out
 from populace.policies.lessons import wanted_reply
+from populace.policies.told_answers import value_words
 from populace.trainer.contributed import Contributions
 from populace.trainer.room import fitting_lessons
 
@@ -221,7 +222,9 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
     told: list[object] = [digest_of(lessons.examples), known]
     if wordings is not None:
         told.append([question[:3] for question in wordings.questions])
-    say = [WantedReply(*_alone(one)) for one in known]
+    say = [WantedReply(*_alone(one)) for one, _ in given]
+    # Of a reply to what was asked again the words count that its question has not: they are the told ones.
+    say += [WantedReply(*_alone(one), value_words(one.wanted, one.asked)) for one, _ in made]
     return judged._replace(
         data_digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         taught=taught,

@@ -113,6 +113,12 @@ def _served_scores(served: Served | None) -> dict[str, float]:
             "served_corrections": float(served.corrections),
             "served_corrections_said": float(served.corrections - len(served.unsaid)),
         }
+    if served.known is not None:
+        scores |= {
+            "served_asked_again": float(served.known.questions),
+            "served_asked_again_known_parent": float(served.known.parent),
+            "served_asked_again_known": float(served.known.candidate),
+        }
     if served.learned is not None:
         scores |= {
             "served_learned": float(len(served.learned.candidate)),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from populace.policies.evaluation_gate import GateRule, verdict
 from populace.policies.quoted_words import without_words
-from populace.policies.served_gate import Learned, Served, ServedReplies, ServedRule, served_objections
+from populace.policies.served_gate import Known, Learned, Served, ServedReplies, ServedRule, served_objections
 from tests.policies.test_evaluation_gate import BETTER, SAID
 
 GOOD = ServedReplies(
@@ -29,6 +29,7 @@ def test_what_is_said_as_it_is_served_objects_to_nothing() -> None:
 
     assert verdict(BETTER._replace(served=served), GateRule()).promotes
     assert verdict(SAID._replace(served=Served(3)), GateRule()).promotes
+    assert verdict(SAID._replace(served=Served(known=Known(4, 3, ("Who?",)))), GateRule()).promotes
     assert served_objections(Served(), ServedRule()) == []
 
 
@@ -41,6 +42,11 @@ def test_what_is_said_as_it_is_served_objects_to_nothing() -> None:
         ),
         (Served(1, ("Who?",)), "it says 0 of 1 corrections, and not “Who?”"),
         (Served(4, ("Who?",)), "it says 3 of 4 corrections, and not “Who?”"),
+        (
+            Served(known=Known(4, 0, ("Who?", "Where?"))),
+            "it knows 2 of 4 things that were asked again, its parent 0, and not “Who?” and “Where?”",
+        ),
+        (Served(known=Known(4, 4, ("Who?",))), "it knows 3 of 4 things that were asked again, its parent 4"),
         (
             Served(learned=Learned([0.3, 0.3], [0.3, 0.3])),
             "no more like the 2 corrections that it learned than its parent's: 0.30, and 0.30 before",

@@ -13,7 +13,7 @@ from populace.learning.rollouts import Rollout
 from populace.policies.evaluation_gate import Evaluation
 from populace.policies.likeness import likeness
 from populace.policies.retrieval import words_of
-from populace.policies.served_gate import Learned, Served, ServedReplies
+from populace.policies.served_gate import Known, Learned, Served, ServedReplies
 from populace.policies.whole_replies import ends_open
 
 CORRECTIONS_MAX = 64
@@ -32,17 +32,22 @@ T = TypeVar("T")
 
 
 class WantedReply(NamedTuple):
-    """A prompt with the reply that was wanted to it."""
+    """A prompt with the reply that was wanted to it. ``told`` are its words that alone have to be in a reply.
+
+    Without any the reply has to have all of it.
+    """
 
     prompt: tuple[Message, ...]
     wanted: str
+    told: frozenset[str] = frozenset()
 
 
 class WantedReplies(NamedTuple):
     """The replies that a candidate is asked for as it is served.
 
-    ``taught`` are corrections that it has to say, ``learned`` are those that it learned without having to,
-    and ``held_out`` were wanted and are never learned.
+    ``taught`` are corrections that it has to say, and replies to what was asked again, of which it has to
+    know what was ``told``; ``learned`` are corrections that it learned without having to say them, and
+    ``held_out`` were wanted and are never learned.
     """
 
     taught: Sequence[WantedReply] = ()
@@ -64,7 +69,11 @@ class ServedJudge:
         taught = self._fitting(self.replies.taught, CORRECTIONS_MAX)
         learned = self._fitting(self.replies.learned, WANTED_MAX)
         held_out = self._fitting(self.replies.held_out, WANTED_MAX)
-        served = Served(len(taught), self._unsaid(taught, candidate))
+        given, asked = [one for one in taught if not one.told], [one for one in taught if one.told]
+        served = Served(len(given), self._unsaid(given, candidate))
+        if asked:
+            known = len(asked) - len(self._unsaid(asked, self.parent))
+            served = served._replace(known=Known(len(asked), known, self._unsaid(asked, candidate)))
         if learned or held_out:
             wanted, at = [*learned, *held_out], len(learned)
             before, after = self._asked(wanted, self.parent), self._asked(wanted, candidate)
@@ -97,14 +106,14 @@ class ServedJudge:
         room = min(self._room(wanted), self._context - longest)
         return self.asks.replies(adapter, prompts, room)
 
-    def _unsaid(self, taught: Sequence[WantedReply], candidate: TrainableAdapter) -> tuple[str, ...]:
+    def _unsaid(self, taught: Sequence[WantedReply], adapter: TrainableAdapter | None) -> tuple[str, ...]:
         if not taught:
             return ()
-        replies = self._asked(taught, candidate)
+        replies = self._asked(taught, adapter)
         return tuple(
             one.prompt[-1].content
             for one, reply in zip(taught, replies, strict=True)
-            if not _says(reply.reply, one.wanted)
+            if not _says(reply.reply, one)
         )
 
     def _room(self, wanted: Sequence[WantedReply]) -> int:
@@ -130,10 +139,14 @@ class ServedJudge:
         )
 
 
-def _says(reply: str, wanted: str) -> bool:
-    """Whether all words of the correction are in the reply, one after the other, whatever their case."""
-    words = words_of(wanted)
-    return f" {' '.join(words)} " in f" {' '.join(words_of(reply))} " if words else wanted.strip() in reply
+def _says(reply: str, one: WantedReply) -> bool:
+    """Whether the told words are in the reply; or all words, one after the other, whatever their case."""
+    if one.told:
+        return one.told.issubset(words_of(reply))
+    words = words_of(one.wanted)
+    return (
+        f" {' '.join(words)} " in f" {' '.join(words_of(reply))} " if words else one.wanted.strip() in reply
+    )
 
 
 def _like(wanted: Sequence[WantedReply], replies: Sequence[Rollout]) -> list[float]:

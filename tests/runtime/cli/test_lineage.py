@@ -51,8 +51,11 @@ def test_a_revision_says_how_full_it_is_in_round_numbers_and_what_was_left() -> 
 def test_replies_to_what_was_asked_again_are_not_called_corrections() -> None:
     console = Console(width=200)
     served = {"served_corrections": 10.0, "served_corrections_said": 9.0}
-    asked = {"asked_again": 10.0, "asked_again_said": 10.0}
-    taught = {"corrections": 2.0, "corrections_said": 2.0, "share_kept": 1.0}
+    asked = {
+        "served_asked_again": 8.0,
+        "served_asked_again_known": 7.0,
+        "served_asked_again_known_parent": 2.0,
+    }
 
     def shown(**scores: float) -> str:
         with console.capture() as told:
@@ -61,9 +64,6 @@ def test_replies_to_what_was_asked_again_are_not_called_corrections() -> None:
             )
         return told.get()
 
-    assert "as served says 9 of 10 replies to what was asked again\n" in shown(
-        **served, **asked, corrections=0.0
-    )
-    assert "correction" not in shown(**served, **asked, corrections=0.0)
-    assert "9 of 10 corrections and replies to what was asked again\n" in shown(**served, **asked, **taught)
-    assert "as served says 9 of 10 corrections\n" in shown(**served, **taught)
+    assert "as served knows 7 of 8 things asked again, its parent 2\n" in shown(**asked)
+    assert "correction" not in shown(**asked)
+    assert "as served says 9 of 10 corrections\n" in shown(**served, **asked)

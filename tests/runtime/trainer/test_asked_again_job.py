@@ -99,6 +99,9 @@ async def test_what_is_asked_again_is_said_by_the_weights_and_made_again_to_the_
     assert first.progress.plan.startswith(f"learns {lessons}; judged by {lessons}")
     scores = await scores_of(population, first)
     assert (scores["asked_again"], scores["asked_again_said"], scores["corrections"]) == (2.0, 2.0, 0.0)
+    assert (scores["served_asked_again"], scores["served_asked_again_known"]) == (2.0, 2.0)
+    assert scores["served_asked_again_known_parent"] == 0.0
+    assert "served_corrections" not in scores
     assert scores["asked_again_held_out"] == 2.0
     assert scores["asked_again_held_out_loss"] < scores["asked_again_held_out_loss_parent"]
     assert 0.0 <= scores["asked_again_held_out_right"] <= 2.0
