@@ -59,9 +59,9 @@ class Learned(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Of how many ``questions`` that were asked again the replies have what was told, of the parent's too.
+    """To how many ``questions`` that were asked again the ``parent`` replies with what was told.
 
-    ``unknown`` are the questions to which the candidate's reply does not have it.
+    ``unknown`` are the questions to which the candidate does not.
     """
 
     questions: int
