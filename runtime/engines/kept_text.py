@@ -13,15 +13,19 @@ with 12, greedily, and 20 without; a memory beside it, or a temperature, may ask
 """
 
 
+def is_free(request: GenerateRequest) -> bool:
+    """Return whether the reply is one to a chat in words of its own: without a form, a call or a replay."""
+    is_chat = bool(request.prompt) and isinstance(request.prompt[0], Message)
+    may_call = bool(request.template.get(TOOLS))
+    return is_chat and request.reply_ids is None and not request.sampling.is_held and not may_call
+
+
 def kept_ids(request: GenerateRequest, tokenizer: BaseTokenizer) -> list[int]:
     """Return the tokens that the reply is drawn towards, with an end of the reply unless ends are ignored.
 
     There are none if the reply has to have a form, may be a call or is replayed, or if the prompt is no chat.
     """
-    is_chat = bool(request.prompt) and isinstance(request.prompt[0], Message)
-    if not is_chat or request.reply_ids is not None:
-        return []
-    if request.sampling.is_held or request.template.get(TOOLS):
+    if not is_free(request):
         return []
     ids = tokenizer.text_ids(request.keeps_to)
     if ids and tokenizer.eos_ids and not request.sampling.ignore_eos:

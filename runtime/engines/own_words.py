@@ -6,11 +6,13 @@ the words of the replies alone, and what the person said may be repeated: docs/f
 """
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 
 from populace.actors.engine import GenerateRequest, Message
-from populace.engines.prompts import TOOLS, BaseTokenizer
+from populace.engines.kept_text import is_free
+from populace.engines.prompts import BaseTokenizer
 
 
 def own_word_ids(request: GenerateRequest, tokenizer: BaseTokenizer) -> frozenset[int]:
@@ -19,31 +21,23 @@ def own_word_ids(request: GenerateRequest, tokenizer: BaseTokenizer) -> frozense
     They do not for one that has to have a form, may be a call, is replayed or keeps to a text, nor for one
     to the results of tools: these are there to be repeated.
     """
-    sampling = request.sampling
-    if sampling.own_words_penalty == 1.0 or sampling.is_held or request.template.get(TOOLS):
+    if request.sampling.own_words_penalty == 1.0 or request.keeps_to or not is_free(request):
         return frozenset()
-    if request.keeps_to or request.reply_ids is not None or not _asks(request.prompt[-1:]):
+    if not any(isinstance(last, Message) and last.role == "user" for last in request.prompt[-1:]):
         return frozenset()
     said = [one.content for one in request.prompt if isinstance(one, Message) and one.role == "assistant"]
     return frozenset(token_id for text in said for token_id in tokenizer.text_ids(text))
 
 
-class OwnWords:
-    """The tokens of a chat's earlier replies, and of the one that is being made. Make one for each reply."""
+class OwnWords(NamedTuple):
+    """The tokens of a chat's earlier replies, and the penalty on them and on those of the reply."""
 
-    def __init__(self, ids: Collection[int], penalty: float) -> None:
-        self.penalty = penalty
-        self._earlier = frozenset(ids)
-        self._all = set(ids)
-        self._read = 0
+    ids: Collection[int]
+    penalty: float
 
     def said(self, reply_ids: Sequence[int]) -> list[int]:
-        """Return all tokens that were said, in order. Ask it with one reply that grows."""
-        if len(reply_ids) < self._read:  # an engine took tokens back
-            self._read, self._all = 0, set(self._earlier)
-        self._all.update(reply_ids[self._read :])
-        self._read = len(reply_ids)
-        return sorted(self._all)
+        """Return all tokens that were said, in order."""
+        return sorted({*self.ids, *reply_ids})
 
 
 def penalised(logits: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -52,7 +46,3 @@ def penalised(logits: torch.Tensor, penalty: float) -> torch.Tensor:
     Dividing a negative logit would make it likelier, so that is multiplied.
     """
     return torch.where(logits > 0, logits / penalty, logits * penalty)
-
-
-def _asks(last: Sequence[object]) -> bool:
-    return bool(last) and isinstance(last[0], Message) and last[0].role == "user"

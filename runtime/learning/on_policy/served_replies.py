@@ -1,6 +1,6 @@
 """Judges a candidate by what it replies as it is served: to its corrections and to held-out messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, TypeVar
@@ -69,11 +69,12 @@ class ServedJudge:
         taught = self._fitting(self.replies.taught, CORRECTIONS_MAX)
         learned = self._fitting(self.replies.learned, WANTED_MAX)
         held_out = self._fitting(self.replies.held_out, WANTED_MAX)
-        given, asked = [one for one in taught if not one.told], [one for one in taught if one.told]
-        served = Served(len(given), self._unsaid(given, candidate))
+        asked, unsaid = [one for one in taught if one.told], self._unsaid(taught, candidate)
+        served = Served(len(taught) - len(asked), _messages(one for one in unsaid if not one.told))
         if asked:
-            known = len(asked) - len(self._unsaid(asked, self.parent))
-            served = served._replace(known=Known(len(asked), known, self._unsaid(asked, candidate)))
+            parent = len(asked) - len(self._unsaid(asked, self.parent))
+            unknown = _messages(one for one in unsaid if one.told)
+            served = served._replace(known=Known(len(asked), parent, unknown))
         if learned or held_out:
             wanted, at = [*learned, *held_out], len(learned)
             before, after = self._asked(wanted, self.parent), self._asked(wanted, candidate)
@@ -106,15 +107,11 @@ class ServedJudge:
         room = min(self._room(wanted), self._context - longest)
         return self.asks.replies(adapter, prompts, room)
 
-    def _unsaid(self, taught: Sequence[WantedReply], adapter: TrainableAdapter | None) -> tuple[str, ...]:
+    def _unsaid(self, taught: Sequence[WantedReply], adapter: TrainableAdapter | None) -> list[WantedReply]:
         if not taught:
-            return ()
+            return []
         replies = self._asked(taught, adapter)
-        return tuple(
-            one.prompt[-1].content
-            for one, reply in zip(taught, replies, strict=True)
-            if not _says(reply.reply, one)
-        )
+        return [one for one, reply in zip(taught, replies, strict=True) if not _says(reply.reply, one)]
 
     def _room(self, wanted: Sequence[WantedReply]) -> int:
         """Return the limit of the replies in tokens, where these were wanted."""
@@ -137,6 +134,10 @@ class ServedJudge:
             like_parent=_like(wanted, before),
             like=_like(wanted, after),
         )
+
+
+def _messages(replies: Iterable[WantedReply]) -> tuple[str, ...]:
+    return tuple(one.prompt[-1].content for one in replies)
 
 
 def _says(reply: str, one: WantedReply) -> bool:
