@@ -19,6 +19,7 @@ from fastapi import Request
 from populace.actors.errors import InvalidName, Unauthorized
 from populace.actors.hosts import ApiKey, Hosts
 from populace.api.server import TENANT_HEADER
+from populace.storage.records.errors import PopulaceError
 from populace.storage.records.keys import name_problem
 
 KEY_PATTERN = re.compile(r"populace_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
@@ -79,6 +80,14 @@ class Access:
         if not hmac.compare_digest(digest, stored) or key is None or key.revoked_ms is not None:
             raise Unauthorized
         return key.tenant
+
+    async def admits(self, request: Request) -> bool:
+        """Whether the caller has a valid key; False too if nothing can tell, as the host is away."""
+        try:
+            await self.tenant(request)
+        except PopulaceError:
+            return False
+        return True
 
     async def _find(self, key_id: str) -> ApiKey | None:
         now = self._monotonic()

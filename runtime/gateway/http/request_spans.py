@@ -3,6 +3,7 @@
 from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from populace.actors import span_names as names
@@ -33,8 +34,9 @@ def fail_request(code: str) -> None:
 class RequestSpans:
     """ASGI middleware: the whole of a request, until the last byte of its response, is a span.
 
-    A ``traceparent`` of W3C's is joined, with its decision on sampling. That of the request's own span is in
-    the response.
+    A ``traceparent`` of W3C's is joined, with its decision on sampling, if the request has a valid API key:
+    others begin a trace of their own, as who has no key decides nothing about exports. That of
+    the request's own span is in the response.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,6 +50,8 @@ class RequestSpans:
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         attributes = {names.HTTP_METHOD: method, names.URL_SCHEME: scope["scheme"]}
         joined = trace_of(Headers(scope=scope).get(TRACEPARENT_HEADER, ""))
+        if joined is not None and not await scope["app"].state.gateway.access.admits(Request(scope)):
+            joined = None
         with TRACER.root(method, attributes, kind="server", joined=joined) as span:
 
             async def traced(message: Message) -> None:

@@ -89,6 +89,23 @@ async def test_a_caller_that_does_not_sample_is_followed(client: httpx.AsyncClie
     assert response.headers["traceparent"].endswith("-00")
 
 
+@pytest.mark.parametrize("key", ["", "Bearer nonsense", f"Bearer populace_{'0' * 16}_{'x' * 43}"])
+@pytest.mark.parametrize(("share", "flags", "exported"), [(0.0, "01", 0), (1.0, "00", 1)])
+async def test_without_a_valid_key_a_traceparent_decides_nothing(
+    client: httpx.AsyncClient, key: str, share: float, flags: str, exported: int
+) -> None:
+    headers = {"authorization": key, "traceparent": f"00-{TRACE}-{SPAN}-{flags}"}
+
+    with recording(share=share) as spans:
+        response = await client.post(CHAT, json=chat_body(), headers=headers)
+        found = [span for span in spans() if span.name == f"POST {CHAT}"]
+
+    assert response.status_code == 401
+    assert len(found) == exported
+    assert TRACE not in response.headers["traceparent"]
+    assert TRACE not in {f"{trace_id_of(span):032x}" for span in found}
+
+
 async def test_a_header_that_is_no_traceparent_begins_a_trace(client: httpx.AsyncClient) -> None:
     with recording() as spans:
         for header in ("x", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-x"):
