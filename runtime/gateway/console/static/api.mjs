@@ -70,7 +70,7 @@ export async function send(method, address, { body, headers, signal: abort, as }
     body: body === undefined ? undefined : JSON.stringify(body),
     signal: abort,
   });
-  if (!response.ok) throw await failed(response, as === undefined);
+  if (!response.ok) throw await failed(response, as === undefined && presented === key.value);
   return response;
 }
 
@@ -161,7 +161,7 @@ async function lost() {
   while (!reachable.value) {
     await new Promise((done) => setTimeout(done, AGAIN_MS));
     try {
-      reachable.value = (await fetch("/readyz", { cache: "no-store" })).ok;
+      reachable.value = (await fetch("/healthz", { cache: "no-store" })).ok;
     } catch {
       // It is still away.
     }

@@ -33,7 +33,7 @@ function App() {
 
 function Frame() {
   const [first = "people", name] = place.value;
-  const page = PAGES[first] ? (first === "people" && name ? "person" : first) : "people";
+  const page = Object.hasOwn(PAGES, first) ? (first === "people" && name ? "person" : first) : "people";
   const main = useRef(null);
   useEffect(() => {
     if (population.value === null) welcome();
@@ -64,13 +64,17 @@ function Frame() {
           <${Icon} name="out" /><span>Sign out</span></button>
       </div>
     </header>
-    <main ref=${main} tabindex="-1"><${Page} page=${page} key=${page === "person" ? name : page} /></main>
+    <main ref=${main} tabindex="-1"><${Page} page=${page} name=${name} key=${page === "person" ? name : page} /></main>
   </div>`;
 }
 
 /** Load a page's module when it is gone to. */
-function Page({ page }) {
+function Page({ page, name }) {
   const [drawn, setDrawn] = useState(null);
+  useEffect(() => {
+    // What a screen reader says first, and the list of tabs and of what was visited has.
+    document.title = `${page === "person" ? name : MENU.find(([id]) => id === page)[1]} · Populace`;
+  }, [page, name]);
   useEffect(() => {
     let wanted = true;
     PAGES[page]().then(

@@ -22,9 +22,12 @@ class Talk {
     this.loaded = signal(false);
     this.earliest = signal(end);
     this.abort = null;
+    this.isLoading = false;
   }
 
   async earlier() {
+    if (this.isLoading) return;
+    this.isLoading = true;
     const end = this.earliest.value;
     const start = Math.max(this.oldest, end - TURNS);
     this.failure.value = null;
@@ -44,6 +47,8 @@ class Talk {
     } catch (error) {
       if (error.advice === undefined) throw error;
       this.failure.value = error;
+    } finally {
+      this.isLoading = false;
     }
   }
 

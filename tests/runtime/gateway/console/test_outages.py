@@ -108,6 +108,26 @@ async def test_a_look_up_is_done_after_the_one_that_runs(
     log.end()
 
 
+async def test_an_outage_is_over_once_the_server_answers_also_without_an_engine(open_page: Open) -> None:
+    page = await open_page("people")
+    await page.route("**/v1/personal-models*", lambda route: route.abort())
+    await answered_by_a_proxy(page, "/readyz", 503)
+    await page.get_by_role("link", name="Population").click()
+    await page.get_by_role("link", name="People").click()
+    await expect(page.locator(".banner")).to_be_visible()
+    await page.unroute("**/v1/personal-models*")
+
+    await expect(page.locator(".banner")).to_have_count(0)
+    await expect(page).to_have_title("People · Populace")
+
+
+@pytest.mark.parametrize("place", ["constructor", "toString", "nowhere"])
+async def test_a_place_that_is_none_is_the_list_of_people(open_page: Open, place: str) -> None:
+    page = await open_page(place)
+
+    await expect(page.get_by_role("heading", name="People")).to_be_visible()
+
+
 async def test_what_of_the_system_is_away_is_named(
     server: ConsoleServer, population: Population, open_page: Open
 ) -> None:
