@@ -30,6 +30,7 @@ BAR_CELLS_MAX = 40
 SPACES_CELLS = 10
 """What the two times have around them, and the spaces between the columns."""
 WIDTH_MAX = 400
+DEPTH_MAX = 24
 GUIDE_CELLS = 4
 """What rich draws before each level of a tree."""
 
@@ -87,7 +88,7 @@ def drawn(spans: Sequence[TraceSpan], cells: int, *, with_attributes: bool = Fal
     known = {span.span_id for span in spans}
     for span in spans:
         below.setdefault(span.parent_id if span.parent_id in known else "", []).append(span)
-    rows = [(span, depth) for root in below[""] for span, depth in _walk(below, root, 0)]
+    rows = list(_walk(below))
     columns = _Columns(
         name=max(GUIDE_CELLS * depth + len(span.name) for span, depth in rows),
         process=max(len(span.process) for span in spans),
@@ -96,20 +97,29 @@ def drawn(spans: Sequence[TraceSpan], cells: int, *, with_attributes: bool = Fal
         cells=cells,
     )
 
-    def grown(tree: Tree, span: TraceSpan, depth: int) -> Tree:
-        for child in below.get(span.span_id, ()):
-            grown(tree.add(columns.row(child, depth + 1, with_attributes=with_attributes)), child, depth + 1)
-        return tree
+    trees: list[Tree] = []
+    above: list[Tree] = []
+    for span, depth in rows:
+        row = columns.row(span, depth, with_attributes=with_attributes)
+        del above[depth:]
+        tree = above[-1].add(row) if above else Tree(row)
+        above.append(tree)
+        if not depth:
+            trees.append(tree)
+    return trees
 
-    return [grown(Tree(columns.row(root, 0, with_attributes=with_attributes)), root, 0) for root in below[""]]
 
+def _walk(below: Mapping[str, list[TraceSpan]]) -> Iterator[tuple[TraceSpan, int]]:
+    """Yield all spans with how deep they are drawn, each before those below it.
 
-def _walk(
-    below: Mapping[str, list[TraceSpan]], span: TraceSpan, depth: int
-) -> Iterator[tuple[TraceSpan, int]]:
-    yield span, depth
-    for child in below.get(span.span_id, ()):
-        yield from _walk(below, child, depth + 1)
+    A span deeper than ``DEPTH_MAX`` is drawn at that depth: requests that join each other's traces can be
+    thousands deep.
+    """
+    left = [(root, 0) for root in reversed(below[""])]
+    while left:
+        span, depth = left.pop()
+        yield span, depth
+        left += [(child, min(depth + 1, DEPTH_MAX)) for child in reversed(below.get(span.span_id, ()))]
 
 
 class _Columns(NamedTuple):

@@ -49,7 +49,9 @@ class RequestSpans:
         # Neither the path, which has people's names, nor a header that a client fills as it likes.
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         attributes = {names.HTTP_METHOD: method, names.URL_SCHEME: scope["scheme"]}
-        joined = trace_of(Headers(scope=scope).get(TRACEPARENT_HEADER, ""))
+        # Of several the specification says to take none.
+        given = Headers(scope=scope).getlist(TRACEPARENT_HEADER)
+        joined = trace_of(given[0]) if len(given) == 1 else None
         if joined is not None and not await scope["app"].state.gateway.access.admits(Request(scope)):
             joined = None
         with TRACER.root(method, attributes, kind="server", joined=joined) as span:

@@ -9,16 +9,19 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key, get_value
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from populace.telemetry.tracing.export_queue import ExportQueue
 
+BEGINS_A_PART = create_key("populace-begins-a-part")
+"""In the context of a span that begins a part, whatever it is below."""
+
 SPANS_MAX = 256
 """Spans that are kept of one part beside its first one, and as many that failed.
 
-A part has about 15, and further ones are not exported.
+A part has about 15; further ones are not exported, and count as dropped if it is.
 """
 PARTS_MAX = 4096
 """Parts that are kept at once. Each open request of an unsampled trace is one.
@@ -36,6 +39,7 @@ class _Part:
     """The ids of its spans that have begun and not ended."""
     ended: list[ReadableSpan] = field(default_factory=list[ReadableSpan])
     failed: list[ReadableSpan] = field(default_factory=list[ReadableSpan])
+    left_out: int = 0
     has_error: bool = False
     is_over: bool = False
 
@@ -56,7 +60,9 @@ class KeptParts(SpanProcessor):
         if context.trace_flags.sampled:
             return
         with self._lock:
-            part = None if span.parent is None else self._part_of.get(span.parent.span_id)
+            # A request may name an open span of this process as its caller, and yet fails for itself.
+            is_first = span.parent is None or bool(get_value(BEGINS_A_PART, parent_context))
+            part = None if span.parent is None or is_first else self._part_of.get(span.parent.span_id)
             if part is None:
                 if len(self._parts) >= PARTS_MAX:
                     self._drop_oldest()
@@ -95,11 +101,17 @@ class KeptParts(SpanProcessor):
             spans = part.failed if is_failed else part.ended
             if len(spans) < SPANS_MAX or span_id == part.root:
                 spans.append(span)
+            else:
+                part.left_out += 1
             if not part.is_over:
                 return []
             kept = [*part.ended, *part.failed]
-            part.ended, part.failed = [], []
-            return kept if part.has_error else []
+            left_out = part.left_out
+            part.ended, part.failed, part.left_out = [], [], 0
+            if not part.has_error:
+                return []
+            self._queue.count_dropped(left_out)
+            return kept
 
     def _drop_oldest(self) -> None:
         """Forget the part that began first; what of it ends later is not exported."""

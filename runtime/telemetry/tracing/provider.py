@@ -6,7 +6,7 @@ from importlib.metadata import version as version_of
 from typing import cast
 from weakref import WeakSet
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, set_value
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -36,7 +36,7 @@ from populace.telemetry.options import TelemetryOptions, TraceOptions
 from populace.telemetry.resource import process_resource
 from populace.telemetry.traceparent import is_sampled, made_trace
 from populace.telemetry.tracing.export_queue import ExportQueue
-from populace.telemetry.tracing.kept_parts import KeptParts
+from populace.telemetry.tracing.kept_parts import BEGINS_A_PART, KeptParts
 from populace.telemetry.tracing.spans import LINKS_MAX, Begun, Kind
 from populace.telemetry.wording import Wording
 
@@ -88,8 +88,9 @@ class SdkTraces:
         *,
         parent: bytes | None,
         began_ns: int | None = None,
+        is_root: bool = False,
     ) -> Begun:
-        context = Context()
+        context = set_value(BEGINS_A_PART, True, Context()) if is_root else Context()
         if parent is not None:
             context = set_span_in_context(NonRecordingSpan(_span_context(parent)), context)
         worded = {key: self._worded(value) for key, value in attributes.items()}

@@ -52,8 +52,9 @@ class Traces(Protocol):
         *,
         parent: bytes | None,
         began_ns: int | None = None,
+        is_root: bool = False,
     ) -> Begun:
-        """Begin a span below ``parent``, or a trace."""
+        """Begin a span below ``parent``, or a trace; ``is_root``: this process's part of one."""
         ...
 
     @property
@@ -185,7 +186,7 @@ class ProcessTracer:
         if self.traces is None:
             return UNRECORDED
         named = {REQUEST_ID: current_caller().request_id, **attributes}
-        return OpenSpan(self.traces.begin(name, kind, named, parent=joined))
+        return OpenSpan(self.traces.begin(name, kind, named, parent=joined, is_root=True))
 
     def record(
         self,

@@ -137,3 +137,20 @@ def test_a_torn_line_is_passed_over(data: Path) -> None:
     file.write_bytes(b'{"resourceSpans":[{"x":"mine"\n' + file.read_bytes() + b'{"resourceSpans":[{"mine"')
 
     assert len(spans_of_request(data / TRACES_DIRECTORY, "mine")) == 4
+
+
+def test_requests_that_join_each_others_traces_a_thousand_deep_are_drawn(data: Path) -> None:
+    target = TraceOptions("file", str(data / TRACES_DIRECTORY), 1.0)
+    end = telemetry_setup(options(data / LOGS_DIRECTORY, traces=target), "gateway")
+    former: bytes | None = None
+    with serving(Caller("mine")):
+        for _ in range(1200):
+            span = TRACER.root("POST /v1/embeddings", joined=former)
+            former = span.trace
+            span.end()
+    end()
+
+    shown = run("mine")
+
+    assert shown.exit_code == 0
+    assert shown.stdout.count("POST /v1/embeddings") == 1200

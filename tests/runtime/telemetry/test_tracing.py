@@ -190,9 +190,25 @@ def test_of_a_large_part_its_first_span_and_its_failed_ones_are_kept(monkeypatch
             for number in range(5):
                 with suppress(ValueError), TRACER.span(f"failed {number}"):
                     raise ValueError
+        assert TRACER.dropped == 6
         found = spans()
 
     assert sorted(span.name for span in found) == ["failed 0", "failed 1", "request", "well 0", "well 1"]
+
+
+def test_a_request_that_names_an_open_span_as_its_caller_fails_for_itself() -> None:
+    """A reply that streams has told its span to its client, which may pass it on to other requests."""
+    with recording(share=0.0) as spans:
+        streaming = TRACER.root("streaming")
+        for _ in range(300):
+            below = TRACER.root("failing", joined=streaming.trace)
+            below.fail("503")
+            below.end()
+        streaming.end()
+        assert TRACER.dropped == 0
+        found = spans()
+
+    assert [span.name for span in found] == ["failing"] * 300
 
 
 def test_a_part_with_many_open_spans_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
