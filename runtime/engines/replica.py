@@ -27,6 +27,7 @@ from populace.engines.starting import start_engine
 from populace.policies.holdings import summary_of
 from populace.telemetry.calls import SentCaller, caller_of, serving
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.serve_log import SERVE_LOGGING
 from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
@@ -132,6 +133,7 @@ def engine_application(
         health_check_timeout_s=60,
         graceful_shutdown_wait_loop_s=DRAIN_LOOK_SECONDS,
         graceful_shutdown_timeout_s=STOP_SECONDS_MAX,
+        logging_config=SERVE_LOGGING,
         ray_actor_options={
             "num_cpus": 0,
             "num_gpus": gpus,

@@ -30,6 +30,7 @@ from populace.hosting.host_survey import HostSurvey
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.options import TelemetryOptions
+from populace.telemetry.serve_log import SERVE_LOGGING
 from populace.telemetry.tracing.setup import telemetry_setup
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
@@ -156,6 +157,7 @@ def gateway_application(options: GatewayOptions, *, environment: dict[str, str])
         # No request comes through Serve, so there is none to wait for before the replica is told to end.
         graceful_shutdown_wait_loop_s=0,
         graceful_shutdown_timeout_s=STOP_SECONDS_MAX,
+        logging_config=SERVE_LOGGING,
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
     )
     return deployment.bind(options)

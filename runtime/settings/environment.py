@@ -40,6 +40,9 @@ OWN_RAY_ENVIRONMENT = {
     "RAY_task_events_report_interval_ms": "0",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
     "RAY_SERVE_EVENT_LOOP_MONITORING_INTERVAL_S": "60",
+    # What our processes write to standard error is kept by Ray too, and without these for ever.
+    "RAY_ROTATION_MAX_BYTES": "20000000",
+    "RAY_ROTATION_BACKUP_COUNT": "4",
     # Idle worker processes for tasks, of which there are none here: everything is an actor.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",

@@ -19,6 +19,9 @@ STACK_CHARACTERS_MAX = 12_000
 
 Line = dict[str, Any]
 
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+"""What ``timestamp`` makes."""
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What a terminal would obey."""
 
@@ -57,6 +60,9 @@ class Lines:
         is_ours = is_our(record.name)
         # Another library may have put anything into the text itself, mostly after its first line.
         template = str(record.msg) if is_ours else str(record.msg).partition("\n")[0]
+        if not is_ours and record.exc_info and not record.args:
+            # f"It failed: {error}", where the error may quote what was said. The stack says what it was.
+            template = template.partition(": ")[0]
         worded = self._wording.argument if is_ours else self._wording.foreign
         try:
             if isinstance(record.args, Mapping):
@@ -91,7 +97,8 @@ def text_of(line: Mapping[str, Any]) -> str:
         f"{line.get('process', '')}-{line.get('number', '')} {place}: {line.get('msg', '')}{request}{lost}"
     )
     stack = "".join(f"\n    {row}" for row in str(line["exc"]).splitlines()) if "exc" in line else ""
-    return _CONTROLS.sub("�", head + stack)
+    # Half a character, as in the name of a file that is no UTF-8, cannot be printed.
+    return _CONTROLS.sub("�", head + stack).encode("utf-8", "backslashreplace").decode()
 
 
 def _error_in(record: logging.LogRecord) -> object:

@@ -3,19 +3,20 @@
 import atexit
 import logging
 import sys
+import time
 from collections.abc import Callable
-from logging.handlers import QueueListener
-from queue import SimpleQueue
-from typing import Any
 
 from populace.actors.turn import ModelId
 from populace.telemetry.lines import OURS, Lines
 from populace.telemetry.log_file import LogFile
 from populace.telemetry.options import TelemetryOptions
-from populace.telemetry.queued import LineQueue, Losses, StandardError
+from populace.telemetry.queued import LineQueue, Losses, StandardError, Writer
+from populace.telemetry.serve_log import SERVE_LOGGER, ServeErrors
 from populace.telemetry.wording import Wording
 
 logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS_MAX = 2.0
 
 _running: "list[RunningLog]" = []
 """The log of this process, if it was set up: there is one, as there is one root logger."""
@@ -27,28 +28,33 @@ class RunningLog:
     def __init__(self, options: TelemetryOptions, process: str, number: int) -> None:
         """Use ``log_setup``."""
         losses = Losses()
-        queue: SimpleQueue[Any] = SimpleQueue()
         self.wording = Wording(options.name_key, names_plain=options.names_plain)
-        self._handler = LineQueue(queue, Lines(process, number, self.wording), losses)
-        self._file = LogFile(options.directory / f"{process}-{number}.jsonl", losses)
         form = options.log_format or ("text" if sys.stderr.isatty() else "json")
-        self._listener = QueueListener(queue, self._file, StandardError(form))
-        self._listener.start()
+        # Each has a thread of its own: who stops reading our standard error does not stop the file.
+        self._writers = [
+            Writer(LogFile(options.directory / f"{process}-{number}.jsonl", losses), losses),
+            Writer(StandardError(form), Losses()),
+        ]
+        self._handler = LineQueue(self._writers, Lines(process, number, self.wording), losses)
+        self._serve_errors = ServeErrors(self.wording)
+        SERVE_LOGGER.addFilter(self._serve_errors)
         ours = logging.getLogger(OURS)
         self._level_before = ours.level
         ours.setLevel(options.log_level.upper())
         logging.getLogger().addHandler(self._handler)
 
     def close(self) -> None:
-        """Write what was logged, and take no more. Safe to call twice."""
+        """Write what was logged, within a time limit, and take no more. Safe to call twice."""
         if self not in _running:
             return
         _running.remove(self)
         atexit.unregister(self.close)
         logging.getLogger().removeHandler(self._handler)
         logging.getLogger(OURS).setLevel(self._level_before)
-        self._listener.stop()
-        self._file.close()
+        SERVE_LOGGER.removeFilter(self._serve_errors)
+        ends_at = time.monotonic() + CLOSE_SECONDS_MAX
+        for writer in self._writers:
+            writer.close(ends_at - time.monotonic())
 
 
 def log_setup(options: TelemetryOptions | None, process: str, number: int = 0) -> Callable[[], None]:

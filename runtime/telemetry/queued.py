@@ -4,7 +4,8 @@ import contextlib
 import logging
 import sys
 import threading
-from logging.handlers import QueueHandler
+from collections.abc import Sequence
+from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 from typing import Any
 
@@ -41,24 +42,47 @@ class Losses:
         return count
 
 
-class LineQueue(QueueHandler):
-    """Makes the line of each record, in the task that logs it, and queues it. It never raises nor waits."""
+class Writer:
+    """Gives records to a handler in a thread of its own; what it is too slow for counts in ``losses``."""
 
-    def __init__(self, queue: "SimpleQueue[Any]", lines: Lines, losses: Losses) -> None:
-        super().__init__(queue)
+    def __init__(self, handler: logging.Handler, losses: Losses) -> None:
+        self._handler = handler
+        self._losses = losses
+        self._waiting: SimpleQueue[Any] = SimpleQueue()
+        self._listener = QueueListener(self._waiting, handler)
+        self._listener.start()
+
+    def put(self, record: logging.LogRecord) -> None:
+        if self._waiting.qsize() < QUEUED_MAX:
+            self._waiting.put_nowait(record)
+        else:
+            self._losses.add()
+
+    def close(self, seconds_max: float) -> None:
+        """Have what waits written and stop; what is not written by then is lost, and nothing waits for it."""
+        ended = threading.Thread(target=self._listener.stop, daemon=True)
+        ended.start()
+        ended.join(max(0.0, seconds_max))
+        if not ended.is_alive():
+            self._handler.close()
+
+
+class LineQueue(QueueHandler):
+    """Makes the line of each record, in the task that logs it, for its writers. It never raises nor waits."""
+
+    def __init__(self, writers: Sequence[Writer], lines: Lines, losses: Losses) -> None:
+        super().__init__(SimpleQueue())  # ``enqueue`` has the writers' own
+        self._writers = writers
         self._lines = lines
         self._losses = losses
-        self._waiting = queue
         self.addFilter(_is_told)
 
     def prepare(self, record: logging.LogRecord) -> LineRecord:
         return LineRecord(record, self._lines.of(record))
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if self._waiting.qsize() < QUEUED_MAX:
-            self._waiting.put_nowait(record)
-        else:
-            self._losses.add()
+        for writer in self._writers:
+            writer.put(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         del record
@@ -71,6 +95,10 @@ class StandardError(logging.Handler):
     def __init__(self, form: LogFormat) -> None:
         super().__init__()
         self._form = form
+
+    def createLock(self) -> None:  # noqa: N802
+        """Make none: one thread writes, and at the process's end ``logging`` would wait for its lock."""
+        self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
         if isinstance(record, LineRecord):

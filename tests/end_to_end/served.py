@@ -92,6 +92,12 @@ class Served:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 
+    def ray_logs(self) -> Path:
+        """Find the directory to which the Ray of this Populace logs."""
+        prefix = "--session-dir="
+        given = [word for process in self.family() for word in process.cmdline() if word.startswith(prefix)]
+        return Path(given[0].removeprefix(prefix)) / "logs"
+
     def host_process(self) -> psutil.Process:
         """Ray names it after its class, and while it answers a call also after the method."""
         return next(one for one in self.family() if "".join(one.cmdline()).startswith("ray::HostActor"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors import span_names as names
+from populace.actors.errors import PromptTooLong
 from populace.cluster.serve import choose_engine
 from populace.settings.settings import Settings
 from populace.telemetry.options import TRACES_DIRECTORY
@@ -38,6 +39,9 @@ def test_a_turn_is_one_tree_over_all_processes(
             )
             assert reply.status_code == 200
             assert reply.headers["traceparent"].endswith("-01")
+        refused = served.call("POST", CHAT, json={**body, "messages": ask("marked-word " * 3000)})
+        assert refused.json()["error"]["code"] == PromptTooLong.code
+        of_ray = served.ray_logs()
 
     # Each process has written what it did by its end.
     folder = served.data / TRACES_DIRECTORY
@@ -53,4 +57,7 @@ def test_a_turn_is_one_tree_over_all_processes(
         stages = [next(span for span in replica if span.name == name) for name in (names.QUEUE, names.DECODE)]
         assert generate.began_ns <= stages[0].began_ns <= stages[1].ended_ns <= generate.ended_ns
     written = b"".join(path.read_bytes() for path in folder.iterdir())
-    assert [mark for mark in (b"marked-name", b"marked-word") if mark in written] == []
+    logged = b"".join(path.read_bytes() for path in of_ray.rglob("*") if path.is_file())
+    assert b"Request failed." in logged, "Serve logs in words of its own what a replica refused"
+    assert [mark for mark in (b"marked-name", b"marked-word") if mark in written + logged] == []
+    assert b"CALL generate" not in logged, "a line for each reply"

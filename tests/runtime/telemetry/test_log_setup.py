@@ -1,7 +1,10 @@
 """What a process logs is in its file as JSON lines, whoever logs it, and costs nobody a wait."""
 
+import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator
 from decimal import Decimal
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId
 from populace.storage.records.errors import Fenced
 from populace.telemetry import queued
@@ -100,8 +104,15 @@ def test_of_other_libraries_warnings_are_told_without_their_words(start: Start) 
     other.warning("read %d bytes of %s", 7, "the secret")
     other.error("a task failed\nfuture: <Task exception=ValueError('the secret')>")
     logging.getLogger("ray.serve").warning("Ray's own")
+    other.warning("slow: 7 requests wait")
+    other.error(f"parsing failed: {ValueError('the secret')}", exc_info=ValueError("the secret"))
 
-    assert [line["msg"] for line in lines()] == ["read 7 bytes of …", "a task failed"]
+    assert [line["msg"] for line in lines()] == [
+        "read 7 bytes of …",
+        "a task failed",
+        "slow: 7 requests wait",
+        "parsing failed",
+    ]
 
 
 def test_what_cannot_be_formatted_is_told_as_it_stands(start: Start) -> None:
@@ -140,6 +151,48 @@ def test_whoever_logs_does_not_wait_for_the_disk(
     written = lines_of(tmp_path / "logs" / "host-1.jsonl")
     assert 10 <= len(written) <= 12
     assert len(written) + sum(line.get("dropped", 0) for line in written) == 101
+
+
+READER_LEAVES = """
+import logging, sys
+from pathlib import Path
+from populace.telemetry.log_setup import log_setup
+from populace.telemetry.options import TelemetryOptions
+log_setup(TelemetryOptions(Path(sys.argv[1]), b"k" * 32, log_format="json"), "host", 1)
+for number in range(3000):
+    logging.getLogger("populace.anything").warning("line %d", number)
+"""
+
+
+def test_a_standard_error_that_is_not_read_stops_neither_the_file_nor_the_end(tmp_path: Path) -> None:
+    """As of a ``populace serve 2>&1 | less`` that was scrolled back."""
+    command = [sys.executable, "-c", READER_LEAVES, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+
+    assert len(lines_of(tmp_path / "host-1.jsonl")) == 3001
+
+
+def test_what_ray_serve_logs_of_an_error_has_its_places_and_not_its_words(start: Start) -> None:
+    start()
+    written, serve = io.StringIO(), logging.getLogger("ray.serve")
+    handler = logging.StreamHandler(written)
+    serve.addHandler(handler)
+    words = "what was said"
+    try:
+        try:
+            int(words)
+        except ValueError as error:
+            raise InvalidRequest(words) from error
+    except InvalidRequest:
+        serve.exception("Request failed.")
+    finally:
+        serve.removeHandler(handler)
+
+    assert "Request failed." in written.getvalue()
+    assert written.getvalue().count(Path(__file__).name) == 2
+    assert words not in written.getvalue()
+    assert "invalid literal" not in written.getvalue()
 
 
 def test_the_log_ends_once_and_leaves_the_loggers_as_they_were(tmp_path: Path) -> None:

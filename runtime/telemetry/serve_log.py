@@ -1,0 +1,31 @@
+"""What Ray Serve logs of our replicas: it has handlers and files of its own, and knows none of our rules.
+
+It logs each error that leaves a replica with its message and all of its causes, which may quote what was
+said, and a line for each call.
+"""
+
+import logging
+from typing import Any
+
+from populace.telemetry.wording import Wording
+
+SERVE_LOGGING: dict[str, Any] = {"log_level": "WARNING", "enable_access_log": False}
+"""The ``logging_config`` of our deployments. That of ``serve.start`` does not reach them."""
+
+SERVE_LOGGER = logging.getLogger("ray.serve")
+
+
+class ServeErrors(logging.Filter):
+    """Leaves of an error in a record where it was raised, and takes its words out."""
+
+    def __init__(self, wording: Wording) -> None:
+        super().__init__()
+        self._wording = wording
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            first = str(record.msg).partition("\n")[0]
+            record.msg, record.args = f"{first}\n{self._wording.stack(error)}", None
+            record.exc_info = record.exc_text = None
+        return True
