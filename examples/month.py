@@ -91,6 +91,8 @@ class Day(NamedTuple):
     day: int
     way: str
     revision: str
+    asked: Sequence[str]
+    replies: Sequence[str]
     right: Sequence[bool]
     outdated: Sequence[bool]
     general: Sequence[str]
@@ -168,6 +170,8 @@ def _measure(model: ModelHandle, day: int, way: str, facts: Sequence[Fact], gene
         day,
         way,
         replies[0].revision,
+        [ask for _, ask in known],
+        [str(reply) for reply in replies],
         right,
         [
             not is_right and any(_says(reply, old) for old in told[:-1])

@@ -28,7 +28,9 @@ class CommandFailed(Exception):
 
 def print_json(value: Any) -> None:
     """Print one JSON value for a script to read."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False)
+    # Half a character, as the name of a file that is no UTF-8 has, would be an error here.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def print_turn(turn: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,6 +72,8 @@ def logs(
             while True:
                 for line in found.read():
                     _print(line, as_json=as_json)
+                # Into a pipe they would wait until 8 kB have gathered.
+                sys.stdout.flush()
                 if not follow:
                     return
                 time.sleep(FOLLOW_SECONDS)
@@ -97,14 +100,12 @@ def _nothing(directory: Path, process: str | None) -> str:
 def _timestamp(since: str) -> str:
     """Return the moment that ``--since`` means, as lines have theirs."""
     ago = DURATION.fullmatch(since)
-    if ago is not None:
-        moment = datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-    else:
-        try:
+    try:
+        if ago is not None:
+            moment = datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        else:
             moment = datetime.fromisoformat(since).astimezone()
-        except ValueError:
-            message = (
-                f"--since {since!r} is neither a time such as 2026-11-29T16:00 nor one ago, such as 10m."
-            )
-            raise CommandFailed(message) from None
-    return timestamp(moment.timestamp())
+        return timestamp(moment.timestamp())
+    except (ValueError, OverflowError):
+        message = f"--since {since!r} is neither a time such as 2026-11-29T16:00 nor one ago, such as 10m."
+        raise CommandFailed(message) from None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-from populace.telemetry.lines import Line
+from populace.telemetry.lines import TIMESTAMP, Line
 from populace.telemetry.rotating_file import FILES, older_name
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -98,6 +98,10 @@ class _Tail:
             self._file.close()
 
     def _lines(self) -> Iterator[Line]:
+        if self._file is not None and os.fstat(self._file.fileno()).st_size < self._file.tell():
+            # It was emptied in its place, as logrotate's copytruncate does.
+            self._file.seek(0)
+            self._rest = b""
         for data in iter(self._file.readline, b"") if self._file is not None else ():
             if not data.endswith(b"\n"):
                 self._rest += data
@@ -152,7 +156,8 @@ def parsed_line(data: bytes) -> Line | None:
         line = json.loads(data)
     except ValueError:
         return None
-    return line if isinstance(line, dict) and isinstance(line.get("ts"), str) else None  # pyright: ignore
+    is_line = isinstance(line, dict) and TIMESTAMP.fullmatch(str(line.get("ts")))  # pyright: ignore
+    return line if is_line else None  # pyright: ignore
 
 
 def _rank(level: object) -> int:

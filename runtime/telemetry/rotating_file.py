@@ -48,9 +48,12 @@ class RotatingFile:
         self.close()
         # Not its parents: a data directory that was moved away must not appear again for a log.
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o600)
-        return self._descriptor, os.fstat(self._descriptor).st_size
+        size = os.fstat(self._descriptor).st_size
+        # Also by a process before this one, which a full disk or a kill had in the middle of a line.
+        self._is_torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+        return self._descriptor, size
 
     def _turn_over(self) -> None:
         self.close()

@@ -101,11 +101,15 @@ class Wording:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk from an error to what caused it. Python itself allows a circle."""
-    current: BaseException | None = error
+    """Walk from an error to what caused it, and to those of a group. Python itself allows a circle."""
+    left = [error]
     for _ in range(CAUSES_MAX):
-        if current is None:
+        if not left:
             return
+        current = left.pop(0)
         yield current
+        if isinstance(current, BaseExceptionGroup):
+            left += current.exceptions  # pyright: ignore[reportUnknownMemberType]
         hidden = None if current.__suppress_context__ else current.__context__
-        current = current.__cause__ or hidden
+        cause = current.__cause__ or hidden
+        left += [] if cause is None else [cause]

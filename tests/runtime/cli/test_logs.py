@@ -67,6 +67,7 @@ def test_since_is_a_time_or_a_while_ago(directory: Path) -> None:
     ("arguments", "said"),
     [
         (("--since", "yesterday"), "'yesterday' is neither a time"),
+        (("--since", "999999d"), "'999999d' is neither a time"),
         (("--level", "loud"), "There is no level 'loud'; there are debug, info"),
         (("--process", "hosts"), "No process 'hosts' logs"),
     ],
@@ -90,6 +91,19 @@ def test_without_logs_it_says_where_they_would_be(directory: Path) -> None:
     assert "`populace serve` writes them there" in " ".join(refused.stderr.split())
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_half_a_character_is_shown_and_ends_nothing(directory: Path, form: tuple[str, ...]) -> None:
+    log = Log(directory, "host-0")
+    log.write(0, "opened /data/\udcff")
+    log.write(1, "the next")
+
+    shown = run(*form)
+
+    assert shown.exit_code == 0
+    assert "udcff" in shown.stdout
+    assert "the next" in shown.stdout
+
+
 def test_following_shows_what_comes_and_ends_quietly_at_ctrl_c(directory: Path) -> None:
     log = Log(directory, "host-0", bytes_max=300)
     log.write(0, "0")
@@ -98,7 +112,8 @@ def test_following_shows_what_comes_and_ends_quietly_at_ctrl_c(directory: Path) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=process_environment(POPULACE_DATA=str(directory.parent)),
+        # Buffered, as it is for everybody who did not ask for something else.
+        env=process_environment(POPULACE_DATA=str(directory.parent), PYTHONUNBUFFERED=""),
     )
     assert following.stdout is not None
     shown = [json.loads(following.stdout.readline())["msg"]]

@@ -140,3 +140,13 @@ def fill(directory: Path) -> None:
 
 if __name__ == "__main__":
     fill(Path(sys.argv[1]))
+
+
+def test_a_line_that_a_kill_tore_does_not_take_the_next_one_along(tmp_path: Path) -> None:
+    path = tmp_path / "host-0.jsonl"
+    path.write_bytes(b'{"ts": "2026", "msg": "whole"}\n{"ts": "20')
+    file = LogFile(path, Losses())
+    write(file, "the next process begins")
+    file.close()
+
+    assert path.read_bytes().splitlines()[2] == b'{"ts": "2026", "msg": "the next process begins"}'

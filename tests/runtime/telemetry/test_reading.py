@@ -149,3 +149,23 @@ def test_a_line_for_a_person_obeys_no_terminal(tmp_path: Path) -> None:
     assert text[8:] == (
         ".250 info    host-0 a: �[2J� gone [req_1] (3 lines before this one are lost)\n    a\n    b"
     )
+
+
+def test_a_log_that_was_emptied_in_its_place_is_followed_on(tmp_path: Path, logs: Logs) -> None:
+    log = Log(tmp_path, "host-0")
+    for second in range(20):
+        log.write(second, str(second))
+    assert len(told(logs)) == 20
+
+    with (tmp_path / "host-0.jsonl").open("r+b") as file:
+        file.truncate()
+    log.write(20, "20")
+
+    assert told(logs) == ["20"]
+
+
+def test_a_line_with_a_time_of_another_form_is_none(tmp_path: Path) -> None:
+    (tmp_path / "host-0.jsonl").write_text('{"ts": "yesterday", "msg": "one"}\n')
+    Log(tmp_path, "host-0").write(1, "two")
+
+    assert all_told(tmp_path) == ["two"]

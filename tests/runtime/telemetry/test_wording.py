@@ -110,6 +110,13 @@ def fail() -> None:
         raise EngineUnavailable("the secret") from error
 
 
+def test_a_stack_has_what_is_in_a_group() -> None:
+    words = "the secret"
+    stack = WORDING.stack(ExceptionGroup(words, [ValueError(words), KeyError(words)]))
+
+    assert stack.split("\nwhich led to\n") == ["KeyError", "ValueError", "ExceptionGroup"]
+
+
 def test_causes_in_a_circle_end() -> None:
     one, other = ValueError(), KeyError()
     one.__context__, other.__context__ = other, one
