@@ -64,7 +64,8 @@ function Frame() {
           <${Icon} name="out" /><span>Sign out</span></button>
       </div>
     </header>
-    <main ref=${main} tabindex="-1"><${Page} page=${page} name=${name} key=${page === "person" ? name : page} /></main>
+    <main ref=${main} tabindex="-1">
+      <${Page} page=${page} name=${name} key=${page === "person" ? name : page} /></main>
   </div>`;
 }
 
