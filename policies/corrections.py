@@ -13,6 +13,7 @@ from populace.policies.retrieval import text_key, words_of
 from populace.policies.same_question import (
     OWN_MIN,
     is_english,
+    knows_language,
     may_ask_the_same,
     may_mean_the_same,
     similar_enough,
@@ -111,13 +112,16 @@ class CorrectionFinder:
 
     def _similar(self, question: str, wanted: frozenset[str]) -> int | None:
         weight = self._weights.of
-        whole = weight(wanted)
+        whole, is_known = weight(wanted), knows_language(question)
         best, newest = OWN_MIN, None
         for correction, of_question, of_all in zip(self._corrections, self._asked, self._told, strict=True):
             shared = wanted & of_all
             if not (shared and of_question):
                 continue
             similar = weight(shared) / whole * weight(wanted & of_question) / weight(of_question)
+            # No rule tells questions of other languages apart, so such a one may have no word of its own.
+            if not wanted <= of_all and not (is_known and knows_language(correction.asked)):
+                continue
             if (
                 similar >= best
                 and similar >= similar_enough(question, correction.asked)

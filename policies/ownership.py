@@ -7,10 +7,11 @@ are English; a question without them asks for nothing of one's own.
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 from populace.policies.common_words import is_content
-from populace.policies.word_weights import BEGINNING, beginnings
+from populace.policies.word_weights import beginning, beginnings
 
 _OWNING = frozenset(["my", "our"])
 _SUBJECTS = frozenset(["i", "we", "im", "ive", "mine", "ours", "myself", "ourselves"])
@@ -52,8 +53,15 @@ FRAGMENT_WORDS = 4
 NEAR = 6
 """Words up to this place after "I" or "my" speak of the person or of their things."""
 
+_TO_KEEP = (
+    r"(?:(?:(?:can|could|would|will) you|please)\s+)*(?:remember|note|keep in mind|do(?:n['’]t| not) forget"
+    r"|write (?:(?:this|that|it) )?down)\b"
+)
+"""How people begin what is to be kept, such as "Please remember: my dog is called Rex"."""
+
 _UNSURE = re.compile(
-    r"^\W*(?:(?:can|could|would|will) you|please|translate|imagine|suppose|pretend|assume|let['’]?s|say|if"
+    rf"^\W*(?!{_TO_KEEP})"
+    r"(?:(?:can|could|would|will) you|please|translate|imagine|suppose|pretend|assume|let['’]?s|say|if"
     r"|write|give|make|draft|correct|rewrite|rephrase|proofread|summari[sz]e|explain|complete|continue|fix"
     r"|spell|act|put|you are|for example|what if"
     r"|in (?:my|the|a) (?:book|novel|story|film|movie|play|game|dream))\b"
@@ -62,10 +70,20 @@ _UNSURE = re.compile(
     r"|used to|no longer|any ?more|former(?:ly)?|cancel(?:l?ed)?|called off"
     r"|when (?:\w+ ){1,2}(?:was|were) (?:small|young|little|kids|children|a (?:child|kid|girl|boy)))\b"
     r"|\b(?:said|says|saying|told everyone|telling everyone)\b.{0,40}(?:[:'\"“]|\bmy\b)"
+    r"|\b(?:begins|reads|goes|writes|wrote)\b.{0,40}:|\b(?:i wish|if only|maybe|perhaps|might)\b"
     r"|[\"“”].{3,}[\"“”]|(?<!\w)['‘][^'’]{8,}['’](?!\w)",
     re.IGNORECASE | re.DOTALL,
 )
-"""What asks for a text, makes something up, quotes, or tells what is no more."""
+"""What asks for a text, makes something up, wishes, quotes, or tells what is no more."""
+
+_PASTED = re.compile(
+    rf"\A\W*(?!{_TO_KEEP})(?:(?:(?:can|could|would|will) you|please)\s+)*"
+    r"(?:answer|check|complete|continue|correct|explain|fix|improve|polish|proofread|read|rephrase|reply|respond|rewrite|shorten|summari[sz]e|translate"
+    r"|write)\b[^.!?\n]*(?::|\n)"
+    r"|^\s*>|^(?:from|to|cc|sent|subject):\s|\bwrote\b[^.!?\n]{0,40}:|^-{3,}\s*(?:original|forwarded)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What a task is given with, and mails: all of such a message may be another one's words."""
 
 
 class Thing(NamedTuple):
@@ -83,7 +101,7 @@ class _Word(NamedTuple):
 
     @property
     def beginning(self) -> str:
-        return self.text[:BEGINNING]
+        return beginning(self.text)
 
 
 def speaks_of_self(text: str) -> bool:
@@ -178,7 +196,8 @@ class OwnQuestion:
         return is_fragment and any(words[0].beginning == thing.noun for thing in owned(text))
 
 
-def _named_own(text: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _named_own(text: str) -> frozenset[str]:
     """Return the beginnings of the names that the text gives to the person's own.
 
     As in "my sister Lena", "Rex is my" and "my dog is called Bruno".
@@ -196,7 +215,7 @@ def _named_own(text: str) -> set[str]:
                 found.add(behind[0].beginning)
             if len(behind) > 2 and behind[0].text in _BEING and behind[1].text in _NAMED:
                 found.add(behind[2].beginning)
-    return found
+    return frozenset(found)
 
 
 def _behind_thing(words: list[_Word]) -> list[_Word]:
@@ -207,11 +226,14 @@ def _behind_thing(words: list[_Word]) -> list[_Word]:
 
 def _meant(text: str) -> list[str]:
     """Return the sentences of the text that tell what is so."""
+    if _PASTED.search(text):
+        return []
     sentences = _SENTENCE_END.split(text)
     return [one for one in sentences if not one.endswith("?") and _UNSURE.search(one) is None]
 
 
-def _near_self(text: str, marks: frozenset[str]) -> set[str]:
+@lru_cache(maxsize=4096)
+def _near_self(text: str, marks: frozenset[str]) -> frozenset[str]:
     """Return the beginnings of the words near to one of the marks, in the sentences that are meant."""
     found = set[str]()
     for sentence in _meant(text):
@@ -227,7 +249,7 @@ def _near_self(text: str, marks: frozenset[str]) -> set[str]:
                     break
             if word.text in _OBJECTS | _AT_HOME:
                 found.update(before.beginning for before in words[max(0, place - NEAR) : place])
-    return found
+    return frozenset(found)
 
 
 def _words(text: str) -> list[_Word]:

@@ -34,7 +34,17 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+# Vowels of Indic scripts, which no form joins to their letters.
+_MARKS = re.escape(
+    "".join(chr(at) for at in range(0x300, 0x11FFF) if unicodedata.category(chr(at)) in ("Mn", "Mc"))
+)
+_LETTERS = rf"[^\W{_UNSPACED}]"
+_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTERS}+(?:[{_MARKS}]+{_LETTERS}*)*")
+_SIGN = re.compile(r"[/%#&@\\]|-(?=\s?\d)|(?<=[\d\s)])\*(?=[\d\s(])|[^\w\s!-/:-@[-`{-~]|[+<=>$]")
+"""May be a sign that says something, beside punctuation: "5 - 3" and "C++", but not "e-mail"."""
+_OF_SIGNS = ("Sm", "Sc", "So")
+_AT_EDGES = "+#%-−$€£¥"
+"""Signs that belong to the first or the last word; a picture there goes with the whole message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Retrieval:
         if count == 0 and not corrections and not told:
             return None
         asked = next((content for role, content in reversed(messages) if role == "user"), "")
-        asked = asked[-QUERY_WORDS_MAX * WORD_CHARACTERS :]
+        asked = end_of(asked)
         words = words_of(asked)
         distinct = tuple(dict.fromkeys(words))[-QUERY_WORDS_MAX:]
         if not distinct:
@@ -114,9 +124,30 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text.casefold()))
 
 
+def end_of(text: str) -> str:
+    """Return the end of a message, in which what it asks for stands; all of it unless it is long."""
+    return text[-QUERY_WORDS_MAX * WORD_CHARACTERS :]
+
+
 def text_key(text: str) -> str:
     """Return what two texts have in common that differ only in case, spaces and marks."""
-    return " ".join(words_of(text)) or text
+    return " ".join([*words_of(text), *signs_of(text)]) or text
+
+
+def signs_of(text: str) -> list[str]:
+    """Return the signs between the words that are no punctuation, such as the + of "5 + 3"."""
+    text = unicodedata.normalize("NFKC", text)
+    words = list(_WORD.finditer(text))
+    if not words:
+        return []
+    begin, end = words[0].start(), words[-1].end()
+    begin = len(text[:begin].rstrip(_AT_EDGES))
+    end = len(text) - len(text[end:].lstrip(_AT_EDGES))
+    return [
+        sign
+        for sign in _SIGN.findall(text, begin, end)
+        if sign.isascii() or unicodedata.category(sign) in _OF_SIGNS
+    ]
 
 
 def turn_words(messages: Sequence[RoleAndContent], reply: str, judged: Judgement) -> list[str]:

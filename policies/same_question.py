@@ -1,7 +1,7 @@
 """Decides whether two questions that share words may ask for the same thing.
 
 What answered the one is said for the other, so a doubt decides against it. All words here are English;
-questions of other languages are told apart by the words that they share alone.
+questions of other languages ask for the same only if all words of the one are among those of the other.
 """
 
 import re
@@ -127,6 +127,11 @@ def is_english(text: str) -> bool:
     words = words_of(text)
     is_latin = all(unicodedata.name(letter, "").startswith("LATIN") for letter in filter(str.isalpha, text))
     return is_latin and sum(word in SHARES for word in words) >= ENGLISH_SHARE * len(words) > 0
+
+
+def knows_language(text: str) -> bool:
+    """Return whether the words here may tell the text from others: it is English, or speaks of "my" thing."""
+    return is_english(text) or bool(owned(text))
 
 
 def _of_same_owner(question: str, other: str, answer: str) -> bool:

@@ -16,8 +16,8 @@ from populace.policies.quoted_words import listed
 @dataclass(frozen=True, slots=True)
 class ServedRule:
     """The thresholds. Corrections have to be said, at least in the share ``said_min``: of many the memory may
-    turn a word of one. What was asked again has to be known in the share ``known_min``, and of as much as by
-    the parent: the log answers what is left, as it did before.
+    turn a word of one. Of what was asked again more has to be known than by the parent, or as much if that is
+    the share ``known_min``: the log answers what is left, as it did before.
 
     Of the held-out replies no more are empty than the parent's, and at most one, or the share ``broken_max``,
     more are broken off. Their mean length is at most ``length_max`` times that of the wanted ones and at
@@ -97,8 +97,8 @@ def served_objections(served: Served, rule: ServedRule) -> list[str]:
             f"{listed(served.unsaid)}"
         )
     if (known := served.known) is not None:
-        least = max(rule.known_min * known.questions, known.parent)
-        if not known.candidate >= least:
+        as_many = known.candidate >= max(rule.known_min * known.questions, known.parent)
+        if not (known.candidate > known.parent or as_many):
             objections.append(
                 f"as it is served, with its memory, it knows {known.candidate} of {known.questions} things "
                 f"that were asked again, its parent {known.parent}, and not {listed(known.unknown)}"

@@ -22,6 +22,11 @@ _OF_ANSWERS = (
 OF_ANSWERS = frozenset(_OF_ANSWERS.split())
 """Words of answers that say nothing of their own; requests, whose words are listed, hardly have them."""
 
+NEGATION = re.compile(r"n['’]t\b|\b(?:not|never|no|nor|neither|without|cannot)\b", re.IGNORECASE)
+"""What was told with one of these is not answered without any."""
+
+_CLAUSE = re.compile(r"[.!?;:\n]\s*|,\s|\s(?:and|but)\s")
+
 OWN_WORDS = frozenset(["i", "my", "me", "mine", "myself", "am", "we", "our", "ours", "us"])
 """What a person says of themselves; in a reply it is an echo, or the model speaks of itself."""
 
@@ -70,7 +75,15 @@ def is_answer(told: str, question: str, reply: str) -> bool:
         and not is_of_person
         and named(about) <= known
         and _is_measured(question, said)
+        and (NEGATION.search(reply) is not None or not _is_denied(told, question, said))
     )
+
+
+def _is_denied(told: str, question: str, said: list[str]) -> bool:
+    """Return whether what is said of the telling is in a clause of it that says no."""
+    values = value_words(told, question).intersection(said)
+    clauses = _CLAUSE.split(told_in(told))
+    return any(NEGATION.search(one) and not values.isdisjoint(words_of(one)) for one in clauses)
 
 
 def _is_measured(question: str, said: list[str]) -> bool:

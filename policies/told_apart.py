@@ -10,7 +10,8 @@ from itertools import takewhile
 
 from populace.policies.common_words import is_content
 from populace.policies.ownership import names_in, words_in
-from populace.policies.retrieval import words_of
+from populace.policies.questions import is_question
+from populace.policies.retrieval import signs_of, words_of
 
 SAME_AROUND = 3
 IN_PLACE = 2
@@ -28,6 +29,12 @@ _OPPOSITES = tuple(
         ("left", "right"),
         ("arrive arrives", "leave leaves"),
         ("before", "after"),
+        ("grandmother grandma granny grandmothers", "grandfather grandpa granddad grandfathers"),
+        ("granddaughter granddaughters", "grandson grandsons"),
+        ("stepmother stepmom stepmum", "stepfather stepdad"),
+        ("mother mom mum", "father dad"),
+        ("sister stepsister", "brother stepbrother"),
+        ("password", "passport"),
     )
 )
 
@@ -65,6 +72,9 @@ _ASKED = kinds_by(
 )
 """What is asked for, if a word says so; "what" and "which" do not."""
 
+_BEHIND = re.compile(r":(?=\s)|\n")
+"""What stands between an instruction and the text that it is for."""
+
 _TO_ASKER = re.compile(r"\b(?:tell|remind|give|show) (?:me|us)\b", re.IGNORECASE)
 
 _AT_ANOTHER_TIME = frozenset(
@@ -80,7 +90,8 @@ def are_told_apart(question: str, other: str, answer: str) -> bool:
 
     They do if only one of both is negated or asks for advice; if one asks for a place and the other for a
     time, a person or a way; if the question has a number or a time of which
-    neither the other one nor its answer speaks; if each has a name that the other has not, or a word that is
+    neither the other one nor its answer speaks; if they differ in a sign such as + or in the text that they
+    are for, behind a colon; if each has a name that the other has not, or a word that is
     the opposite of the other's; if the person does something to a named one in the one question, and that one
     to the person in the other; or if both are the same but for the thing in one place.
     """
@@ -91,11 +102,23 @@ def are_told_apart(question: str, other: str, answer: str) -> bool:
         or _are_asked_otherwise(question, other)
         or not frozenset(filter(str.isdigit, asked)) <= told
         or not asked & _AT_ANOTHER_TIME <= told
+        or signs_of(question) != signs_of(other)
+        or _given(question) != _given(other)
         or bool(names_in(question) - words_in(known) and names_in(other) - words_in(question))
         or _are_opposed(asked - its, its - asked)
         or _have_other_roles(question, other)
         or _have_another_in_place(words_of(question), words_of(other))
     )
+
+
+def _given(text: str) -> list[str]:
+    """Return the words of what a request is for, behind its colon: "Correct this: He like fish."
+
+    A question there is what is asked, as in "Remind me: what is my dog called?"
+    """
+    match = _BEHIND.search(text)
+    given = "" if match is None else text[match.end() :]
+    return [] if is_question(given) else words_of(given)
 
 
 def _are_asked_otherwise(question: str, other: str) -> bool:

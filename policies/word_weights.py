@@ -10,6 +10,20 @@ BEGINNING = 4
 """Words with the same first letters count as one word: rent, renting and rental."""
 
 
+_SAME = {
+    "apartment": "flat",
+    "dad": "father",
+    "job": "work",
+    "jobs": "work",
+    "kid": "child",
+    "kids": "child",
+    "mom": "mother",
+    "mum": "mother",
+    "occupation": "work",
+}
+"""What people call the same thing of theirs, which is told as one and asked for as the other."""
+
+
 class WordWeights:
     """The weights of words among some texts, each given by the beginnings of its words.
 
@@ -32,14 +46,20 @@ class WordWeights:
 
 def beginnings(words: Collection[str]) -> frozenset[str]:
     """Return the words' beginnings, by which they are compared."""
-    return frozenset(word[:BEGINNING] for word in words)
+    return frozenset(map(beginning, words))
+
+
+def beginning(word: str) -> str:
+    """Return the beginning of a word, case-folded, or of that which it stands for: "job" is work."""
+    return _SAME.get(word, word)[:BEGINNING]
 
 
 def _shares() -> dict[str, float]:
     """The shares of requests that have a word with each beginning, if each had at most one such word."""
     shares: dict[str, float] = {}
     for word, share in SHARES.items():
-        shares[word[:BEGINNING]] = min(1.0, shares.get(word[:BEGINNING], 0.0) + share)
+        begun = beginning(word)
+        shares[begun] = min(1.0, shares.get(begun, 0.0) + share)
     return shares
 
 

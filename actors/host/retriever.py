@@ -25,9 +25,10 @@ from populace.actors.keepers.sentence_vectors import SentenceEncoder, SentenceVe
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.corrections import Corrected, applying
 from populace.policies.corrections import comparable as comparable_corrections
-from populace.policies.ingestion import turns_in
+from populace.policies.follow_ups import follows_up
+from populace.policies.ingestion import turn_start, turns_in
 from populace.policies.questions import QUESTION_CHARACTERS_MAX, asks_for_told, is_question
-from populace.policies.retrieval import Exchange, Found, Retrieval, exchange_of, turn_words
+from populace.policies.retrieval import Exchange, Found, Retrieval, end_of, exchange_of, spoken_in, turn_words
 from populace.policies.tellings import comparable as comparable_tellings
 from populace.policies.tellings import says_something, telling_for
 from populace.storage.records.records import InteractionRecord
@@ -301,14 +302,20 @@ def _tellings(txn: ReadTransaction, model: ModelId, positions: Sequence[int]) ->
 
 
 def _corrections(txn: ReadTransaction, model: ModelId) -> tuple[Corrected, ...]:
-    """Read what was corrected in the log, in its order."""
+    """Read what was corrected in the log, in its order, but what only goes on with what was said before."""
     given = feedback_by_position(feedback_view(model, record) for record in walk_feedback(txn, *model))
     corrected: list[Corrected] = []
     for position, feedback in sorted(given.items()):
         judgement = judged(feedback)
         record = None if judgement.correction is None else ledger.read_interaction(txn, *model, position)
         exchange = record and exchange_of(position, record.messages, record.reply, judgement)
-        corrected += [Corrected(position, exchange.said, exchange.answered)] if exchange else []
+        if record is None or exchange is None:
+            continue
+        # Not as in a prompt, where a long one is cut: its end may be all that tells it from another.
+        asked = end_of("\n".join(spoken_in(record.messages)))
+        is_later = record.history_turns > 0 or turn_start(record.messages) > 0
+        if not (is_later and follows_up(asked)):
+            corrected.append(Corrected(position, asked, exchange.answered))
     return tuple(corrected)
 
 

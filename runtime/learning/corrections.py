@@ -24,7 +24,9 @@ from populace.learning.methods.sft import CorrectionObjective
 from populace.learning.session import TrainingSession
 from populace.policies.corrections import Corrected
 from populace.policies.evaluation_gate import AskedReplies, Corrections
-from populace.policies.retrieval import spoken_in, words_of
+from populace.policies.follow_ups import follows_up
+from populace.policies.ingestion import turn_start
+from populace.policies.retrieval import spoken_in, text_key
 
 CHOSEN_OF = 4
 """A step learns the least likely one in this many of the corrections that are its turn."""
@@ -40,16 +42,20 @@ SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
 
 def corrections_of(turns: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Corrected]:
-    """Return what was corrected in the turns, in their order: of equal messages the newest."""
+    """Return what was corrected in the turns, in their order: of equal messages the newest.
+
+    A message that only goes on with what was said before teaches nothing: "Yes." is asked by nobody.
+    """
     opinions = feedback_by_position(feedback)
     newest: dict[str, Corrected] = {}
     for turn in turns:
         correction = (judged(opinions.get(turn.position, ())).correction or "").strip()
         said = "\n".join(spoken_in(turn.messages))
-        if correction and said:
-            words = " ".join(words_of(said)) or said
-            newest.pop(words, None)
-            newest[words] = Corrected(turn.position, said, correction)
+        is_later = turn.history_turns > 0 or turn_start(turn.messages) > 0
+        if correction and said and not (is_later and follows_up(said)):
+            key = text_key(said)
+            newest.pop(key, None)
+            newest[key] = Corrected(turn.position, said, correction)
     return list(newest.values())
 
 

@@ -15,7 +15,7 @@ from populace.policies.retrieval import HEADING, Exchange, Retrieval
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import ScriptedEngine, spoken
 from tests.actors.test_retrieval import say
-from tests.actors.turns import grant_of, turn_of
+from tests.actors.turns import grant_of, reply, turn_of
 
 DOG = "What is my dog called?"
 BRUNO = "Your dog is called Bruno."
@@ -51,6 +51,31 @@ async def test_a_correction_applies_from_the_next_turn_on(hosts: Hosts, ada: Mod
     assert found is not None
     assert (found.position, found.said, found.answered) == (1, DOG, BRUNO)
     assert await correcting(hosts, asking(ada, "Why is the sky blue?")) is None
+
+
+async def test_what_only_goes_on_with_what_was_said_is_corrected_nowhere_else(
+    hosts: Hosts, ada: ModelId
+) -> None:
+    said = (Message("user", "Shall I ask about my dog?"), Message("assistant", "Do you want to?"))
+    turn = await grant_of(hosts, turn_of(ada, "op-2"))
+    yes = reply("It is called Rex.", asked="Yes.")
+    await hosts.finish_turn(turn, replace(yes, messages=(*said, *yes.messages)))
+    await hosts.give_feedback(ada, 2, Opinion(correction=BRUNO))
+    elsewhere = (Message("user", "Book it."), Message("assistant", "Do you confirm the price?"))
+
+    assert await correcting(hosts, asking(ada, "yes", before=elsewhere)) is None
+    assert await correcting(hosts, asking(ada, "Yes!")) is None
+
+
+async def test_of_long_messages_the_ends_tell_apart(hosts: Hosts, ada: ModelId) -> None:
+    task = (
+        "Rewrite the text politely. " + "Keep the tone, never promise a date, and sign with the name. " * 12
+    )
+    await say(hosts, ada, f"{task}\n\nWe are late.", "Sorry.", "op-2")
+    await hosts.give_feedback(ada, 2, Opinion(correction="We apologise for the delay."))
+
+    assert await correcting(hosts, asking(ada, f"{task}\n\nYour payment is missing.")) is None
+    assert await correcting(hosts, asking(ada, f"{task}\n\nWe are late.")) is not None
 
 
 async def test_the_newest_correction_of_a_reply_applies(hosts: Hosts, ada: ModelId) -> None:

@@ -85,6 +85,52 @@ def test_a_language_without_common_words_is_matched_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("Correct my English: He like fish.", "Correct my English: She go home."),
+        ("Translate my sentence to German: The cat sleeps.", "Translate my sentence to German: We are late."),
+        ("Rewrite my mail politely.\n\nSend the file.", "Rewrite my mail politely.\n\nThe price is wrong."),
+        ("What is 5+3?", "What is 5-3?"),
+        ("What is the square of -3?", "What is the square of 3?"),
+        ("Is 7 > 5?", "Is 7 < 5?"),
+        ("Do I like C++?", "Do I like C#?"),
+        ("What does 👍 mean?", "What does 👎 mean?"),
+        ("What is my grandmother called?", "what's the name of my grandfather?"),
+        ("What is my password for the bank?", "What is my passport number for the bank?"),
+        ("wie heißt meine mutter?", "wie heißt mein bruder?"),
+        ("hur gammal är min syster", "hur gammal är min bror nu då"),
+        ("¿Cómo se llama mi hermana?", "¿Como se llama mi hermano?"),
+        ("मेरी बेटी का नाम क्या है?", "मेरे बेटे का नाम क्या है?"),
+        ("私の好きなコーヒーは何ですか?", "私の好きなラーメンは何ですか?"),
+        ("我最喜欢的巧克力牌子是什么?", "我最喜欢的冰淇淋牌子是什么?"),
+        ("น้องสาวของฉันชื่ออะไร", "พี่ชายของฉันชื่ออะไร"),
+    ],
+)
+def test_what_another_text_or_sign_or_word_of_any_language_tells_apart(asked: str, other: str) -> None:
+    correction = [Corrected(0, asked, "So it is.")]
+
+    assert applied(other, tuple(correction)) is None
+    assert applied(asked, tuple(correction)) == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Remind me: what is my dog called?",
+        "Hi!\nWhat is my dog called?",
+        "What is my dog called? 🐶",
+        "*What* is my dog called...",
+    ],
+)
+def test_what_stands_around_a_question_does_not(question: str) -> None:
+    assert applied(question) == 3
+
+
+def test_what_people_call_the_same_thing_is_one() -> None:
+    assert applied("What's my mum called?", (Corrected(1, "What is my mother called?", "Ada."),)) == 1
+
+
+@pytest.mark.parametrize(
     ("question", "position"),
     [
         ("By which name does my dog go?", 3),

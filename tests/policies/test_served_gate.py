@@ -30,6 +30,7 @@ def test_what_is_said_as_it_is_served_objects_to_nothing() -> None:
     assert verdict(BETTER._replace(served=served), GateRule()).promotes
     assert verdict(SAID._replace(served=Served(3)), GateRule()).promotes
     assert verdict(SAID._replace(served=Served(known=Known(4, 3, ("Who?",)))), GateRule()).promotes
+    assert verdict(SAID._replace(served=Served(known=Known(7, 1, ("Who?",) * 4))), GateRule()).promotes
     assert served_objections(Served(), ServedRule()) == []
 
 
@@ -43,8 +44,8 @@ def test_what_is_said_as_it_is_served_objects_to_nothing() -> None:
         (Served(1, ("Who?",)), "it says 0 of 1 corrections, and not “Who?”"),
         (Served(4, ("Who?",)), "it says 3 of 4 corrections, and not “Who?”"),
         (
-            Served(known=Known(4, 0, ("Who?", "Where?"))),
-            "it knows 2 of 4 things that were asked again, its parent 0, and not “Who?” and “Where?”",
+            Served(known=Known(4, 2, ("Who?", "Where?"))),
+            "it knows 2 of 4 things that were asked again, its parent 2, and not “Who?” and “Where?”",
         ),
         (Served(known=Known(4, 4, ("Who?",))), "it knows 3 of 4 things that were asked again, its parent 4"),
         (

@@ -55,6 +55,22 @@ def test_no_other_reply_is(reply: str) -> None:
 @pytest.mark.parametrize(
     ("told", "asked", "reply", "is_one"),
     [
+        ("I am not allergic to nuts.", "What am I allergic to?", "You are allergic to nuts.", False),
+        ("I must not take ibuprofen as medicine.", "What medicine do I take?", "You take ibuprofen.", False),
+        ("My dog isn't called Rex.", "What is my dog called?", "Your dog is called Rex.", False),
+        ("I don't live in Rome, but in Oslo.", "Where do I live?", "You live in Rome.", False),
+        ("I don't live in Rome, but in Oslo.", "Where do I live?", "You live in Oslo.", True),
+        ("I can't eat peanuts.", "What can't I eat?", "You can't eat peanuts.", True),
+        ("My dog is Rex and he's not old.", "What is my dog called?", "Your dog is called Rex.", True),
+    ],
+)
+def test_what_was_told_to_be_not_so_is_no_answer(told: str, asked: str, reply: str, is_one: bool) -> None:
+    assert is_answer(told, asked, reply) == is_one
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "reply", "is_one"),
+    [
         ("My dog Bruno is a beagle, six years old.", "How old is my dog?", "Your dog is a beagle.", False),
         ("My dog Bruno is a beagle, six years old.", "How old is my dog?", "He is six years old.", True),
         ("My flat is on the fourth floor, 850 euros.", "And how much is my flat?", "850 euros.", True),
