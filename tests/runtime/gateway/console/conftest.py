@@ -1,27 +1,17 @@
-"""A server for a browser, and a browser that says of every page what it asked for and what was refused."""
+"""A server for a browser, over the real gateway and store."""
 
 import asyncio
-import re
-import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser
 
 from populace.gateway.server import Server, bind
-from tests.limits import HANG_SECONDS
 from tests.runtime.archive.uploads import write_base
+from tests.runtime.gateway.console.browsing import Open, opening, running_browser
 from tests.runtime.gateway.population import Population
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-DESK, PHONE = (1280, 800), (390, 844)
-
-REFUSED = re.compile(r"Content Security Policy|violates|TrustedHTML|TrustedScript", re.IGNORECASE)
-"""What a browser writes about something that a page's policy forbids."""
-
-Open = Callable[..., Awaitable[Page]]
 
 
 class ConsoleServer:
@@ -64,58 +54,15 @@ async def server(population: Population) -> AsyncGenerator[ConsoleServer, None]:
 
 @pytest.fixture
 async def browser() -> AsyncGenerator[Browser, None]:
-    """Debian's Chromium, or what else there is. ``--no-sandbox`` because tests may run as root."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    async with running_browser() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
 async def open_page(server: ConsoleServer, browser: Browser) -> AsyncGenerator[Open, None]:
-    """Open the console at a place, signed in as acme unless it is at the ``door``.
-
-    When the test ends, no page may have failed, asked another host for anything, or tried what its policy
-    forbids.
-    """
-    refused: list[str] = []
-    expect.set_options(timeout=HANG_SECONDS * 1000)
-
-    def heard(message: ConsoleMessage) -> None:
-        if REFUSED.search(message.text):
-            refused.append(message.text)
-
-    def asked(url: str) -> None:
-        if not url.startswith((server.url, "data:", "blob:")):
-            refused.append(f"asked for {url}")
-
-    async def open_page(
-        place: str = "people", *, size: tuple[int, int] = DESK, theme: str = "light", key: str | None = None
-    ) -> Page:
-        page = await browser.new_page(
-            viewport={"width": size[0], "height": size[1]},
-            color_scheme="dark" if theme == "dark" else "light",
-            reduced_motion="reduce",
-        )
-        page.on("console", heard)
-        page.on("pageerror", lambda error: refused.append(f"failed: {error}"))
-        page.on("request", lambda request: asked(request.url))
-        await page.goto(f"{server.url}/console#/{place}")
-        if place != "door":
-            await sign_in(page, key or server.population.keys["acme"])
-        return page
-
-    yield open_page
-    assert refused == []
-
-
-async def sign_in(page: Page, key: str) -> None:
-    await page.get_by_label("API key").fill(key)
-    await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("navigation", name="Pages", exact=True)).to_be_visible()
+    """Open the console at a place, signed in as acme unless it is at the ``door``."""
+    async with opening(browser, server.url, server.population.keys["acme"]) as open_page:
+        yield open_page
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from populace.actors.training import JobProgress
 from populace.actors.turn import ModelId
 from tests.actors.trainings import trained
 from tests.runtime.gateway.console import staging
-from tests.runtime.gateway.console.conftest import ConsoleServer, Open, held_reply
+from tests.runtime.gateway.console.browsing import Open
+from tests.runtime.gateway.console.conftest import ConsoleServer, held_reply
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.scripted_engine import BASE
 from tests.runtime.gateway.test_access import altered

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.runtime.gateway.console.conftest import Open, sign_in
+from tests.runtime.gateway.console.browsing import Open, sign_in
 from tests.runtime.gateway.population import Population
 
 pytestmark = pytest.mark.browser

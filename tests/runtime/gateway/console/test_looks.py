@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from populace.actors.errors import EngineUnavailable
 from tests.runtime.gateway.console import staging
-from tests.runtime.gateway.console.conftest import DESK, PHONE, Open
+from tests.runtime.gateway.console.browsing import DESK, PHONE, Open
 from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_population import profile
 from tests.runtime.gateway.test_request_logs import Logging

@@ -6,7 +6,8 @@ from playwright.async_api import Page, Route, expect
 
 from populace.api.population import PlaceObject, ReportObject
 from tests.runtime.gateway.console import staging
-from tests.runtime.gateway.console.conftest import ConsoleServer, Open
+from tests.runtime.gateway.console.browsing import Open
+from tests.runtime.gateway.console.conftest import ConsoleServer
 
 pytestmark = pytest.mark.browser
 

@@ -5,7 +5,8 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.runtime.gateway.conftest import HeldSearches
-from tests.runtime.gateway.console.conftest import ConsoleServer, Open
+from tests.runtime.gateway.console.browsing import Open
+from tests.runtime.gateway.console.conftest import ConsoleServer
 from tests.runtime.gateway.population import Population
 from tests.runtime.gateway.test_operations import survey_without
 from tests.runtime.gateway.test_request_logs import Logging
