@@ -27,6 +27,9 @@ LOOKED_BACK_MAX = 1000
 def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: FeedbackRecord) -> FeedbackRecord:
     """Attach the feedback to its interaction, or return what its operation id attached before.
 
+    It is returned as it is kept: later than all feedback on the interaction, whatever the clock says, since
+    the newest counts.
+
     Raises ``ModelNotFound``, ``InteractionNotFound``, ``InteractionForgotten``, ``OperationConflict`` (same
     id, other body) and ``FeedbackFull``.
     """
@@ -36,15 +39,19 @@ def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: Feedbac
     about = txn.get(keys.interaction(tenant, name, record.position))
     if about is not None and InteractionRecord.unpack(about).forgotten is not None:
         raise InteractionForgotten(name, record.position)
-    key, data = keys.feedback(tenant, name, record.position, record.operation), record.pack()
+    key = keys.feedback(tenant, name, record.position, record.operation)
     found = txn.get(key)
     if found is not None:
         given = FeedbackRecord.unpack(found)
         if given.body_hash != record.body_hash:
             raise OperationConflict(record.operation)
         return given
-    if sum(1 for _ in txn.scan(keys.feedback_on(tenant, name, record.position))) >= FEEDBACK_MAX:
+    before = read_feedback_on(txn, tenant, name, record.position)
+    if len(before) >= FEEDBACK_MAX:
         raise FeedbackFull(name, record.position, FEEDBACK_MAX)
+    created_ms = max([record.created_ms, *(given.created_ms + 1 for given in before)])
+    record = record.model_copy(update={"created_ms": created_ms})
+    data = record.pack()
     assert head.log_bytes is not None, "counted_head counts them"
     counted = head.model_copy(update={"log_bytes": head.log_bytes + len(data)})
     txn.put(keys.head(tenant, name), counted.pack())

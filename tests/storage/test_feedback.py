@@ -83,6 +83,15 @@ def test_the_same_operation_with_another_body_changes_nothing(ada: Shard) -> Non
     assert kept(ada) == [first]
 
 
+def test_what_is_given_later_is_later_whatever_the_clock_says(ada: Shard) -> None:
+    times = [give(ada, on(1, f"key-{number}")).created_ms for number in range(3)]
+    other = give(ada, on(2))
+
+    assert times == [7, 8, 9]
+    assert sorted(one.created_ms for one in kept(ada)) == [7, 7, 8, 9]
+    assert other.created_ms == 7
+
+
 def test_one_interaction_takes_so_much_feedback_and_no_more(ada: Shard) -> None:
     for number in range(feedback.FEEDBACK_MAX):
         give(ada, on(3, f"key-{number}"))
