@@ -297,7 +297,10 @@ class Hosts(Protocol):
     ) -> Feedback:
         """Record feedback on a reply beside the log; ``on`` is the reply's position or completion id.
 
-        With the same ``key``, or without one the same opinion, nothing is added and the first is returned.
+        With the same ``key`` nothing is added and the first is returned; so it is without one for the same
+        opinion, if nothing on the reply spoke of the same since. The last that was given is the newest by
+        ``created_ms``, also if the clock stood still.
+
         Raises ``InvalidRequest`` for an empty or invalid opinion and for a turn in which nothing was said,
         ``InteractionNotFound``, ``InteractionForgotten``, ``FeedbackFull``, and ``OperationConflict`` for
         another opinion with the same key.

@@ -13,7 +13,7 @@ from populace.actors.forgetting import SAID_ROLES
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.turn import ModelId, operation_of
 from populace.storage.records.records import FeedbackRecord
-from populace.storage.records.transaction import WriteTransaction
+from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import feedback, ledger
 from populace.storage.rows.forgetting import FORGOTTEN_ROLE
 
@@ -34,7 +34,6 @@ class FeedbackKeeper:
         body_hash = hashlib.blake2b(said, digest_size=32).digest()
         record = FeedbackRecord(
             position=position,
-            # The same opinion on a reply again, without a key, counts once.
             operation=f"said-{body_hash.hex()}" if key is None else operation_of(key),
             body_hash=body_hash,
             created_ms=self._clock.epoch_ms(),
@@ -50,7 +49,8 @@ class FeedbackKeeper:
                     "was said.",
                     "position",
                 )
-            return feedback.give_feedback(txn, *model, record)
+            named = _named(txn, model, record) if key is None else record
+            return feedback.give_feedback(txn, *model, named)
 
         return feedback_view(model, await self._shards.write(self._shard_of(model), give))
 
@@ -64,6 +64,31 @@ class FeedbackKeeper:
     def _position(self, model: ModelId, completion_id: str) -> int:
         with self._shards.read(self._shard_of(model)) as txn:
             return feedback.find_position(txn, *model, completion_id)
+
+
+def _named(txn: ReadTransaction, model: ModelId, record: FeedbackRecord) -> FeedbackRecord:
+    """Return what is given without a key with an operation id: that of the same opinion if it is a retry.
+
+    It is one if nothing on the turn spoke of the same since: who changes their mind, and changes it back, has
+    said something new. ``record`` has the id that their opinion has by itself.
+    """
+    given = feedback.read_feedback_on(txn, *model, record.position) if record.position >= 0 else []
+    about = _said_of(record)
+    of_the_same = (one for one in given if not about.isdisjoint(_said_of(one)))
+    newest = max(of_the_same, key=lambda one: one.created_ms, default=None)
+    if newest is not None and newest.body_hash == record.body_hash:
+        return newest
+    return record.model_copy(update={"operation": f"{record.operation}-{len(given)}"})
+
+
+def _said_of(record: FeedbackRecord) -> set[str]:
+    """Return what the feedback speaks of; a rating says what a thumb says."""
+    spoken = {
+        "thumb": record.thumb if record.rating is None else record.rating,
+        "correction": record.correction,
+        "reward": record.reward,
+    }
+    return {name for name, value in spoken.items() if value is not None}
 
 
 def feedback_view(model: ModelId, record: FeedbackRecord) -> Feedback:

@@ -102,7 +102,7 @@ class HttpHosts:
         if opinion.thumb is not None:
             said["thumb"] = "up" if opinion.thumb else "down"
         named = {"position": on} if isinstance(on, int) else {"completion_id": on}
-        # Feedback without a key is stored once however often it is sent.
+        # Feedback without a key is stored once however often it is sent, if nothing comes in between.
         given = await self._http.call(
             "POST",
             "/v1/feedback",

@@ -104,8 +104,9 @@ class ModelHandle:
 
         ``thumb`` is True or ``"up"``, False or ``"down"``, a ``rating`` from 0 to 1, ``correction`` what the
         reply should have been, ``reward`` any number.
-        Repeated feedback is stored once; with an ``operation``, only a retry counts as repeated. Raises
-        ``InvalidRequest``, ``InteractionNotFound``, ``FeedbackFull`` and ``OperationConflict``.
+        Repeated feedback is stored once, unless other feedback of the same kind came in between; with an
+        ``operation``, only a retry counts as repeated. Raises ``InvalidRequest``, ``InteractionNotFound``,
+        ``FeedbackFull`` and ``OperationConflict``.
         """
         return self._runner.run(
             self._model.feedback(

@@ -6,9 +6,10 @@ import math
 import pytest
 
 from populace.actors.errors import InvalidRequest
-from populace.actors.feedback import CORRECTION_CHARACTERS_MAX, Opinion, thumb_of
+from populace.actors.feedback import CORRECTION_CHARACTERS_MAX, Opinion, judged, thumb_of
 from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId
+from populace.policies.lessons import Judgement
 from populace.storage.records.errors import (
     FeedbackFull,
     InteractionNotFound,
@@ -68,6 +69,30 @@ async def test_the_same_opinion_again_counts_once_and_with_keys_as_often_as_ther
     assert others == [first] * 4
     assert again == keyed
     assert len(await hosts.read_feedback(ada)) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "kept", "judgement"),
+    [
+        (Opinion(correction="A."), Opinion(correction="B."), 3, Judgement(correction="A.")),
+        (UP, DOWN, 3, Judgement(liked=True)),
+        (UP, Opinion(rating=0.0), 3, Judgement(liked=True)),
+        (Opinion(rating=0.0, reward=1.0), UP, 3, Judgement(liked=False, reward=1.0)),
+        (Opinion(True, None, "A."), Opinion(correction="B."), 3, Judgement(True, "A.")),
+        (UP, Opinion(correction="B."), 2, Judgement(True, "B.")),
+        (Opinion(correction="A."), Opinion(rating=0.0, reward=1.0), 2, Judgement(False, "A.", 1.0)),
+    ],
+)
+async def test_who_changes_their_mind_back_has_said_something_new(
+    hosts: Hosts, ada: ModelId, first: Opinion, other: Opinion, kept: int, judgement: Judgement
+) -> None:
+    for said in (first, first, other, first, first):
+        await hosts.give_feedback(ada, 1, said)
+
+    given = await hosts.read_feedback(ada)
+
+    assert len(given) == kept
+    assert judged(given) == judgement
 
 
 async def test_a_key_that_said_something_else_is_a_conflict(hosts: Hosts, ada: ModelId) -> None:

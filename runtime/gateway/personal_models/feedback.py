@@ -27,8 +27,8 @@ Start = Annotated[ExactInteger, Query()]
 async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) -> Response:
     """Attach feedback to a reply, which ``completion_id`` (its ``id``) or ``position`` names.
 
-    Repeated feedback is stored once. With an ``Idempotency-Key`` only a retry counts as repeated, and the
-    same thumb under two keys counts twice.
+    Repeated feedback is stored once, unless other feedback of the same kind came in between. With an
+    ``Idempotency-Key`` only a retry counts as repeated, and the same thumb under two keys counts twice.
     """
     model = parse_target(tenant, body.model).model
     if model is None:
