@@ -67,6 +67,20 @@ def feedback_by_position(feedback: Iterable[Feedback]) -> dict[int, list[Feedbac
     return gathered
 
 
+def corrected(feedback: Iterable[Feedback]) -> dict[int, Judgement]:
+    """Return the judgements on the replies that were corrected, by position, the last corrected at the end.
+
+    A reply that was corrected more than once was corrected when its newest correction was given.
+    """
+    given = feedback_by_position(feedback)
+    last_ms = {
+        position: max(one.created_ms for one in opinions if one.opinion.correction is not None)
+        for position, opinions in given.items()
+        if any(one.opinion.correction is not None for one in opinions)
+    }
+    return {at: judged(given[at]) for at in sorted(last_ms, key=lambda at: (last_ms[at], at))}
+
+
 def judged(feedback: Iterable[Feedback]) -> Judgement:
     """Combine all the feedback on one interaction into a judgement."""
     in_order = sorted(feedback, key=lambda given: given.created_ms)

@@ -57,11 +57,15 @@ class Corrected(NamedTuple):
 
 
 class CorrectionFinder:
-    """Finds the correction that applies to each of several questions."""
+    """Finds the correction that applies to each of several questions.
+
+    The corrections are in the order in which they were given, which need not be the log's.
+    """
 
     def __init__(self, corrections: Sequence[Corrected]) -> None:
         """Split the corrections into words, which takes time in proportion to them."""
         self._corrections = corrections
+        self._place = {correction.position: place for place, correction in enumerate(corrections)}
         self._same = {text_key(correction.asked): correction.position for correction in corrections}
         self._asked = [beginnings(words_of(correction.asked)) for correction in corrections]
         self._told = [
@@ -73,10 +77,10 @@ class CorrectionFinder:
     def applying(self, question: str, likeness: Mapping[int, float] = NOTHING_ALIKE) -> int | None:
         """Return the position of the correction that applies to the question, None for none.
 
-        It is that of the same question, of equal ones the newest; or else of the most alike in meaning, by
-        the ``likeness`` of those that are ``comparable``, by their positions; or else of the most similar in
-        words that may ask the same and is similar enough for that (``same_question.py``). What is nearly as
-        alike and was corrected later corrects it anew.
+        It is that of the same question, of equal ones the last given; or else of the most alike in meaning,
+        by the ``likeness`` of those that are ``comparable``, by their positions; or else of the most similar
+        in words that may ask the same and is similar enough for that (``same_question.py``). What is nearly
+        as alike and was corrected later corrects it anew.
 
         The similarity of question q and correction c is the product of two shares: of the weight of q's words
         that are among those of c (question or reply), and of the weight of the words of c's question that are
@@ -89,7 +93,7 @@ class CorrectionFinder:
         same = self._same.get(text_key(question))
         alike = self._alike(question, likeness, LIKENESS_MIN if same is None else SAME_LIKENESS)
         if same is not None:
-            return same if alike is None else max(same, alike)
+            return same if alike is None else max(same, alike, key=self._place.__getitem__)
         return self._similar(question, wanted) if alike is None else alike
 
     def _alike(self, question: str, likeness: Mapping[int, float], least: float) -> int | None:
@@ -99,7 +103,7 @@ class CorrectionFinder:
             for one in self._corrections
             if likeness.get(one.position, 0.0) >= least and may_mean_the_same(question, one.asked, one.wanted)
         }
-        best = max(alike, key=lambda at: (likeness[at], at), default=None)
+        best = max(alike, key=lambda at: (likeness[at], self._place[at]), default=None)
         if best is None:
             return None
         anew = [
@@ -108,7 +112,7 @@ class CorrectionFinder:
             if likeness[at] >= AS_ALIKE * likeness[best]
             and may_mean_the_same(alike[best].asked, one.asked, one.wanted)
         ]
-        return max(anew, default=best)
+        return max(anew, key=self._place.__getitem__, default=best)
 
     def _similar(self, question: str, wanted: frozenset[str]) -> int | None:
         weight = self._weights.of
@@ -139,5 +143,5 @@ def applying(
 
 
 def comparable(corrections: Sequence[Corrected], question: str) -> Sequence[Corrected]:
-    """Return those of the corrections, in the log's order, whose meaning is compared with a question's."""
+    """Return those of the corrections, in their order, whose meaning is compared with a question's."""
     return corrections[-COMPARED_MAX:] if is_english(question) else ()

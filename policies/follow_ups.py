@@ -3,8 +3,11 @@
 What answers one of them is no answer to it anywhere else.
 """
 
+from collections.abc import Sequence
+
 from populace.policies.common_words import is_content
-from populace.policies.retrieval import words_of
+from populace.policies.ingestion import RoleAndContent, turn_start
+from populace.policies.retrieval import spoken_in, words_of
 from populace.policies.same_question import asks_for_something, asks_model, is_english
 
 _GOING_ON = (
@@ -23,6 +26,15 @@ FOREIGN_WORDS_MAX = 2
 """A message of so few words in another language is taken for one that goes on: "ja bitte"."""
 CHARACTERS_MAX = 4
 """So many characters of a script without spaces count as these words do."""
+
+
+def is_follow_up(messages: Sequence[RoleAndContent], history_turns: int) -> bool:
+    """Return whether a turn's message follows up on what its prompt had before it, and says nothing else.
+
+    ``messages`` are the turn's own, and ``history_turns`` counts the earlier turns before these.
+    """
+    is_later = history_turns > 0 or turn_start(messages) > 0
+    return is_later and follows_up("\n".join(spoken_in(messages)))
 
 
 def follows_up(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 from populace.actors.context import context_digest
 from populace.actors.errors import HostUnavailable
-from populace.actors.feedback import Feedback, feedback_by_position, judged
+from populace.actors.feedback import Feedback, corrected, feedback_by_position, judged
 from populace.actors.host.activations import Activations
 from populace.actors.host.personal_model import PersonalModel
 from populace.actors.keepers.feedback_keeper import feedback_view
@@ -25,8 +25,8 @@ from populace.actors.keepers.sentence_vectors import SentenceEncoder, SentenceVe
 from populace.actors.turn import ModelId, TurnGrant
 from populace.policies.corrections import Corrected, applying
 from populace.policies.corrections import comparable as comparable_corrections
-from populace.policies.follow_ups import follows_up
-from populace.policies.ingestion import turn_start, turns_in
+from populace.policies.follow_ups import is_follow_up
+from populace.policies.ingestion import turns_in
 from populace.policies.questions import QUESTION_CHARACTERS_MAX, asks_for_told, is_question
 from populace.policies.retrieval import Exchange, Found, Retrieval, end_of, exchange_of, spoken_in, turn_words
 from populace.policies.tellings import comparable as comparable_tellings
@@ -302,21 +302,18 @@ def _tellings(txn: ReadTransaction, model: ModelId, positions: Sequence[int]) ->
 
 
 def _corrections(txn: ReadTransaction, model: ModelId) -> tuple[Corrected, ...]:
-    """Read what was corrected in the log, in its order, but what only goes on with what was said before."""
-    given = feedback_by_position(feedback_view(model, record) for record in walk_feedback(txn, *model))
-    corrected: list[Corrected] = []
-    for position, feedback in sorted(given.items()):
-        judgement = judged(feedback)
-        record = None if judgement.correction is None else ledger.read_interaction(txn, *model, position)
+    """Read what was corrected in the log, in the order in which it was, but what follows up alone."""
+    given = corrected(feedback_view(model, record) for record in walk_feedback(txn, *model))
+    corrections: list[Corrected] = []
+    for position, judgement in given.items():
+        record = ledger.read_interaction(txn, *model, position)
         exchange = record and exchange_of(position, record.messages, record.reply, judgement)
-        if record is None or exchange is None:
+        if record is None or exchange is None or is_follow_up(record.messages, record.history_turns):
             continue
         # Not as in a prompt, where a long one is cut: its end may be all that tells it from another.
         asked = end_of("\n".join(spoken_in(record.messages)))
-        is_later = record.history_turns > 0 or turn_start(record.messages) > 0
-        if not (is_later and follows_up(asked)):
-            corrected.append(Corrected(position, asked, exchange.answered))
-    return tuple(corrected)
+        corrections.append(Corrected(position, asked, exchange.answered))
+    return tuple(corrections)
 
 
 def _found(txn: ReadTransaction, model: ModelId, position: int) -> Exchange | None:

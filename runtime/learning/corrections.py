@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from populace.actors.errors import NothingToTrain
-from populace.actors.feedback import Feedback, feedback_by_position, judged
+from populace.actors.feedback import Feedback, corrected
 from populace.actors.turn import Interaction
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.curricula import Curriculum, epoch_places
@@ -24,8 +24,7 @@ from populace.learning.methods.sft import CorrectionObjective
 from populace.learning.session import TrainingSession
 from populace.policies.corrections import Corrected
 from populace.policies.evaluation_gate import AskedReplies, Corrections
-from populace.policies.follow_ups import follows_up
-from populace.policies.ingestion import turn_start
+from populace.policies.follow_ups import is_follow_up
 from populace.policies.retrieval import spoken_in, text_key
 
 CHOSEN_OF = 4
@@ -42,21 +41,23 @@ SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
 
 def corrections_of(turns: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Corrected]:
-    """Return what was corrected in the turns, in their order: of equal messages the newest.
+    """Return what was corrected in the turns, in the order in which it was: of equal messages the last.
 
     A message that only goes on with what was said before teaches nothing: "Yes." is asked by nobody.
     """
-    opinions = feedback_by_position(feedback)
-    newest: dict[str, Corrected] = {}
-    for turn in turns:
-        correction = (judged(opinions.get(turn.position, ())).correction or "").strip()
-        said = "\n".join(spoken_in(turn.messages))
-        is_later = turn.history_turns > 0 or turn_start(turn.messages) > 0
-        if correction and said and not (is_later and follows_up(said)):
-            key = text_key(said)
-            newest.pop(key, None)
-            newest[key] = Corrected(turn.position, said, correction)
-    return list(newest.values())
+    said = {
+        turn.position: "\n".join(spoken_in(turn.messages))
+        for turn in turns
+        if not is_follow_up(turn.messages, turn.history_turns)
+    }
+    last: dict[str, Corrected] = {}
+    for position, judgement in corrected(feedback).items():
+        asked, correction = said.get(position, ""), (judgement.correction or "").strip()
+        if asked and correction:
+            key = text_key(asked)
+            last.pop(key, None)
+            last[key] = Corrected(position, asked, correction)
+    return list(last.values())
 
 
 def margins(

@@ -52,9 +52,9 @@ def rank_most(modules: BaseModules, targets: Sequence[str], rank_max: int) -> in
 def fitting_lessons(
     tokenizer: BaseTokenizer, given: Sequence[Lesson], made: Sequence[Lesson], room: AdapterRoom
 ) -> FittingLessons:
-    """Leave out what does not fit: what was asked again longest ago, then the oldest corrections.
+    """Leave out what does not fit: what was asked again longest ago, then the corrections given first.
 
-    ``given`` are corrections in the log's order, ``made`` what was asked again, the last asked for first.
+    ``given`` are in the order in which they were given, ``made`` has what was last asked for again first.
     """
     first = [*reversed(given), *made]
     tokens = [held_tokens(tokenizer, corrected) for corrected, _ in first]

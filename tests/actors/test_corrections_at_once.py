@@ -13,7 +13,7 @@ from populace.actors.turn import BASE_REVISION, ModelId, TurnRequest
 from populace.actors.turns.requests import make_request
 from populace.policies.retrieval import HEADING, Exchange, Retrieval
 from tests.actors.conftest import MakeHost
-from tests.actors.fakes import ScriptedEngine, spoken
+from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.test_retrieval import say
 from tests.actors.turns import grant_of, reply, turn_of
 
@@ -87,6 +87,24 @@ async def test_the_newest_correction_of_a_reply_applies(hosts: Hosts, ada: Model
 
     assert found is not None
     assert found.answered == "Your dog is called Otto."
+
+
+async def test_of_equal_questions_the_correction_given_last_applies(
+    make_host: MakeHost, clock: FakeClock
+) -> None:
+    host = make_host()
+    model = (await host.create_model(ModelId("acme", "ada"))).model
+    await say(host, model, DOG, "Your dog is called Rex.", "op-0")
+    await say(host, model, DOG, "Your dog is called Max.", "op-1")
+    await host.give_feedback(model, 1, Opinion(correction="Your dog is called Otto."))
+    clock.advance(1)
+    await host.give_feedback(model, 0, Opinion(correction=BRUNO))
+
+    for question in (DOG, "what's the name of my dog"):
+        found = await correcting(host, asking(model, question))
+
+        assert found is not None
+        assert (found.position, found.answered) == (0, BRUNO)
 
 
 async def test_it_is_shown_beside_what_is_retrieved_and_but_once(hosts: Hosts, ada: ModelId) -> None:

@@ -61,6 +61,20 @@ def test_of_equal_ones_the_newest_applies() -> None:
     assert applied("What is my dog called?", again) == 20
 
 
+def test_the_newest_is_the_one_given_last_whichever_turn_it_is_of() -> None:
+    two = [
+        Corrected(7, "Which bus do I take?", "The 9."),
+        Corrected(0, "Which bus do I take?", "The 4."),
+    ]
+    reworded = [two[0], two[1]._replace(asked="What is the bus that I take?")]
+
+    assert applying(two, "which bus do I take") == 0
+    assert applying(two, "Tell me which bus I take.") == 0
+    assert applying(two, "With what bus do I go there?", {0: 0.9, 7: 0.9}) == 0
+    assert applying(reworded, "With what bus do I go there?", {0: 0.85, 7: 0.9}) == 0
+    assert applying(reworded, "Which bus do I take?", {0: 0.9, 7: 1.0}) == 0
+
+
 def test_what_was_asked_in_other_words_may_be_no_question_of_ones_own() -> None:
     corrections = (
         Corrected(1, "When do the bins go out?", "On Wednesday mornings."),

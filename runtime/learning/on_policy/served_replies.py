@@ -17,7 +17,10 @@ from populace.policies.served_gate import Known, Learned, Served, ServedReplies
 from populace.policies.whole_replies import ends_open
 
 CORRECTIONS_MAX = 64
-"""At most this many corrections are asked, evenly over the log: a reply takes a CPU's engine a second."""
+"""At most this many corrections are asked, evenly from the first given to the last.
+
+A reply takes a CPU's engine a second.
+"""
 
 WANTED_MAX = 16
 """At most this many held-out replies are made, and this many of what was learned."""

@@ -81,6 +81,21 @@ def test_of_equal_messages_the_newest_correction_counts_and_an_empty_one_never()
     assert corrections_of(turns, feedback) == [Corrected(1, "Cat?", "Tom."), Corrected(2, "dog", "Bruno.")]
 
 
+def test_of_equal_messages_the_correction_counts_that_was_given_last_whichever_turn_it_is_of() -> None:
+    asked = ("Dog?", "Cat?", "dog")
+    turns = [turn(at, Message("user", message)) for at, message in enumerate(asked)]
+    feedback = [
+        opinion(0, 5, correction="Bruno."),
+        opinion(0, 9, thumb=True),
+        opinion(1, 7, correction="Tom."),
+        opinion(2, 6, correction="Rex."),
+    ]
+    anew = [*feedback, opinion(0, 8, correction="Otto.")]
+
+    assert corrections_of(turns, feedback) == [Corrected(2, "dog", "Rex."), Corrected(1, "Cat?", "Tom.")]
+    assert corrections_of(turns, anew) == [Corrected(1, "Cat?", "Tom."), Corrected(0, "Dog?", "Otto.")]
+
+
 def test_a_token_that_is_surely_said_is_not_made_likelier() -> None:
     log_probs_NV = torch.tensor([[0.9, 0.1], [0.5, 0.5]]).log().requires_grad_()
     objective = CorrectionObjective([TrainSequence((0, 0, 0), (0.0, 1.0, 1.0))])
