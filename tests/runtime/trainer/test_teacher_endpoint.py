@@ -1,10 +1,12 @@
 """A teacher that is served elsewhere answers what is asked again, or the job says why it did not."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.learning.on_policy.record import GivenReply
 from populace.learning.on_policy.sampler import EngineSampler
-from populace.trainer.teacher_endpoint import TeacherEndpoint
+from populace.trainer.teacher_endpoint import REPLY_BYTES_MAX, TeacherEndpoint
 from tests.actors.turns import grant_of, reply, turn_of
 from tests.runtime.trainer.trained_population import ADA, Trained, torch_sampler
 
@@ -111,6 +113,12 @@ def test_what_was_cut_or_breaks_off_is_not_whole() -> None:
             (200, b'{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}'),
             "did not answer like an OpenAI-compatible endpoint",
         ),
+        ((200, b"[" * 100_000), "did not answer like an OpenAI-compatible endpoint"),
+        (said("Bruno \ud83d."), "did not answer like an OpenAI-compatible endpoint"),
+        (
+            (200, b" " * REPLY_BYTES_MAX + said("Bruno.")[1]),
+            "did not answer like an OpenAI-compatible endpoint",
+        ),
     ],
 )
 def test_what_no_endpoint_answers_fails_by_name(answer: tuple[int, bytes], reason: str) -> None:
@@ -140,6 +148,42 @@ def test_one_that_is_slow_or_not_there_fails_by_name() -> None:
     assert time.monotonic() - began < 60
     with pytest.raises(TrainingFailed, match="is not there"):
         served.teacher().replies("ada", [PROMPT])
+
+
+def test_one_that_sends_a_byte_now_and_then_is_not_waited_for() -> None:
+    """Each byte comes in time, and all of them do not."""
+    is_over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        with listening.accept()[0] as connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not is_over.wait(0.05):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        pool.submit(drip, listening)
+        began = time.monotonic()
+        teacher = TeacherEndpoint(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", "large", None, 0.5)
+        try:
+            with pytest.raises(TrainingFailed, match=r"did not reply within 0\.5 s"):
+                teacher.replies("ada", [PROMPT])
+        finally:
+            is_over.set()
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://[::1/v1", None),
+        ("localhost:9/v1", None),
+        ("http://[::1]:9/v1", "ключ"),
+        ("http://[::1]:9/v1", "se\n"),
+    ],
+)
+def test_an_address_or_key_that_cannot_be_sent_fails_by_name(url: str, key: str | None) -> None:
+    with pytest.raises(TrainingFailed, match="has an address or an API key that cannot be sent"):
+        TeacherEndpoint(url, "large", key).replies("ada", [PROMPT])
 
 
 OPTIONS = TrainingOptions(rank=4, learning_rate=1e-2, anchor=0.0)
