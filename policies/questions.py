@@ -7,8 +7,9 @@ import re
 
 from populace.policies.retrieval import words_of
 
-ASKING = re.compile(r"[^.!?\n]*\?")
-"""Matches a question. What people ask is less likely to be about themselves than what they say."""
+ASKING = re.compile(r"(?<![^.!?\n])[^.!?\n]*\?")
+"""Matches a question, from the end of the sentence before it: tried from each letter, a long text without a
+mark takes time that is squared. What people ask is less likely to be about themselves than what they say."""
 
 OPENING = re.compile(
     r"(?:(?:and|but|hey|hi|oh|ok|okay|please|so|sorry|um)[\s,]+)*"

@@ -1,4 +1,9 @@
+import re
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from populace.policies.questions import is_question, told_in
 
@@ -40,3 +45,16 @@ def test_what_tells_something_or_is_long_is_none(text: str) -> None:
 
 def test_what_is_asked_is_not_told() -> None:
     assert told_in("My dog is called Bruno. Is that not nice?").strip() == "My dog is called Bruno."
+
+
+@given(st.text("a .!?\n"))
+def test_what_is_told_is_all_but_the_sentences_that_end_with_their_mark(text: str) -> None:
+    sentences = re.findall(r"[^.!?\n]*[.!?\n]?", text)
+
+    assert told_in(text) == "".join(" " if said.endswith("?") else said for said in sentences)
+
+
+def test_a_long_text_without_a_mark_is_read_in_no_time() -> None:
+    began = time.process_time()
+    assert told_in("a" * 2**20) == "a" * 2**20
+    assert time.process_time() - began < 5  # 0.02 s; by letters squared it would be half an hour
