@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, cast
 
+from populace.policies.reply_checks import folded
+
 OPERATIONS = ("eq", "ne", "like", "ilike")
 SIMILARITIES = ("fuzzy_match", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l")
 
@@ -92,7 +94,7 @@ def _holds(operation: str, text: str, reference: str) -> bool:
         case "like":
             return reference in text
         case "ilike":
-            return reference.lower() in text.lower()
+            return folded(reference) in folded(text)
         case _:
             raise ValueError(f"there is no operation {operation[:80]!r}")
 

@@ -2,11 +2,17 @@
 
 import math
 import re
+import unicodedata
 from typing import Literal
 
 ReplyCheck = Literal["contains", "exact", "number", "matches", "likeness"]
 
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(
+    r"(?:(?<!\w)[-+−])?"  # the minus of "10-12" and the hyphen of "COVID-19" are no signs
+    r"(?:(?P<grouped>[1-9]\d*(?:,\d\d){0,6}(?:,\d{3})+(?!\d)(?:\.\d+)?)"  # 1,234.5 and 12,34,567
+    r"|\d{1,3}(?:\.\d{3})+,\d+"  # 1.234,5
+    r"|\d+(?:[.,]\d+)?)"
+)
 
 
 def is_exact(reply: str, wanted: str) -> bool:
@@ -15,9 +21,30 @@ def is_exact(reply: str, wanted: str) -> bool:
 
 
 def last_number(reply: str) -> float | None:
-    """Return the last number in the reply, None without one; a comma may part its thousands."""
-    numbers = _NUMBER.findall(reply)
-    return float(numbers[-1].replace(",", "")) if numbers else None
+    """Return the last number in the reply, None without one; ``number_text`` says how it is read."""
+    number = number_text(reply)
+    return None if number is None else float(number)
+
+
+def number_text(reply: str) -> str | None:
+    """Return the last number in the reply as ``float`` reads it, None without one.
+
+    A comma before exactly three digits parts thousands, as in 1,234.5, unless the number begins with 0. Any
+    other comma begins decimals, as in 3,5 and 1.234,5 and 0,125. A minus after a letter or digit is no sign.
+    """
+    numbers = list(_NUMBER.finditer(reply))
+    if not numbers:
+        return None
+    number = numbers[-1]
+    text = number[0].replace("−", "-")
+    if number["grouped"] or "," not in text:
+        return text.replace(",", "")
+    return text.replace(".", "").replace(",", ".")
+
+
+def folded(text: str) -> str:
+    """Return what texts have in common that differ in the case of letters or in how accents are stored."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def matches_whole(reply: str, pattern: str) -> bool:
@@ -29,8 +56,8 @@ def matches_whole(reply: str, pattern: str) -> bool:
 
 
 def contains(reply: str, wanted: str) -> bool:
-    """Whether the wanted text is in the reply, whatever the case of either."""
-    return wanted.strip().lower() in reply.lower()
+    """Whether the wanted text is in the reply, whatever the case of either: ``STRASSE`` has ``Straße``."""
+    return folded(wanted.strip()) in folded(reply)
 
 
 def problem_of(check: ReplyCheck, wanted: str) -> str | None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+from populace.policies.reply_checks import number_text
+
 AnswerKind = Literal["choice", "number", "words"]
 
 WORDS_MAX = 12
 """A reply of more words is a text and no vote, since no two texts are the same."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _LABELED = re.compile(r"(?:answer|choice|option)\W+(?:is\W+)?\(?([A-Z])\b(?!')", re.IGNORECASE)
 _AT_FRONT = re.compile(r"\s*\(?([A-Z])(?:[).:,]|\s*$)")
 
@@ -63,11 +64,11 @@ def choice_of(reply: str, choices: Sequence[str]) -> str | None:
 
 def number_of(reply: str) -> str | None:
     """The last number in the reply in its shortest form: ``1,200.50`` is ``1200.5``."""
-    found = _NUMBER.findall(reply)
-    if not found:
+    found = number_text(reply)
+    if found is None:
         return None
     try:
-        value = Decimal(found[-1].replace(",", "")).normalize()
+        value = Decimal(found).normalize()
     except InvalidOperation:
         return None
     return f"{value + 0:f}"

@@ -29,6 +29,7 @@ OUTPUT = "{{sample.output_text}}"
         ("like", "It is Paris.", 1.0),
         ("like", "It is paris.", 0.0),
         ("ilike", "It is paris.", 1.0),
+        ("ilike", "It is PARIſ.", 1.0),
         ("ilike", "It is Rome.", 0.0),
     ],
 )
