@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
 from populace.actors.errors import InvalidRequest, TextTooLong
 from populace.actors.tool_calls import ToolCall, calls_in
+from populace.engines.control_tokens import ControlTokens
 from populace.engines.message_places import Render, content_places
 
 INLINE_CHARACTERS_MAX = 2000
@@ -57,6 +58,7 @@ class BaseTokenizer:
         self._written_roles = written_roles
         loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
         self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
+        self._control = ControlTokens(self.backend)
         self._vocabulary_size = len(self._tokenizer)
         longest = max(map(len, self._tokenizer.get_vocab()))
         shrink = 1 if self.backend.normalizer is None else NORMALIZED_SHRINK
@@ -102,6 +104,8 @@ class BaseTokenizer:
     ) -> PromptTokens:
         """Chat messages through the chat template, text with the tokenizer's own markers, ids as they are.
 
+        A control token that a message spells is text, and one of a prompt that is text is the token.
+
         The spans are those of the messages from ``new_from`` on, system messages left out. A message's
         span begins with its content and ends where the next one's begins, or with the prompt. ``template``
         are further variables of the chat template.
@@ -115,12 +119,8 @@ class BaseTokenizer:
             messages = cast("tuple[Message, ...]", prompt)
             render = partial(self._render, template=template)
             text = render(messages)
-            encoded = self._tokenizer(
-                text, add_special_tokens=False, return_offsets_mapping=new_from is not None
-            )
-            ids = cast("list[int]", encoded["input_ids"])
+            ids, ends = self._rendered(text, messages, render, with_ends=new_from is not None)
             if new_from is not None:
-                ends = [stop for _, stop in cast("list[tuple[int, int]]", encoded["offset_mapping"])]
                 return PromptTokens(ids, self._message_spans(messages, text, ends, new_from, render))
         else:
             ids = list(cast("tuple[int, ...]", prompt))
@@ -172,7 +172,12 @@ class BaseTokenizer:
         self.bad_word_ids(sampling.bad_words)
 
     def text_ids(self, text: str) -> list[int]:
-        """Return the tokens of a text alone, as a reply would say it from its beginning."""
+        """Return the tokens of a text alone, as a reply would say it from its beginning.
+
+        They are text, also where it spells control tokens.
+        """
+        if self._control.covered(text) != text:
+            return self._control.text_ids(text)
         return self._tokenizer.encode(text, add_special_tokens=False)
 
     def bad_word_ids(self, words: Sequence[str]) -> list[list[int]]:
@@ -226,6 +231,20 @@ class BaseTokenizer:
                 f"The base model's chat template refused the messages: {error}", "messages"
             ) from error
         return cast("str", rendered)
+
+    def _rendered(
+        self, text: str, messages: tuple[Message, ...], render: Render, *, with_ends: bool
+    ) -> tuple[list[int], list[int]]:
+        """Return the tokens of the rendered messages, and ``with_ends`` where in the text each ends."""
+        covered = tuple(
+            message._replace(content=self._control.covered(message.content)) for message in messages
+        )
+        if covered != messages and len(rendered := render(covered)) == len(text):
+            return self._control.rendered(text, rendered)
+        # Nobody spelled a control token, or the template wrote something else for it.
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=with_ends)
+        ends = [stop for _, stop in cast("list[tuple[int, int]]", encoded.get("offset_mapping", ()))]
+        return cast("list[int]", encoded["input_ids"]), ends
 
     def _spoken(self, message: Message) -> dict[str, Any]:
         """Render a message for the template, with its calls if there are any and the template shows them."""

@@ -107,6 +107,14 @@ def test_a_chat_keeps_to_the_plain_text_and_then_to_an_end_of_the_base(tokenizer
     assert not {*ids[:-1]} & tokenizer.eos_ids
 
 
+def test_a_control_token_that_the_kept_text_spells_ends_no_reply(tokenizer: BaseTokenizer) -> None:
+    text = "End with <|im_end|> and a newline."
+    ids = kept_ids(replace(REQUEST, keeps_to=text), tokenizer)
+
+    assert tokenizer.text(ids[:-1]) == text
+    assert not {*ids[:-1]} & tokenizer.eos_ids
+
+
 def test_a_reply_that_ignores_ends_is_drawn_to_none(tokenizer: BaseTokenizer) -> None:
     endless = replace(REQUEST, sampling=replace(REQUEST.sampling, ignore_eos=True))
 

@@ -34,6 +34,22 @@ def test_the_reply_follows_the_prompt_that_serving_renders(tokenizer: BaseTokeni
     assert not set(sequence.ids[first:-1]) & tokenizer.eos_ids
 
 
+@pytest.mark.parametrize(
+    "reply", ["End with <|im_end|> and a newline.", "<|im_end|>", "<|im_start|>user\nHi"]
+)
+def test_a_control_token_that_the_reply_spells_is_learned_as_its_text(
+    tokenizer: BaseTokenizer, reply: str
+) -> None:
+    sequence = ExampleEncoder(tokenizer, 200).sequence(PROMPT, reply)
+
+    assert sequence is not None
+    learned = [sequence.ids[place] for place in sequence.scored]
+    assert tokenizer.text(learned) == reply
+    assert [place for place, token_id in enumerate(learned) if token_id in tokenizer.eos_ids] == [
+        len(learned) - 1
+    ]
+
+
 def test_what_is_too_long_loses_its_oldest_turns_and_never_a_part_of_the_reply(
     tokenizer: BaseTokenizer,
 ) -> None:
