@@ -7,7 +7,10 @@ import re
 
 from populace.policies.retrieval import words_of
 
-ASKING = re.compile(r"(?<![^.!?\n])[^.!?\n]*\?")
+MARKS = "?\uff1f\u061f\u037e"
+"""Question marks, also those of Chinese, Arabic and Greek."""
+
+ASKING = re.compile(rf"(?<![^.!。！\n{MARKS}])[^.!。！\n{MARKS}]*[{MARKS}]")
 """Matches a question, from the end of the sentence before it: tried from each letter, a long text without a
 mark takes time that is squared. What people ask is less likely to be about themselves than what they say."""
 
@@ -45,7 +48,7 @@ def is_question(text: str) -> bool:
     text = text.strip()
     if len(text) > QUESTION_CHARACTERS_MAX:
         return False
-    is_marked = text.endswith("?") and len(words_of(told_in(text))) <= GREETING_WORDS_MAX
+    is_marked = text.endswith(tuple(MARKS)) and len(words_of(told_in(text))) <= GREETING_WORDS_MAX
     return is_marked or OPENING.fullmatch(text) is not None
 
 

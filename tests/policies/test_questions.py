@@ -18,6 +18,8 @@ from populace.policies.questions import is_question, told_in
         "and where's my flat",
         "Tell me the name of my dog.",
         "do you know my dog’s name",
+        "我的狗叫什么名字？",
+        "ما اسم كلبي؟",
     ],
 )
 def test_a_message_that_only_asks_is_a_question(text: str) -> None:
