@@ -20,7 +20,7 @@ from populace.learning.curricula import Curriculum, epoch_places
 from populace.learning.evaluation import passes_of, score_alone
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Loss, Objective, Scored, TrainSequence
-from populace.learning.methods.sft import CorrectionObjective
+from populace.learning.methods.sft import CorrectionObjective, Reads
 from populace.learning.session import TrainingSession
 from populace.policies.corrections import Corrected
 from populace.policies.evaluation_gate import AskedReplies, Corrections
@@ -61,16 +61,23 @@ def corrections_of(turns: Sequence[Interaction], feedback: Sequence[Feedback]) -
 
 
 def margins(
-    base: FrozenBase, adapter: TrainableAdapter | None, sequences: Sequence[TrainSequence]
+    base: FrozenBase,
+    adapter: TrainableAdapter | None,
+    sequences: Sequence[TrainSequence],
+    reading: Reads | None = None,
 ) -> list[float]:
     """Return how surely the model says each sequence's scored tokens: the least margin of them, in nats.
 
     A token's margin is its log-probability less that of the likeliest other one. If all are above 0, a greedy
-    reply is this one. ``adapter`` None is the base.
+    reply is this one. ``adapter`` None is the base. With ``reading`` it is that of replies that read their
+    memory.
     """
     least: list[float] = []
     for part in passes_of(sequences):
         scored = score_alone(base, adapter, part)
+        if reading is not None:
+            with torch.no_grad():
+                scored = reading(scored)
         best_N2 = scored.log_probs.topk(2, dim=1)
         is_best_N = best_N2.indices[:, 0] == scored.targets
         others_N = torch.where(is_best_N, best_N2.values[:, 1], best_N2.values[:, 0])
@@ -103,13 +110,15 @@ class JointObjective:
 class CorrectionsCurriculum:
     """Draws the corrections that are said least, until all are said, beside the first steps of ``liked``.
 
-    ``liked`` are replies to imitate, for ``liked_steps`` steps.
+    ``liked`` are replies to imitate, for ``liked_steps`` steps. With ``reading`` the corrections are learned
+    as the weights say them, and as replies do that read their person's memory; both have to be said.
     """
 
     base: FrozenBase
     corrections: Sequence[TrainSequence]
     liked: Curriculum | None = None
     liked_steps: int = 0
+    reading: Reads | None = None
 
     @property
     def size(self) -> int:
@@ -126,13 +135,17 @@ class CorrectionsCurriculum:
         if is_over and min(self._margins(session, range(self.size))) > needed:
             raise NothingToTrain(session.name, f"it says all {self.size} corrections")
         places = [place for _, place in sorted(zip(said, places, strict=True))[:batch]]
-        learned = CorrectionObjective([self.corrections[place] for place in places])
+        learned = CorrectionObjective([self.corrections[place] for place in places], self.reading)
         if self.liked is None or session.step >= self.liked_steps:
             return learned
         return JointObjective([learned, self.liked.objective(session, batch)])
 
     def _margins(self, session: TrainingSession, places: Sequence[int]) -> list[float]:
-        return margins(self.base, session.adapter, [self.corrections[place] for place in places])
+        chosen = [self.corrections[place] for place in places]
+        said = margins(self.base, session.adapter, chosen)
+        if self.reading is None:
+            return said
+        return list(map(min, said, margins(self.base, session.adapter, chosen, self.reading)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +154,7 @@ class Taught:
 
     ``alone``: nothing else was taught, so that all other replies should stay as they were. The last
     ``asked_again`` of them are no person's corrections, but replies to what was asked again and again;
-    ``unusable`` others were not taught.
+    ``unusable`` others were not taught. ``reading`` is that of ``CorrectionsCurriculum``.
     """
 
     base: FrozenBase
@@ -150,6 +163,7 @@ class Taught:
     alone: bool
     asked_again: int = 0
     unusable: int = 0
+    reading: Reads | None = None
 
     def judge(self, parent: TrainableAdapter | None) -> bool:
         """Whether the corrections alone can judge a candidate.
@@ -183,6 +197,12 @@ class Taught:
             [self.corrections[place] for place in unsaid if place < given],
             [self.corrections[place] for place in unsaid if place >= given],
         )
+
+    def unread(self, adapter: TrainableAdapter | None) -> int:
+        """Count the corrections that are not said by replies that read their memory; 0 without one."""
+        if self.reading is None:
+            return 0
+        return sum(margin <= 0.0 for margin in margins(self.base, adapter, self.sequences, self.reading))
 
     def least_share(self, says: Callable[[float], bool]) -> float:
         """Return the share of the change that is enough for all corrections, with some to spare.

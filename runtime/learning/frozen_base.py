@@ -74,6 +74,11 @@ class FrozenBase:
 
     def predict(self, last_NH: torch.Tensor) -> torch.Tensor:
         """Return the log-probabilities [N, V] of the next tokens that follow from ``Read.last``."""
+        with torch.no_grad():
+            return self.predicted(last_NH)
+
+    def predicted(self, last_NH: torch.Tensor) -> torch.Tensor:
+        """Return the log-probabilities [N, V], differentiable in the last layer's outputs [N, H]."""
 
         def given(**_: Any) -> BaseModelOutputWithPast:
             return BaseModelOutputWithPast(last_hidden_state=cast("Any", last_NH[None]))
@@ -83,8 +88,7 @@ class FrozenBase:
         inner.forward = given
         try:
             ids = torch.zeros(1, len(last_NH), dtype=torch.long, device=self.model.device)
-            with torch.no_grad():
-                output = cast("Any", self.model)(input_ids=ids, use_cache=False)
+            output = cast("Any", self.model)(input_ids=ids, use_cache=False)
         finally:
             del inner.forward
         return cast("torch.Tensor", output.logits)[0].float().log_softmax(-1)
@@ -106,16 +110,40 @@ class FrozenBase:
         sequences of one reading begin with alike count once.
         """
         row, device = PackedRow.of(readings), self.model.device
-        with self._recording() as recorded, self._attached.running(row.spans):
-            places = torch.tensor(row.places, device=device)
-            output = cast("Any", self.model)(**self._inputs(row), logits_to_keep=places)
+        places = torch.tensor(row.places, device=device)
+        lasts: list[torch.Tensor] = []
+
+        def note(_: torch.nn.Module, __: object, output: Any) -> None:
+            lasts.append(output.last_hidden_state[0].index_select(0, places))
+
+        noted = cast("Any", self.model.base_model).register_forward_hook(note)
+        try:
+            with self._recording() as recorded, self._attached.running(row.spans):
+                output = cast("Any", self.model)(**self._inputs(row), logits_to_keep=places)
+        finally:
+            noted.remove()
         log_probs_NV = cast("torch.Tensor", output.logits)[0].float().log_softmax(-1)
         scored = [sum(count) for count in row.counts]
         targets = torch.tensor(row.targets, device=device).split(scored)
         hidden = self._of_sequences(recorded, row)
+        last = lasts[0].split(scored)
+        inputs = list(
+            zip(
+                *(layer_TH.float().index_select(0, places).split(scored) for layer_TH in recorded),
+                strict=True,
+            )
+        )
         return [
             Scored(*of_reading)
-            for of_reading in zip(log_probs_NV.split(scored), targets, row.counts, hidden, strict=True)
+            for of_reading in zip(
+                log_probs_NV.split(scored),
+                targets,
+                row.counts,
+                hidden,
+                last,
+                inputs or [()] * len(scored),
+                strict=True,
+            )
         ]
 
     def _inputs(self, row: PackedRow) -> dict[str, Any]:

@@ -324,9 +324,12 @@ class Trainer:
         if learner.lower is not None:
             before = learner.lower.begun
 
+        unread = taught.unread(self._packed(adapter)[1])
+
         def says(share: float) -> bool:
             adapter.set_between(before, whole, share)
-            return not taught.unsaid(self._packed(adapter)[1])
+            served = self._packed(adapter)[1]
+            return not taught.unsaid(served) and taught.unread(served) <= unread
 
         share = taught.least_share(says)
         adapter.set_between(before, whole, share)

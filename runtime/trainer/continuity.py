@@ -67,6 +67,13 @@ class Start:
             self.record.tasks = pack_tasks(data.tasks)
         return data
 
+    def memory(self, data: TrainingData) -> bytes:
+        """Return the memory that replies read while they are learned, and record it; empty for none."""
+        if self.record.memory is None:
+            use = data.memory if data.learns_with_memory else None
+            self.record.memory = (use.state if use is not None else None) or b""
+        return self.record.memory
+
     def check(self, job: TrainingJob, data_digest: str) -> None:
         """Raise ``TrainingFailed`` if the kept training learned from other data."""
         if self.data_digest not in (None, data_digest):

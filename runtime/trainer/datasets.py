@@ -36,6 +36,7 @@ from populace.learning.evaluation import HeldOut, HeldOutPeople, HeldOutReplies
 from populace.learning.examples import Example, digest_of, examples_of
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.methods.sft import Reads
 from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.asked_again import (
     AskedLessons,
@@ -75,7 +76,8 @@ class TrainingData(NamedTuple):
     ``contributions`` are what a community learns from; the log is empty then too.
     ``learns_anew``: all that the job's parent learned is in the log, for a new adapter to learn again.
     ``suite`` is the person's own, by which its candidate is judged beside the revision ``served``; None is
-    the base. ``memory`` is how the candidate's replies read the person's memory, None where none is served.
+    the base. ``memory`` is how the candidate's replies read the person's memory, None where none is served;
+    ``learns_with_memory``: it has what the range told and no more, so it is read in training too.
     """
 
     log: Sequence[Interaction]
@@ -86,6 +88,7 @@ class TrainingData(NamedTuple):
     suite: Suite = ()
     served: str | None = None
     memory: MemoryUse | None = None
+    learns_with_memory: bool = False
     learns_anew: bool = False
 
 
@@ -117,7 +120,8 @@ class DatasetInputs:
     ``parent`` is the adapter that the job continues from, None the base; ``room`` is the size of what it
     trains. Without a ``sampler``, methods that
     sample replies are refused, unless ``record`` replays what they sampled; what they sample is added to it.
-    ``teacher`` answers what was asked again and again, None for the base.
+    ``teacher`` answers what was asked again and again, None for the base. ``reading`` is that of
+    ``CorrectionsCurriculum``.
     """
 
     job: TrainingJob
@@ -130,6 +134,7 @@ class DatasetInputs:
     room: AdapterRoom
     record: RolloutRecord = field(default_factory=RolloutRecord)
     teacher: Teacher | None = None
+    reading: Reads | None = None
 
     def asked_lessons(self) -> AskedLessons:
         """Ask the teacher what the log asks for again and again; nothing if no engine replies.
@@ -212,9 +217,11 @@ def _from_replies(inputs: DatasetInputs) -> Dataset:
         alone=liked is None,
         asked_again=len(made),
         unusable=asked.unusable,
+        reading=inputs.reading,
     )
     steps = 0 if liked is None else steps_of(liked.size, options.batch, options.passes)
-    judged = _judged_by_log(others, CorrectionsCurriculum(lessons.base, sequences, liked, steps))
+    learned = CorrectionsCurriculum(lessons.base, sequences, liked, steps, inputs.reading)
+    judged = _judged_by_log(others, learned)
     steps_max = min(STEPS_MAX, PASSES_MAX * math.ceil(len(known) / options.batch))
     positions = {one.position for one, _ in made}
     judging = tuple(question for question in asked.held_out if question.position in positions)

@@ -179,7 +179,13 @@ class TrainingLoop:
         if view.base == runs.base_fingerprint:
             # Not the parent: what begins from the base replaces what is served just the same.
             memory = None if self._memory_module is None else await memory_of(self._hosts, job.model)
-            data = data._replace(served=view.aliases.get(FIRST_ALIAS) or view.begins_on, memory=memory)
+            now = await self._hosts.show_model(job.model)
+            data = data._replace(
+                served=view.aliases.get(FIRST_ALIAS) or view.begins_on,
+                memory=memory,
+                # What is kept of a training goes with the turns of its range, if one of them is forgotten.
+                learns_with_memory=job.log_range == (now.log_start, now.log_position),
+            )
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
         corrections = await asyncio.to_thread(_judging_corrections, run)
         run.plan(plan_of(run.learns, run.learner, data, corrections, trainer.general_replies))

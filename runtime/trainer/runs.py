@@ -27,6 +27,8 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import Answerer
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
+from populace.learning.memory_reading import MemoryReading
+from populace.learning.methods.sft import Reads
 from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.teachers import Teacher
@@ -126,7 +128,7 @@ class TrainingRun:
         reached = self.progress._asdict() | {"curve": self.curve}
         told = {**reached, "data_digest": self.data_digest, **self.start.told(self.job, self.served)}
         record = self.start.record
-        is_sampled = self.job.options.method in SAMPLING_METHODS or record.has_given
+        is_sampled = self.job.options.method in SAMPLING_METHODS or record.is_needed
         sampled = record.pack() if is_sampled else b""
         return pack_session(self.learner.session, told, sampled)
 
@@ -165,7 +167,12 @@ class RunBuilder:
         self._sampler = sampler
         self._teacher = teacher
         self._anchors = anchor_sequences(self.encoder)
-        self._memory_inputs = None if memory_module is None else self._inputs_of(memory_module)
+        self._memory = self._memory_inputs = None
+        if memory_module is not None and len(self._anchors) >= TEXTS_MIN:
+            attention = attention_layers(base.modules)
+            self._memory = MemoryModule.read(memory_module, base.fingerprint, attention)
+            self._memory.requires_grad_(False).to(base.model.device)
+            self._memory_inputs = MemoryInputs(self._memory, attention, base, self._anchors)
         readings = None if self._memory_inputs is None else self._memory_inputs.readings
         self._anchoring = Anchoring(base, self._anchors, self._tokenizer, answerer or sampler, readings)
 
@@ -208,6 +215,7 @@ class RunBuilder:
             room,
             start.record,
             self._teacher,
+            self._reading(start.memory(data)),
         )
         dataset = MAKERS[options.method](inputs)
         rank = self._larger_rank(job, data, dataset, room, parent)
@@ -290,12 +298,13 @@ class RunBuilder:
         # What is said already needs no room, however much it is.
         return None if says_all else rank
 
-    def _inputs_of(self, module: Path) -> MemoryInputs | None:
-        if len(self._anchors) < TEXTS_MIN:
+    def _reading(self, state: bytes) -> Reads | None:
+        """Return how replies read the memory ``state``; None for an empty one or without a gated module."""
+        digest = self._served.memory_module
+        if not state or self._memory is None or digest is None:
             return None
-        attention = attention_layers(self.base.modules)
-        memory = MemoryModule.read(module, self.base_fingerprint, attention)
-        return MemoryInputs(memory, attention, self.base, self._anchors)
+        reading = MemoryReading.of(self.base, self._memory, digest, state)
+        return None if reading is None else reading.read
 
     def _adapter(self, job: TrainingJob, digest: str | None) -> TrainableAdapter | None:
         """Read the parent, or what the model serves; None is the base."""

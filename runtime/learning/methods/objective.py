@@ -32,13 +32,17 @@ class Scored(NamedTuple):
 
     ``log_probs`` [N, V] are natural logarithms over the whole vocabulary in float32, ``targets`` [N] the ids
     of the scored tokens, and ``counts`` [S] the number of them in each sequence. ``hidden`` has the inputs of
-    the layers that the base records, for all tokens and not only the scored ones.
+    the layers that the base records, for all tokens and not only the scored ones. ``last`` [N, H] are the
+    last layer's outputs from which the scored tokens are predicted, and ``inputs`` those of the recorded
+    layers there.
     """
 
     log_probs: torch.Tensor
     targets: torch.Tensor
     counts: tuple[int, ...]
     hidden: tuple[torch.Tensor, ...] = ()
+    last: torch.Tensor | None = None
+    inputs: tuple[torch.Tensor, ...] = ()
 
     @property
     def target_log_probs(self) -> torch.Tensor:
@@ -49,7 +53,13 @@ class Scored(NamedTuple):
         """Return what was scored of the sequences in ``[begin, end)``, without ``hidden``."""
         first = sum(self.counts[:begin])
         tokens = slice(first, first + sum(self.counts[begin:end]))
-        return Scored(self.log_probs[tokens], self.targets[tokens], self.counts[begin:end])
+        return Scored(
+            self.log_probs[tokens],
+            self.targets[tokens],
+            self.counts[begin:end],
+            last=None if self.last is None else self.last[tokens],
+            inputs=tuple(layer[tokens] for layer in self.inputs),
+        )
 
     def sums(self, values_N: torch.Tensor) -> torch.Tensor:
         """Return the sum of the tokens' values for each sequence: [N] to [S]."""

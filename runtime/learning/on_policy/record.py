@@ -1,10 +1,12 @@
 """What a training sampled and how it was rewarded: the same weights are made of it again without an engine.
 
 A record has the rounds of one training by the steps at which they began, as they were learned from, and the
-rewards of the revisions that it was judged by; and the replies to what its person asked again and again, by
-who gave them. It is packed as deflated JSON, whose numbers come back as they were.
+rewards of the revisions that it was judged by; the replies to what its person asked again and again, by
+who gave them; and the memory that was read. It is packed as deflated JSON, whose numbers come back as they
+were.
 """
 
+import base64
 import hashlib
 import json
 import zlib
@@ -54,6 +56,13 @@ class RolloutRecord:
         self._rounds: dict[int, Round] = {}
         self._rewards: dict[str, list[float]] = {}
         self._given: dict[str, GivenReply] = {}
+        self.memory: bytes | None = None
+        """The memory that the replies read while they were learned; empty for none, None if nothing said."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it has anything from which the same weights are made again, rounds apart."""
+        return bool(self._given or self.memory)
 
     @property
     def has_given(self) -> bool:
@@ -114,6 +123,7 @@ class RolloutRecord:
             "rounds": rounds,
             "rewards": self._rewards,
             "given": self._given,
+            "memory": base64.b64encode(self.memory or b"").decode(),
         }
         return zlib.compress(json.dumps(whole, separators=(",", ":")).encode())
 
@@ -131,6 +141,8 @@ class RolloutRecord:
             # A record of before has none.
             given = whole.get("given", {})
             record._given = {key: GivenReply(text, is_whole) for key, (text, is_whole) in given.items()}
+            # Nor a memory: none was read in training then.
+            record.memory = base64.b64decode(whole.get("memory", ""))
             for step, revision, masked, groups in whole["rounds"]:
                 kept = [Group(at, _unpacked(replies, revision)) for at, replies in groups]
                 record._rounds[step] = Round(revision, masked, kept)
