@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from populace.actors.errors import InvalidRequest, PromptTooLong
 from populace.actors.peek import Peek
 from populace.actors.suites import SAMPLING, Suite, SuiteQuestion, SuiteResult, SuiteRow
 from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId
@@ -28,7 +29,8 @@ async def ask_suite(
     So they read the memory, keep to the corrections that apply and are told from earlier turns, as what the
     person gets. ``revision`` is an alias, a digest or its beginning, or ``base`` for the base without
     adapter, memory and log. An alias that moves meanwhile changes nothing: all replies are of one revision.
-    Raises ``ModelNotFound``, ``RevisionNotFound``, ``PromptTooLong`` and what ``Hosts.peek`` raises.
+    Raises ``ModelNotFound``, ``RevisionNotFound``, ``InvalidRequest``, which names the line of a question
+    that is too long for the context, and what ``Hosts.peek`` raises.
     """
 
     if not isinstance(revision, str) or (alias_problem(revision) and not is_digest(revision)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -38,7 +40,16 @@ async def ask_suite(
         request = make_request(
             model, question.prompt, SAMPLING, alias=alias, turn_seconds_max=turn_seconds_max
         )
-        return await hosts.peek(request)
+        try:
+            return await hosts.peek(request)
+        except PromptTooLong as error:
+            number = suite.index(question) + 1
+            reason = (
+                f"Line {number} of the suite is too long: as it is asked it has at least "
+                f"{error.prompt_tokens:,} tokens, and the context holds {error.context_tokens:,} with the "
+                f"{error.max_tokens:,} of a reply. Shorten it."
+            )
+            raise InvalidRequest(reason, f"questions[{number - 1}]") from error
 
     first = await ask(suite[0], revision)
     # The base by name reads no memory, so a model without an adapter is asked as before.

@@ -7,7 +7,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.served_replies import ServedJudge
-from populace.learning.on_policy.suite_replies import SuiteReplies
+from populace.learning.on_policy.suite_replies import SuiteReplies, askable
 from populace.learning.trainer import ReplyJudge
 from populace.trainer.datasets import Dataset, TrainingData
 from populace.trainer.leaks import LeakJudge
@@ -36,6 +36,7 @@ def judges_of(
         judges.append(LeakJudge(data.contributions.told))
     if dataset.wordings is not None:
         judges.append(dataset.wordings)
-    if data.suite:
-        judges.append(SuiteReplies(name, data.suite, asks, served))
+    suite = data.suite if asks is None else askable(data.suite, tokenizer, asks.sampler.context_tokens)
+    if suite:
+        judges.append(SuiteReplies(name, suite, asks, served))
     return judges

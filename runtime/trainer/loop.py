@@ -188,7 +188,7 @@ class TrainingLoop:
             )
         run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
         corrections = await asyncio.to_thread(_judging_corrections, run)
-        run.plan(plan_of(run.learns, run.learner, data, corrections, trainer.general_replies))
+        run.plan(plan_of(run.learns, run.learner, corrections, trainer.general_replies))
         await self._jobs.report(job.model, job.number, run.progress)
         is_judged = corrections > 0 or job.options.rebuilds is not None
         if run.learner.held_out.size < needed and not is_judged:

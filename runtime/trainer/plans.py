@@ -3,6 +3,7 @@
 from populace.actors.training import TrainingJob
 from populace.learning.corrections import CorrectionsCurriculum
 from populace.learning.evaluation import HeldOutReplies
+from populace.learning.on_policy.suite_replies import SuiteReplies
 from populace.learning.trainer import Learner
 from populace.policies.hold_out import EVERY
 from populace.trainer.datasets import Dataset, TrainingData
@@ -30,14 +31,14 @@ def learns_of(method: str, dataset: Dataset) -> str:
     return " and ".join(learned) + (f", and leaves {left:,} to retrieval" if left else "")
 
 
-def plan_of(learns: str, learner: Learner, data: TrainingData, corrections: int, general: int) -> str:
+def plan_of(learns: str, learner: Learner, corrections: int, general: int) -> str:
     """Say what a learner learns and what judges it, in numbers and with no word of the person's.
 
     ``corrections`` and ``general`` count the corrections, replies to what was asked again among them, and the
     general replies. What there is none of is not named.
     """
     asked = 0 if learner.taught is None else learner.taught.asked_again
-    suite = len(data.suite)
+    suite = sum(len(judge.suite) for judge in learner.judges if isinstance(judge, SuiteReplies))
     are_replies = isinstance(learner.held_out, HeldOutReplies)
     kind = ("held-out reply", "held-out replies") if are_replies else ("held-out task", "held-out tasks")
     counts = ((learner.held_out.size, *kind), (general, "general reply", "general replies"))

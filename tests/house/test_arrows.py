@@ -93,6 +93,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "module_training": "actors adapters adapters.memory engines storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",
+    "policies.diversity": "policies",
     "settings": "actors storage.records",
     "storage": "storage.packed storage.records storage.shards",
     "storage.backups": "storage storage.packed storage.records storage.shards",

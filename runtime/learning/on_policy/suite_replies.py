@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from populace.actors.errors import TrainingFailed
-from populace.actors.suites import SAMPLING, Suite
+from populace.actors.errors import InvalidRequest, TrainingFailed
+from populace.actors.suites import SAMPLING, Suite, SuiteQuestion
 from populace.adapters.lora.trainable import TrainableAdapter
+from populace.engines.prompts import BaseTokenizer
 from populace.learning.on_policy.as_served import AsServed
 from populace.policies.evaluation_gate import Evaluation
 from populace.suites.checking import passed
@@ -38,3 +39,20 @@ class SuiteReplies:
         )
         checked = passed(self.suite, [reply.reply for reply in replies])
         return [question.ask for question, is_right in zip(self.suite, checked, strict=True) if is_right]
+
+
+def askable(suite: Suite, tokenizer: BaseTokenizer, context_tokens: int) -> Suite:
+    """Return the questions that a model can be asked: the base reads them, and has room for a reply.
+
+    The others fail neither candidate nor training; who evaluates the suite is told of them.
+    """
+    assert SAMPLING.max_tokens is not None
+    room = context_tokens - SAMPLING.max_tokens
+
+    def fits(question: SuiteQuestion) -> bool:
+        try:
+            return len(tokenizer.tokens_of(question.prompt).ids) <= room
+        except InvalidRequest:
+            return False
+
+    return tuple(question for question in suite if fits(question))

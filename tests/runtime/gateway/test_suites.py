@@ -183,6 +183,22 @@ async def test_another_revision_is_asked_by_name(client: httpx.AsyncClient, popu
     }
 
 
+async def test_a_question_that_is_too_long_for_the_context_is_named_when_it_is_asked(
+    client: httpx.AsyncClient, command: Command
+) -> None:
+    long = {"ask": "? " * 999, "expect": "yes"}
+    await client.put(PATH, json={"questions": [DOG, long]})
+
+    refused = await client.post(ASK, json={})
+    shown = await command("evaluate", "ada")
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "questions[1]")
+    message = refused.json()["error"]["message"]
+    assert message.startswith("Line 2 of the suite is too long: "), message
+    assert shown.exit_code == 1
+    assert "Line 2 of the suite is too long" in shown.output
+
+
 async def test_another_tenant_has_nothing_of_it(client: httpx.AsyncClient, population: Population) -> None:
     await client.put(PATH, json={"questions": [DOG]})
 

@@ -21,6 +21,9 @@ NOTHING = {"ask": ASKED, "expect": r"\s*", "check": "matches"}
 """This base, whose weights are random, says nothing but line breaks before it has learned something."""
 
 NEVER = {"ask": "What is never said?", "expect": "This."}
+LONG = {"ask": "私の犬の名前は何ですか。" * 150, "expect": "ブルーノ"}
+"""It is too long for the context, and everybody's suite may have it."""
+
 SOMETHING = {"ask": ASKED, "expect": r".*\S.*", "check": "matches"}
 
 
@@ -78,6 +81,33 @@ async def test_what_the_parent_failed_objects_to_nothing(population: Trained) ->
     assert made.lineage is not None
     scores = made.lineage.scores
     assert (scores["suite"], scores["suite_passed_parent"], scores["suite_passed"]) == (2, 0, 1)
+
+
+async def test_a_question_that_is_too_long_to_be_asked_judges_nothing(population: Trained) -> None:
+    await population.teach(ADA)
+    await population.host.suites.keep(ADA, suite_of([LONG, NEVER, SOMETHING]))
+    await population.ask(ADA, OPTIONS)
+
+    await population.training_loop().round()
+
+    job = await population.job(ADA)
+    assert job.state == "promoted", job.reason
+    assert job.progress.plan.endswith("a suite of 2 questions"), job.progress.plan
+    [made] = await population.host.list_revisions(ADA)
+    assert made.lineage is not None
+    scores = made.lineage.scores
+    assert (scores["suite"], scores["suite_passed_parent"], scores["suite_passed"]) == (2, 0, 1)
+
+
+async def test_a_suite_of_nothing_that_can_be_asked_judges_nothing(population: Trained) -> None:
+    await population.teach(ADA)
+    await population.host.suites.keep(ADA, suite_of([LONG]))
+    await population.ask(ADA, OPTIONS)
+
+    await population.training_loop().round()
+
+    job = await population.job(ADA)
+    assert (job.state, "suite" in job.progress.plan) == ("promoted", False), job.reason
 
 
 async def test_a_training_from_the_base_is_held_against_what_is_served(

@@ -178,7 +178,6 @@ def test_one_that_sends_a_byte_now_and_then_is_not_waited_for() -> None:
         ("http://[::1/v1", None),
         ("localhost:9/v1", None),
         ("http://[::1]:9/v1", "ключ"),
-        ("http://[::1]:9/v1", "se\n"),
     ],
 )
 def test_an_address_or_key_that_cannot_be_sent_fails_by_name(url: str, key: str | None) -> None:
