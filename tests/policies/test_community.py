@@ -1,5 +1,6 @@
 """What everybody's model learns of people: what they liked, from each about as much, and nothing private."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +25,34 @@ def test_a_word_is_private_that_one_person_alone_told() -> None:
     assert told.private_in("Bruno barks.") == {"bruno"}, "what is told again is told by one person still"
 
 
-def test_in_scripts_without_spaces_a_single_character_is_a_word() -> None:
-    told = told_by("私は田中です", "私は山です")
+def test_in_scripts_without_spaces_characters_in_a_row_are_a_word() -> None:
+    told = told_by("私は田中です。猫", "私は山です。田んぼの中です。")
 
-    assert told.private_in("田中さん") == {"田", "中"}
+    assert told.private_in("田中さん") == {"田中"}
+    assert told.private_in("田と中の猫です") == set(), "each for itself is everybody's"
+    assert told.private_in("猫。") == {"猫"}, "it stands alone"
+
+
+@pytest.mark.parametrize(
+    ("told", "others", "reply", "private"),
+    [
+        ("我的医生叫王小明。", "小王和国王明天来。", "王小明是医生。", {"王小", "小明", "王小明", "医生"}),
+        ("我叫王小明。", "王小和小明来了。", "王小明。", {"王小明"}),
+        ("娘の名前はさくらです。", "さくと、くらと、さと、名前はいいです。", "さくらさん", {"さくら"}),
+        ("うちの犬はポチです。", "ポストとチーズです。", "ポチ", {"ポチ"}),
+        ("我用iPhone手机。", "我用手机。", "iPhone手机", {"iphone"}),
+        ("แมวชื่อบุญมี", "แม่ บุตร ชื่อ มีนา", "บุญมี", {"บุญ", "ุญม", "ญมี"}),
+        ("2019年に行った", "2019年に来た", "2019年に", set[str]()),
+    ],
+)
+def test_a_name_is_private_though_others_used_each_of_its_characters(
+    told: str, others: str, reply: str, private: set[str]
+) -> None:
+    words = told_by(told, others)
+
+    assert words.private_in(reply) == private
+    assert words.leaks([reply], []) == private
+    assert words.leaks([reply], [f"「{reply}」"]) == set()
 
 
 def test_a_reply_with_a_private_word_is_nobody_elses_to_learn() -> None:
