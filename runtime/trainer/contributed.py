@@ -6,7 +6,7 @@ is found by ``is_still_agreed``, and the job is begun again from those who are l
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,9 @@ from populace.learning.examples import Example, examples_of
 from populace.policies.community import HELD_OUT_MAX, LIKED_MAX, Liked, ToldWords, for_everybody
 from populace.storage.records.errors import ModelNotFound
 from populace.trainer.log_data import PAGE, read_log_data
+
+_TurnId = tuple[str, int]
+"""The completion id of a turn, which is of its model and operation, and its time; copies have the same."""
 
 
 class Contributed(NamedTuple):
@@ -50,7 +53,8 @@ class Contributed(NamedTuple):
 class Contributions:
     """What a tenant's people let everybody learn, in the order of their ids.
 
-    ``told`` are the words that they told. ``liked`` counts their liked replies, also those that are left out.
+    ``told`` are the words that they told, where models with a turn in common are one person's. ``liked``
+    counts their liked replies, also those that are left out.
     """
 
     people: Sequence[Contributed]
@@ -64,8 +68,10 @@ async def collect(hosts: Hosts, job: TrainingJob) -> Contributions:
     Raises ``ModelNotFound`` for one who is erased meanwhile, and what ``Hosts`` raises.
     """
     assert job.started_ms is not None, "it has started"
-    started_ms, told = job.started_ms, ToldWords()
+    started_ms = job.started_ms
     people: list[Contributed] = []
+    turns: list[frozenset[_TurnId]] = []
+    texts: list[list[str]] = []
     for consent in await hosts.contributors.of_tenant(job.model.tenant):
         assert consent.id is not None
         assert consent.since_ms is not None
@@ -75,12 +81,13 @@ async def collect(hosts: Hosts, job: TrainingJob) -> Contributions:
         span = (view.log_start, view.log_position)
         whole, given = await read_log_data(hosts, consent.model, span, started_ms)
         log = [turn for turn in whole if turn.created_ms < started_ms]
-        for text in _told(log, given):
-            told.add(len(people), text)
+        turns.append(frozenset((turn.completion_id, turn.created_ms) for turn in log))
+        texts.append(list(_told(log, given)))
         liked = await asyncio.to_thread(_liked, log, given)
         people.append(
             Contributed(consent.model, consent.id, consent.since_ms, view.log_position, tuple(liked))
         )
+    told = await asyncio.to_thread(_told_words, texts, one_persons(turns))
     ordered = sorted(people, key=lambda person: person.id)
     candidates = [[_exchange(example, at) for at, example in enumerate(one.examples)] for one in ordered]
     places = for_everybody(candidates, told)
@@ -112,6 +119,35 @@ async def _has_forgotten(hosts: Hosts, person: Contributed) -> bool:
     except ModelNotFound:
         return True
     return False
+
+
+def one_persons(turns: Sequence[Collection[_TurnId]]) -> list[int]:
+    """Return for each model, given the turns of its log, the number of the first one of its person.
+
+    A fork or an import of a model has its turns. Two models are one person's if they have a turn in common,
+    or each has one with a third.
+    """
+    first: dict[_TurnId, int] = {}
+    merged = list(range(len(turns)))
+
+    def person(model: int) -> int:
+        while merged[model] != model:
+            model = merged[model]
+        return model
+
+    for model, of_model in enumerate(turns):
+        for turn in of_model:
+            one, other = person(model), person(first.setdefault(turn, model))
+            merged[max(one, other)] = min(one, other)
+    return [person(model) for model in range(len(turns))]
+
+
+def _told_words(texts: Sequence[Sequence[str]], people: Sequence[int]) -> ToldWords:
+    told = ToldWords()
+    for person, of_model in zip(people, texts, strict=True):
+        for text in of_model:
+            told.add(person, text)
+    return told
 
 
 def _told(log: Sequence[Interaction], given: Sequence[Feedback]) -> Iterator[str]:

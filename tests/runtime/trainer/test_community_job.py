@@ -14,7 +14,7 @@ from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.policies.evaluation_gate import Evaluation, GeneralReplies
 from populace.storage.rows import ledger
-from populace.trainer.contributed import Contributions, collect
+from populace.trainer.contributed import Contributions, collect, one_persons
 from populace.trainer.leaks import LeakJudge
 from tests.actors.turns import grant_of, reply, take_turn, turn_of, wait_until
 from tests.runtime.trainer.trained_population import ADA, BOB, EVERYTHING, Trained
@@ -117,10 +117,39 @@ async def test_corrections_dislikes_and_private_words_are_not_collected(populati
     assert found.told.private_in("Bruno") == {"bruno"}
 
 
-async def take_told(population: Trained, model: ModelId, text: str) -> None:
-    grant = await grant_of(population.host, turn_of(model, "op-told"))
+async def take_told(population: Trained, model: ModelId, text: str, operation: str = "op-told") -> None:
+    grant = await grant_of(population.host, turn_of(model, operation))
     await population.host.finish_turn(grant, reply("I see.", asked=text))
     population.clock.advance(1)
+
+
+async def test_a_copy_of_a_model_tells_nothing_that_its_person_alone_did_not(population: Trained) -> None:
+    host, copy = population.host, ModelId(ADA.tenant, "copy")
+    await liked(population, ADA, range(TURNS, TURNS + 4), "Bruno")
+    await take_told(population, ADA, "My dog is called Bruno.")
+    await host.import_model(copy, await host.export_model(ADA))
+    await take_told(population, copy, "My dog Bruno is a Newfoundland.", "op-new")
+    await take_told(population, ADA, "It is a Newfoundland.", "op-new")
+    await host.contributors.consent(copy, agrees=True)
+    population.clock.advance(1)
+
+    found = await collected(population)
+
+    assert {person.model for person in found.people} == {ADA, BOB, copy}
+    assert found.told.private_in("Bruno the Newfoundland") == {"bruno", "newfoundland"}
+    replies = {example.reply for person in found.people for example in person.examples}
+    assert replies == {f"{STYLE} {number}" for number in range(TURNS)}
+
+
+def test_models_are_one_persons_that_have_a_turn_in_common_or_each_with_a_third() -> None:
+    one, two, three, four = (("c-1", 1), ("c-2", 1), ("c-1", 2), ("c-3", 3))
+
+    assert one_persons([{one}, {two}, {three}]) == [0, 1, 2]
+    assert one_persons([{one}, {two, four}, {three}, {four}]) == [0, 1, 2, 1]
+    assert one_persons([{one}, {two}, {one, two}]) == [0, 0, 0]
+    assert one_persons([{one}, {two}, {three}, {three, two}, {four}, {four, one, three}]) == [0] * 6
+    assert one_persons([set(), set()]) == [0, 1]
+    assert one_persons([]) == []
 
 
 async def test_what_is_said_or_agreed_after_the_start_is_for_the_next_one(population: Trained) -> None:
