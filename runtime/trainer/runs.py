@@ -215,7 +215,7 @@ class RunBuilder:
             room,
             start.record,
             self._teacher,
-            self._reading(start.memory(data)),
+            self._reading(start.memory(data)) if options.learns_until_said else None,
         )
         dataset = MAKERS[options.method](inputs)
         rank = self._larger_rank(job, data, dataset, room, parent)

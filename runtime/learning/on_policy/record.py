@@ -62,7 +62,7 @@ class RolloutRecord:
     @property
     def is_needed(self) -> bool:
         """Whether it has anything from which the same weights are made again, rounds apart."""
-        return bool(self._given or self.memory)
+        return bool(self._given) or self.memory is not None
 
     @property
     def has_given(self) -> bool:

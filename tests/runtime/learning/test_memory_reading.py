@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# numpy's conversion is partly untyped.
 """In training a reply that reads its person's memory is scored as it is served, and is learned so too."""
 
 from pathlib import Path

@@ -47,6 +47,19 @@ def test_replies_to_prompts_come_back_by_who_gave_them() -> None:
     assert again.given("ada", (*prompt, *prompt)) is None
 
 
+def test_the_memory_that_was_read_comes_back_and_one_of_before_had_none() -> None:
+    made = record()
+    assert made.memory is None
+    assert not made.is_needed
+    made.memory = b"\x00state"
+
+    again = RolloutRecord.unpack(made.pack())
+
+    assert again.memory == b"\x00state"
+    assert again.is_needed
+    assert RolloutRecord.unpack(record().pack()).memory == b""
+
+
 def test_who_records_begins_rounds_and_judges_by_themselves() -> None:
     made = RolloutRecord.unpack(record().pack())
 
