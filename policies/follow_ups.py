@@ -25,7 +25,7 @@ _OF_SELF = frozenset(["i", "my", "mine", "we", "our", "ours"])
 FOREIGN_WORDS_MAX = 2
 """A message of so few words in another language is taken for one that goes on: "ja bitte"."""
 CHARACTERS_MAX = 4
-"""So many characters of a script without spaces count as these words do."""
+"""This many characters of a script without spaces count as these words do."""
 
 
 def is_follow_up(messages: Sequence[RoleAndContent], history_turns: int) -> bool:

@@ -43,7 +43,7 @@ SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 def corrections_of(turns: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Corrected]:
     """Return what was corrected in the turns, in the order in which it was: of equal messages the last.
 
-    A message that only goes on with what was said before teaches nothing: "Yes." is asked by nobody.
+    A message that only goes on with what was said before teaches nothing: "Yes." asks for nothing.
     """
     said = {
         turn.position: "\n".join(spoken_in(turn.messages))
