@@ -7,7 +7,6 @@ are English; a question without them asks for nothing of one's own.
 
 import re
 import unicodedata
-from functools import lru_cache
 from typing import NamedTuple
 
 from populace.policies.common_words import is_content
@@ -18,6 +17,7 @@ _SUBJECTS = frozenset(["i", "we", "im", "ive", "mine", "ours", "myself", "oursel
 _OBJECTS = frozenset(["me", "us"])
 _AT_HOME = frozenset(["home"])
 _SELF = _OWNING | _SUBJECTS | _OBJECTS
+_SELF_AT_HOME = _SELF | _AT_HOME
 _OTHERS = frozenset(["his", "her", "their", "your", "its", "whose", "someone", "somebody"])
 
 _FUNCTION_WORDS = """
@@ -78,8 +78,8 @@ _UNSURE = re.compile(
 
 _PASTED = re.compile(
     rf"\A\W*(?!{_TO_KEEP})(?:(?:(?:can|could|would|will) you|please)\s+)*"
-    r"(?:answer|check|complete|continue|correct|explain|fix|improve|polish|proofread|read|rephrase|reply|respond|rewrite|shorten|summari[sz]e|translate"
-    r"|write)\b[^.!?\n]*(?::|\n)"
+    r"(?:answer|check|complete|continue|correct|explain|fix|improve|polish|proofread|read|rephrase|reply"
+    r"|respond|rewrite|shorten|summari[sz]e|translate|write)\b[^.!?\n]*(?::|\n)"
     r"|^\s*>|^(?:from|to|cc|sent|subject):\s|\bwrote\b[^.!?\n]{0,40}:|^-{3,}\s*(?:original|forwarded)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -147,6 +147,27 @@ def words_in(text: str) -> frozenset[str]:
     return frozenset(word.beginning for word in _words(text) if word.text)
 
 
+class OwnText:
+    """A text, taken apart once, of which any number of questions may ask."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._near: dict[frozenset[str], set[str]] = {}
+        self._named: set[str] | None = None
+
+    def near(self, marks: frozenset[str]) -> set[str]:
+        """Return the beginnings of the words near to one of the marks, in the sentences that are meant."""
+        if marks not in self._near:
+            self._near[marks] = _near_self(self.text, marks)
+        return self._near[marks]
+
+    def named(self) -> set[str]:
+        """Return the beginnings of the names that the text gives to the person's own."""
+        if self._named is None:
+            self._named = _named_own(self.text)
+        return self._named
+
+
 class OwnQuestion:
     """A question, taken apart once, for which any number of texts are looked at.
 
@@ -169,16 +190,16 @@ class OwnQuestion:
             about = [word for word in words if is_content(word.text) and word.text not in _ADJECTIVES]
         self._about = frozenset(word.beginning for word in about if word.text)
 
-    def is_told_in(self, text: str) -> bool:
+    def is_told_in(self, told: OwnText) -> bool:
         """Return whether the text tells of what the question asks for as the person's own."""
         if self._things:
-            near = _near_self(text, _SELF | _AT_HOME)
+            near = told.near(_SELF_AT_HOME)
             return all(thing.noun in near for thing in self._things)
         if self._is_of_self:
-            return not self._about.isdisjoint(_near_self(text, self._marks))
-        if self._begins_with_thing_of(text):
+            return not self._about.isdisjoint(told.near(self._marks))
+        if self._begins_with_thing_of(told.text):
             return True
-        return not self._about.isdisjoint(_named_own(text)) and self._about <= words_in(text)
+        return not self._about.isdisjoint(told.named()) and self._about <= words_in(told.text)
 
     def may_be_told_in(self, text: str) -> bool:
         """Return whether a text that is alike in meaning may tell it, in words of its own.
@@ -196,8 +217,7 @@ class OwnQuestion:
         return is_fragment and any(words[0].beginning == thing.noun for thing in owned(text))
 
 
-@lru_cache(maxsize=4096)
-def _named_own(text: str) -> frozenset[str]:
+def _named_own(text: str) -> set[str]:
     """Return the beginnings of the names that the text gives to the person's own.
 
     As in "my sister Lena", "Rex is my" and "my dog is called Bruno".
@@ -215,7 +235,7 @@ def _named_own(text: str) -> frozenset[str]:
                 found.add(behind[0].beginning)
             if len(behind) > 2 and behind[0].text in _BEING and behind[1].text in _NAMED:
                 found.add(behind[2].beginning)
-    return frozenset(found)
+    return found
 
 
 def _behind_thing(words: list[_Word]) -> list[_Word]:
@@ -232,8 +252,7 @@ def _meant(text: str) -> list[str]:
     return [one for one in sentences if not one.endswith("?") and _UNSURE.search(one) is None]
 
 
-@lru_cache(maxsize=4096)
-def _near_self(text: str, marks: frozenset[str]) -> frozenset[str]:
+def _near_self(text: str, marks: frozenset[str]) -> set[str]:
     """Return the beginnings of the words near to one of the marks, in the sentences that are meant."""
     found = set[str]()
     for sentence in _meant(text):
@@ -249,7 +268,7 @@ def _near_self(text: str, marks: frozenset[str]) -> frozenset[str]:
                     break
             if word.text in _OBJECTS | _AT_HOME:
                 found.update(before.beginning for before in words[max(0, place - NEAR) : place])
-    return frozenset(found)
+    return found
 
 
 def _words(text: str) -> list[_Word]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from populace.policies.common_words import is_content
 from populace.policies.corrections import NOTHING_ALIKE
-from populace.policies.ownership import OwnQuestion
+from populace.policies.ownership import OwnQuestion, OwnText
 from populace.policies.questions import asks_for_told, is_question, told_in
 from populace.policies.retrieval import TEXT_CHARACTERS_MAX, Exchange, words_of
 from populace.policies.same_question import asks_model, is_english
@@ -60,7 +60,7 @@ class Tellings:
                 telling.append((position, named(words)))
         # Told again and again, a word does not become a common one.
         self._weights = WordWeights(list({words for _, words in telling}))
-        self._said = dict(turns)
+        self._said = {position: OwnText(said) for position, said in turns}
         self._having: defaultdict[str, list[int]] = defaultdict(list)
         for position, words in telling:
             for word in words:

@@ -69,21 +69,26 @@ def margins(
     """Return how surely the model says each sequence's scored tokens: the least margin of them, in nats.
 
     A token's margin is its log-probability less that of the likeliest other one. If all are above 0, a greedy
-    reply is this one. ``adapter`` None is the base. With ``reading`` it is that of replies that read their
-    memory.
+    reply is this one. ``adapter`` None is the base. With ``reading`` it is the lesser one of that of the
+    weights alone and that of replies that read their memory.
     """
     least: list[float] = []
     for part in passes_of(sequences):
         scored = score_alone(base, adapter, part)
+        margins_N = _margins(scored)
         if reading is not None:
             with torch.no_grad():
-                scored = reading(scored)
-        best_N2 = scored.log_probs.topk(2, dim=1)
-        is_best_N = best_N2.indices[:, 0] == scored.targets
-        others_N = torch.where(is_best_N, best_N2.values[:, 1], best_N2.values[:, 0])
-        margins_N = scored.target_log_probs - others_N
+                margins_N = torch.minimum(margins_N, _margins(reading(scored)))
         least += [float(of_sequence.min()) for of_sequence in margins_N.split(scored.counts)]
     return least
+
+
+def _margins(scored: Scored) -> torch.Tensor:
+    """Return the margin [N] of each scored token."""
+    best_N2 = scored.log_probs.topk(2, dim=1)
+    is_best_N = best_N2.indices[:, 0] == scored.targets
+    others_N = torch.where(is_best_N, best_N2.values[:, 1], best_N2.values[:, 0])
+    return scored.target_log_probs - others_N
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +147,7 @@ class CorrectionsCurriculum:
 
     def _margins(self, session: TrainingSession, places: Sequence[int]) -> list[float]:
         chosen = [self.corrections[place] for place in places]
-        said = margins(self.base, session.adapter, chosen)
-        if self.reading is None:
-            return said
-        return list(map(min, said, margins(self.base, session.adapter, chosen, self.reading)))
+        return margins(self.base, session.adapter, chosen, self.reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ class Taught:
         )
 
     def unread(self, adapter: TrainableAdapter | None) -> int:
-        """Count the corrections that are not said by replies that read their memory; 0 without one."""
+        """Count the corrections that are not said both ways, also with the memory read; 0 without one."""
         if self.reading is None:
             return 0
         return sum(margin <= 0.0 for margin in margins(self.base, adapter, self.sequences, self.reading))

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.browser]
 
 ENGINE_MS = ENGINE_HANG_SECONDS * 1000
 NAME = "nadia"
-MEMBERS = ("otto", "pia")  # of this test; those of others may vote too
+MEMBERS = ("otto", "pia", "quinn")  # fewer votes tell nothing; those of other tests may vote too
 ASKED = "What is my dog called?"
 WANTED = "Your dog is called Bruno."
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from populace.policies.ownership import OwnQuestion, names_in, owned, owners_in, speaks_of_self
+from populace.policies.ownership import OwnQuestion, OwnText, names_in, owned, owners_in, speaks_of_self
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_what_is_ones_own(text: str, nouns: list[str]) -> None:
     ],
 )
 def test_what_is_told_of_ones_own(question: str, told: str) -> None:
-    assert OwnQuestion(question).is_told_in(told)
+    assert OwnQuestion(question).is_told_in(OwnText(told))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_is_told_of_ones_own(question: str, told: str) -> None:
     ],
 )
 def test_what_is_not(question: str, told: str) -> None:
-    assert not OwnQuestion(question).is_told_in(told)
+    assert not OwnQuestion(question).is_told_in(OwnText(told))
 
 
 def test_other_owners_and_names() -> None:
