@@ -125,14 +125,11 @@ class FrozenBase:
         log_probs_NV = cast("torch.Tensor", output.logits)[0].float().log_softmax(-1)
         scored = [sum(count) for count in row.counts]
         targets = torch.tensor(row.targets, device=device).split(scored)
-        hidden = self._of_sequences(recorded, row)
+        # In float32, as the gradient of a token that many sequences share is a sum.
+        layers = [layer_TH.float() for layer_TH in recorded]
+        hidden = self._of_sequences(layers, row)
         last = lasts[0].split(scored)
-        inputs = list(
-            zip(
-                *(layer_TH.float().index_select(0, places).split(scored) for layer_TH in recorded),
-                strict=True,
-            )
-        )
+        inputs = list(zip(*(layer.index_select(0, places).split(scored) for layer in layers), strict=True))
         return [
             Scored(*of_reading)
             for of_reading in zip(
@@ -164,6 +161,5 @@ class FrozenBase:
             return [()] * len(row.spans)
         places = torch.tensor(list(chain.from_iterable(row.paths)), device=self.model.device)
         read = [sum(lengths) for lengths in row.lengths]
-        # In float32, as the gradient of a token that many sequences share is a sum.
-        layers = [layer_TH.float().index_select(0, places).split(read) for layer_TH in recorded]
+        layers = [layer_TH.index_select(0, places).split(read) for layer_TH in recorded]
         return list(zip(*layers, strict=True))

@@ -56,18 +56,11 @@ class MemoryReading:
         last_NH, inputs = scored.last, scored.inputs
         assert last_NH is not None
         assert len(inputs) == len(self._module.layers), "the base records the inputs of the layers"
-        begins = itertools.accumulate(scored.counts, initial=0)
-        firsts = [begin for begin, count in zip(begins, scored.counts, strict=False) if count]
-        opens_S = (self._gates.read(inputs[0][firsts]) > 0).tolist()
-        opened = iter(opens_S)
-        places = [
-            place
-            for begin, count in zip(
-                itertools.accumulate(scored.counts, initial=0), scored.counts, strict=False
-            )
-            if count and next(opened)
-            for place in range(begin, begin + count)
-        ]
+        ends = itertools.accumulate(scored.counts, initial=0)
+        replies = [range(begin, end) for begin, end in itertools.pairwise(ends) if end > begin]
+        firsts_SH = inputs[0][[reply.start for reply in replies]]
+        opens_S = (self._gates.read(firsts_SH) > 0).tolist()
+        places = [place for reply, opens in zip(replies, opens_S, strict=True) if opens for place in reply]
         if not places:
             return scored
         read_NLW = torch.stack(

@@ -35,8 +35,8 @@ class RequestSpans:
     """ASGI middleware: the whole of a request, until the last byte of its response, is a span.
 
     A ``traceparent`` of W3C's is joined, with its decision on sampling, if the request has a valid API key:
-    others begin a trace of their own, as who has no key decides nothing about exports. That of
-    the request's own span is in the response.
+    others begin a trace of their own, as who has no key decides nothing about exports. That of the request's
+    own span is in the response.
     """
 
     def __init__(self, app: ASGIApp) -> None:
