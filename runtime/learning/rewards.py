@@ -15,7 +15,8 @@ from typing import Any
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest, RewardFailed
 from populace.policies.graders import graded
-from populace.policies.reply_checks import is_exact, last_number, matches_whole
+from populace.policies.reply_checks import is_exact, last_number
+from populace.suites.matching import matched
 
 GROUP = "populace.rewards"
 
@@ -81,9 +82,12 @@ def number(prompt: Sequence[Message], reply: str, task: Task) -> float:
 
 @reward("matches")
 def matches(prompt: Sequence[Message], reply: str, task: Task) -> float:
-    """Return 1 if the whole reply matches the task's ``pattern``, a Python regular expression, else 0."""
+    """Return 1 if the whole reply matches the task's ``pattern``, a Python regular expression, else 0.
+
+    A match that is not found in time counts as none (``matching.SECONDS_EACH``).
+    """
     del prompt
-    return float(matches_whole(reply, str(task["pattern"])))
+    return float(matched([(str(task["pattern"]), reply)])[0])
 
 
 @reward("grader")

@@ -85,7 +85,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
-        "policies.diversity storage.records"
+        "policies.diversity storage.records suites"
     ),
     "learning.on_policy": (
         "actors adapters.lora engines learning learning.methods policies storage storage.packed "

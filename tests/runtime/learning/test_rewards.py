@@ -32,6 +32,8 @@ def named() -> Generator[str]:
         ("number", "seven", {"answer": 7}, 0.0),
         ("matches", "yes", {"pattern": "yes|no"}, 1.0),
         ("matches", "yes, or no", {"pattern": "yes|no"}, 0.0),
+        # Python takes 2⁴⁰ steps to say that this does not match.
+        ("matches", "a" * 40, {"pattern": "(a|aa)+b|(a|a)+b"}, 0.0),
     ],
 )
 def test_a_reply_is_right_or_it_is_not(name: str, reply: str, task: Task, value: float) -> None:
