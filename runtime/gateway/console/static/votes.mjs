@@ -12,6 +12,8 @@ const SELECT = {
   best: "the best",
   random: "at random",
 };
+/** With fewer answers than this none is told: policies/diversity/disclosure.py. */
+const TOLD_FROM = 3;
 const TONE = { voted: "good", waiting: "", asking: "" };
 
 export function Ask({ members }) {
@@ -65,6 +67,11 @@ export function Ask({ members }) {
           ${title}</option>`,
           )}</select></label>
       </div>
+      ${
+        members.length < TOLD_FROM &&
+        html`<p class="quiet small">Votes are told when ${TOLD_FROM} members or more answer, and
+          ${count(members.length, "member")} ${members.length === 1 ? "takes" : "take"} part.</p>`
+      }
       <div class="row end">${
         state.busy
           ? html`<button type="button" onClick=${() => abort.current.abort()}>Stop</button>`
