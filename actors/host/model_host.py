@@ -285,6 +285,10 @@ class ModelHost:
         """Passivate the models idle for too long; return how many. Called by the runtime's clock."""
         return self._active.passivate_idle()
 
+    def open_shards(self) -> None:
+        """Try the shards again that could not be opened. Called by the runtime's clock."""
+        self._owned.take_opened()
+
     async def compact_shards(self) -> int:
         """Compact the shards whose files are mostly free or hold traces of erased models.
 

@@ -1,9 +1,8 @@
 """The shards that one host owns: opened with a new epoch, read directly, written in groups.
 
-A shard whose disk failed is not trusted again: it is closed at once, opened under a new epoch, and read
-whole on a thread before it serves. Meanwhile it refuses: reads are made on the event loop and cannot
-wait, and callers wait with bounds of their own. A shard that is damaged, or that another owner
-fenced, stays lost.
+Shards are opened in the background. One that is not open, or cannot be, refuses: reads are made on the
+event loop and cannot wait, and callers wait with bounds of their own. One whose disk failed is not trusted
+again: it is closed at once, and read whole before it serves. One that another owner fenced stays lost.
 """
 
 import asyncio
@@ -11,12 +10,13 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from populace.actors.clock import Clock
 from populace.actors.hosts import StoreStatistics
+from populace.actors.keepers.absent_shards import AbsentShards
 from populace.policies.compaction import erasure_due, worth_compacting
 from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
 from populace.storage.backup_note import read_finished_ms
@@ -40,6 +40,9 @@ from populace.storage.store import Store
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+OPENING_SECONDS_MAX = 5.0
+"""How long the start of a host waits for its shards. One takes milliseconds, if no process has its lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +70,17 @@ class OwnedShards:
         clock: Clock,
         on_lost: Callable[[int, Exception], None],
     ) -> None:
+        """Open the shards; waits for them, but no longer than ``OPENING_SECONDS_MAX``, and raises nothing."""
         self._store = store
         self._clock = clock
-        self._owner = owner
         self._on_lost = on_lost
         self._numbers = tuple(numbers)
         self._open: dict[int, OwnedShard] = {}
-        self._lost: dict[int, StorageError] = {}
-        self._recovering: dict[int, Future[Shard]] = {}
-        # One at a time: if a disk fails with all of its shards, only one thread reads it.
-        self._recoverer = ThreadPoolExecutor(1, thread_name_prefix="populace-recover")
+        self._absent = AbsentShards(store, owner=owner, clock=clock)
         self._closed = False
-        for number in self._numbers:
-            self._open[number] = self._own(store.open_shard(number, owner))
+        self._absent.open(self._numbers)
+        self._absent.wait(OPENING_SECONDS_MAX)
+        self.take_opened()
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -87,7 +88,7 @@ class OwnedShards:
 
     @contextlib.contextmanager
     def read(self, number: int) -> Generator[ReadTransaction]:
-        """Read a snapshot. Raises ``Fenced``, ``ShardStopped`` and ``StoreDamaged``."""
+        """Read a snapshot. Raises ``Fenced``, ``ShardStopped`` and ``ShardUnavailable``."""
         owned = self._shard(number)
         try:
             with owned.shard.read() as transaction:
@@ -120,7 +121,7 @@ class OwnedShards:
         """Run ``operation`` in the shard's next group commit; return when it is durable.
 
         Raises what the operation raised, or ``UnknownOutcome``, ``Fenced``, ``ShardStopped``,
-        ``StoreDamaged``. A cancelled caller does not stop the commit.
+        ``ShardUnavailable``. A cancelled caller does not stop the commit.
         """
         owned = self._shard(number)
         now_ms = self.served_ms(number)
@@ -219,16 +220,20 @@ class OwnedShards:
         statistics = [owned.committer.statistics() for owned in self._open.values()]
         return sum(shard.commits for shard in statistics), sum(shard.batches for shard in statistics)
 
+    def take_opened(self) -> None:
+        """Serve the shards that could be opened since, and try those again that are due."""
+        for number in self._absent:
+            with contextlib.suppress(StorageError):
+                self._shard(number)
+
     def is_held(self, number: int) -> bool:
         return number in self._open
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless each shard is in one state and its queue adds up. Reads no row."""
-        open_, lost, recovering = set(self._open), set(self._lost), set(self._recovering)
-        assert open_ | lost | recovering <= set(self._numbers), "a shard is held that is not this host's"
-        assert not open_ & lost, "a lost shard is open"
-        assert not recovering & (open_ | lost), "a shard is recovered that is open or lost"
-        assert not (self._closed and (open_ or recovering)), "a shard outlives the host's end"
+        open_, absent = set(self._open), set(self._absent)
+        assert not open_ & absent, "a shard is opened that is open"
+        assert open_ | absent == (set() if self._closed else set(self._numbers)), "a shard is in no state"
         for owned in self._open.values():
             owned.committer.check_integrity()
             owned.shard.check_reads()
@@ -240,25 +245,25 @@ class OwnedShards:
             owned.shard.check_integrity()
 
     def close(self) -> None:
-        """Release the shards; a recovery under way ends first."""
+        """Release the shards; what is being opened or checked ends first."""
         self._closed = True
         for owned in self._open.values():
             owned.close()
         self._open.clear()
-        self._recoverer.shutdown(cancel_futures=True)
-        for recovering in self._recovering.values():
-            if not recovering.cancelled() and recovering.exception() is None:
-                recovering.result().close()
-        self._recovering.clear()
+        self._absent.close()
 
     def _shard(self, number: int) -> OwnedShard:
-        if number in self._lost:
-            raise self._lost[number]
         owned = self._open.get(number)
         if owned is None:
-            if self._closed or number not in self._numbers:
+            if number not in self._absent:
                 raise ShardStopped(number, "this host does not hold it")
-            owned = self._open[number] = self._recovered(number)
+            shard = self._absent.take(number)
+            try:
+                owned = self._open[number] = self._own(shard)
+            except BaseException:
+                shard.close()
+                self._absent.recover(number)
+                raise
         return owned
 
     def _own(self, shard: Shard) -> OwnedShard:
@@ -274,29 +279,10 @@ class OwnedShards:
         del self._open[number]
         owned.close()
         if isinstance(error, Fenced):
-            self._lost[number] = error
+            self._absent.fence(error)
         else:
-            self._recover(number)
+            self._absent.recover(number)
         self._on_lost(number, error)
-
-    def _recover(self, number: int) -> Future[Shard]:
-        recovering = self._recoverer.submit(self._store.recover_shard, number, self._owner)
-        self._recovering[number] = recovering
-        return recovering
-
-    def _recovered(self, number: int) -> OwnedShard:
-        """Take the shard if its recovery has ended; raise ``ShardStopped`` before."""
-        recovering = self._recovering.get(number) or self._recover(number)
-        if not recovering.done():
-            raise ShardStopped(number, "its disk failed, and it is checked before it serves again")
-        del self._recovering[number]
-        try:
-            shard = recovering.result()
-        except StorageError as error:
-            if error.retry_after_s is None:
-                self._lost[number] = error
-            raise
-        return self._own(shard)
 
 
 def _answer(shard: Shard, question: Callable[[ReadTransaction], T]) -> T:

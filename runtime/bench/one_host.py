@@ -61,6 +61,7 @@ class OneHost:
         options = HostOptions(
             number=0,
             hosts=1,
+            shards=store.shards,
             data_directory=str(path),
             base=base,
             base_directory="",

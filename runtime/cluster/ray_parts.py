@@ -44,6 +44,7 @@ from populace.settings.machine import has_gpu
 from populace.settings.settings import Settings
 from populace.settings.sigterm import kept_sigterm
 from populace.storage.adapter_store import AdapterStore
+from populace.storage.records.errors import ShardUnavailable
 from populace.storage.store import Store
 from populace.telemetry.options import TelemetryOptions
 from populace.trainer.actor import STOP_SECONDS_MAX, TeacherOptions, TrainerOptions, start_trainer
@@ -117,7 +118,7 @@ def run_population(
                 option._replace(
                     telemetry=telemetry, encoder_directory=None if encoder is None else str(encoder)
                 )
-                for option in _host_options(settings, info, base, gateway)
+                for option in _host_options(settings, store, info, base, gateway)
             ],
             environment=_environment(settings) | ONE_THREAD,
         )
@@ -158,7 +159,10 @@ def run_population(
                 )
             )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
-        yield Directory(clients, shard_count=store.shards)
+        directory = Directory(clients, shard_count=store.shards)
+        for lack in asyncio.run(_unserved(directory)):
+            report(lack)
+        yield directory
     finally:
         with _without_rays_prints(settings):
             for trainer in trainers:
@@ -186,13 +190,34 @@ async def _ensure_key(directory: Directory, credentials: Credentials, store_id: 
     kept = credentials.find(store_id)
     match = KEY_PATTERN.fullmatch(kept) if kept else None
     if kept is not None and match is not None:
-        known = await directory.find_key(match.group(1))
-        if known is not None and known.revoked_ms is None:
-            return kept
-    text, key = new_key(LOCAL_TENANT, "local user", now_ms=time.time_ns() // 1_000_000)
-    await directory.create_key(key)
-    credentials.keep(store_id, text)
-    return text
+        with contextlib.suppress(ShardUnavailable):
+            known = await directory.find_key(match.group(1))
+            if known is not None and known.revoked_ms is None:
+                return kept
+    while True:
+        text, key = new_key(LOCAL_TENANT, "local user", now_ms=time.time_ns() // 1_000_000)
+        try:
+            await directory.create_key(key)
+        except ShardUnavailable:
+            # The key's id decides its shard.
+            if not await _serves_any(directory):
+                raise
+        else:
+            credentials.keep(store_id, text)
+            return text
+
+
+async def _serves_any(directory: Directory) -> bool:
+    return any(host.store.shards_open for host in await directory.statistics())
+
+
+async def _unserved(directory: Directory) -> list[str]:
+    """Say which hosts do not serve all of their shards."""
+    return [
+        f"{host.host} serves {host.store.shards_open} of {len(host.shards)} shards; its log says why not all"
+        for host in await directory.statistics()
+        if host.store.shards_open < len(host.shards)
+    ]
 
 
 def _deploy(application: serve.Application, name: str) -> None:
@@ -217,7 +242,7 @@ def _stop_actor(handle: object, seconds_max: float = CLOSE_SECONDS_MAX) -> None:
 
 
 def _host_options(
-    settings: Settings, info: BaseInfo, base: BaseModelFiles, gateway: GatewayAddress
+    settings: Settings, store: Store, info: BaseInfo, base: BaseModelFiles, gateway: GatewayAddress
 ) -> list[HostOptions]:
     limits = HostLimits(
         resident_bytes_max=settings.resident_bytes_max,
@@ -237,6 +262,7 @@ def _host_options(
         HostOptions(
             number=index,
             hosts=settings.hosts,
+            shards=store.shards,
             data_directory=str(settings.data),
             base=info,
             base_directory=str(base.directory),

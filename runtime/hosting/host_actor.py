@@ -8,6 +8,7 @@ A message that arrives again gets the results of the first time, and its calls d
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -26,6 +27,7 @@ from populace.encoder.on_use import EncoderOnUse
 from populace.engines.client import ReplicaEngine
 from populace.engines.traced_engine import TracedEngine
 from populace.hosting.host_sweep import sweep
+from populace.hosting.opening_host import OpeningHost
 from populace.hosting.operations import OPERATIONS, Call, SentCall
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
@@ -64,6 +66,7 @@ class HostOptions(NamedTuple):
 
     number: int
     hosts: int
+    shards: int
     data_directory: str
     base: BaseInfo
     base_directory: str
@@ -119,6 +122,7 @@ class HostActor:
     """Runs one ``ModelHost``. Ray restarts it after a crash; the store's epoch fences the old one."""
 
     def __init__(self, options: HostOptions) -> None:
+        """Begin to open the host. Raises nothing, and reads no file of the store."""
         self._end_telemetry = telemetry_setup(options.telemetry, "host", options.number)
         self._options = options
         # A token of the previous process must not name a call of this one.
@@ -128,25 +132,8 @@ class HostActor:
         self._incarnation = secrets.token_hex(8)
         self._messages: dict[str, list[asyncio.Task[Any]]] = {}
         self._sweeper: asyncio.Task[None] | None = None
-        key = None if options.master_key is None else Path(options.master_key)
-        store = Store.open(Path(options.data_directory), master_key=key)
-        engine = TracedEngine(ReplicaEngine(options.base)) if options.has_engine else None
-        self._host = ModelHost(
-            host_name(options.number),
-            store,
-            shards_of(options.number, store.shards, options.hosts),
-            base=options.base.fingerprint,
-            clock=SystemClock(),
-            engine=engine,
-            limits=options.limits,
-            community=options.community,
-            encoder=None
-            if options.encoder_directory is None
-            else EncoderOnUse(Path(options.encoder_directory)),
-            process_use=own_process_use,
-            tracer=TRACER,
-        )
-        self._shard_count = store.shards
+        self._name = host_name(options.number)
+        self._opening = OpeningHost(self._name, lambda: _open_host(options))
 
     @_sent_again
     async def describe(self) -> PopulationInfo:
@@ -154,7 +141,7 @@ class HostActor:
         options = self._options
         return PopulationInfo(
             hosts=options.hosts,
-            shards=self._shard_count,
+            shards=options.shards,
             base=options.base,
             base_directory=options.base_directory,
             data_directory=options.data_directory,
@@ -168,9 +155,9 @@ class HostActor:
         """Run one call; for callers that want an ObjectRef of its own."""
         operation = OPERATIONS.get(name)
         if operation is None:
-            raise HostUnavailable(self._host.name, f"its version has no operation `{name}`")
+            raise HostUnavailable(self._name, f"its version has no operation `{name}`")
         try:
-            return await operation.run(self._host, *args, **options)
+            return await operation.run(await self._opening.get(), *args, **options)
         except Exception as error:
             # Here and not where the message is answered: only this task knows whose request it is.
             if not isinstance(error, PopulaceError):
@@ -189,7 +176,7 @@ class HostActor:
         tasks = self._messages.get(message)
         if tasks is None:
             if again_for not in (None, self._incarnation):
-                restarted = HostUnavailable(self._host.name, "it restarted meanwhile")
+                restarted = HostUnavailable(self._name, "it restarted meanwhile")
                 return Answers(self._incarnation, [Failed(restarted)] * len(calls))
             # A task has the name of its operation: ``forget`` may have to take its result back.
             tasks = [
@@ -208,7 +195,7 @@ class HostActor:
         """Wait for a call whose result was ``Waiting``; may be called again if the result is lost."""
         task = self._waiting.get(token)
         if task is None:
-            raise HostUnavailable(self._host.name, "it restarted meanwhile, or the result was kept no longer")
+            raise HostUnavailable(self._name, "it restarted meanwhile, or the result was kept no longer")
         try:
             await asyncio.wait([task])
             return self._outcome(task)
@@ -229,20 +216,25 @@ class HostActor:
 
     async def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the host's books balance and each waiting call has one token."""
-        self._host.check_integrity()
+        (await self._opening.get()).check_integrity()
         assert {task: token for token, task in self._waiting.items()} == self._tokens_of
 
     async def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._host.close()
+        await self._opening.close()
         # Ray ends the process without what it would do at its exit.
         await asyncio.to_thread(self._end_telemetry)
 
     def _start_sweep(self) -> None:
         """Start sweeping, with the first message: nothing calls ``describe`` on a host that Ray restarted."""
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(sweep(self._host, seconds=PASSIVATION_SWEEP_SECONDS))
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            with contextlib.suppress(HostUnavailable):
+                await sweep(await self._opening.get(), seconds=PASSIVATION_SWEEP_SECONDS)
 
     def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
         if task not in self._tokens_of:
@@ -258,11 +250,30 @@ class HostActor:
 
     def _outcome(self, task: "asyncio.Task[Any]") -> Any:
         if task.cancelled():
-            return Failed(HostUnavailable(self._host.name, "the call was cancelled"))
+            return Failed(HostUnavailable(self._name, "the call was cancelled"))
         error = task.exception()
         if error is None:
             return task.result()
         return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+
+def _open_host(options: HostOptions) -> ModelHost:
+    key = None if options.master_key is None else Path(options.master_key)
+    store = Store.open(Path(options.data_directory), master_key=key)
+    engine = TracedEngine(ReplicaEngine(options.base)) if options.has_engine else None
+    return ModelHost(
+        host_name(options.number),
+        store,
+        shards_of(options.number, store.shards, options.hosts),
+        base=options.base.fingerprint,
+        clock=SystemClock(),
+        engine=engine,
+        limits=options.limits,
+        community=options.community,
+        encoder=None if options.encoder_directory is None else EncoderOnUse(Path(options.encoder_directory)),
+        process_use=own_process_use,
+        tracer=TRACER,
+    )
 
 
 def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:

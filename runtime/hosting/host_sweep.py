@@ -1,4 +1,4 @@
-"""The periodic work of a host: passivate, check its books, compact, remove erased adapters."""
+"""The periodic work of a host: try shards again, passivate, check the books, compact, remove adapters."""
 
 import asyncio
 import itertools
@@ -25,6 +25,7 @@ async def sweep(host: ModelHost, *, seconds: float) -> NoReturn:
 
 
 async def _sweep_once(host: ModelHost, *, compacts: bool) -> None:
+    host.open_shards()
     count = host.passivate_idle()
     if count:
         logger.info("Passivated %d idle models", count)

@@ -15,6 +15,7 @@
     │   ├── Fenced                 another host owns the shard now; stop
     │   ├── UnknownOutcome         a commit failed after it began; retry with the same operation id
     │   ├── ShardStopped           the shard refuses work until it is reopened
+    │   ├── ShardUnavailable       the shard cannot be opened; its host tries again
     │   ├── DiskFull               no room for a compact copy; the shard goes on as it is
     │   ├── DiskRefused            the disk is full, read-only or failing; mend that and try again
     │   ├── WriteQueueFull         too many writes wait for this shard; retry
@@ -219,6 +220,19 @@ class ShardStopped(StorageError, retry_after_s=1.0, logged=("reason",)):
 
     code = "shard_stopped"
     template = "Shard {shard} is stopped: {reason}."
+
+    shard: int
+    reason: str
+
+
+class ShardUnavailable(StorageError, retry_after_s=60.0, logged=("reason",)):
+    """A host could not open the shard, and tries again by itself. ``reason`` is the code of what it found."""
+
+    code = "shard_unavailable"
+    template = (
+        "Shard {shard} cannot be opened ({reason}). Its host tries again by itself, and the host's log says "
+        "what it found."
+    )
 
     shard: int
     reason: str

@@ -50,6 +50,7 @@ def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimi
     return HostOptions(
         number=number,
         hosts=hosts,
+        shards=store.shards,
         data_directory=str(store.path),
         base=BASE,
         base_directory="",

@@ -10,7 +10,7 @@ from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
-from populace.storage.records.errors import ShardStopped
+from populace.storage.records.errors import Fenced
 from populace.storage.shards.committer import Committer
 from populace.storage.shards.reads import ReadsInProgress
 from tests import balanced_books
@@ -74,10 +74,10 @@ def lose_a_shard(host: ModelHost) -> Callable[[], None]:
 
 
 def keep_a_lost_shard_open(host: ModelHost) -> Callable[[], None]:
-    host._owned._lost[0] = ShardStopped(0, "the test")
+    host._owned._absent.fence(Fenced(0, 1, 2))
 
     def undo() -> None:
-        del host._owned._lost[0]
+        del host._owned._absent._absent[0]
 
     return undo
 

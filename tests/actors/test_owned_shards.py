@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 
 from populace.actors.keepers.owned_shards import OwnedShards
+from populace.policies.reopening import SECONDS_MAX
 from populace.storage.records import keys
-from populace.storage.records.errors import ShardStopped, StorageError, StoreDamaged, UnknownOutcome
+from populace.storage.records.errors import (
+    ShardStopped,
+    ShardUnavailable,
+    StorageError,
+    UnknownOutcome,
+)
 from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger
@@ -52,12 +58,17 @@ def losses() -> list[type[Exception]]:
 
 
 @pytest.fixture
-async def owned(gated: GatedStore, losses: list[type[Exception]]) -> OwnedShards:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def owned(gated: GatedStore, losses: list[type[Exception]], clock: FakeClock) -> OwnedShards:
     owned = OwnedShards(
         gated,
         [0],
         owner="the test",
-        clock=FakeClock(),
+        clock=clock,
         on_lost=lambda _, error: losses.append(type(error)),
     )
     await owned.write(0, lambda txn: create_model(txn, identity(), sealing=gated.sealing))
@@ -102,6 +113,14 @@ def misled(page: bytes) -> bytes:
 async def fail(owned: OwnedShards) -> None:
     with disk_full(), pytest.raises(UnknownOutcome):
         await owned.write(0, put_large)
+
+
+async def served(owned: OwnedShards, number: int) -> None:
+    """Wait until the shard is open; the host's clock does this without any request for it."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not owned.is_held(number):
+            owned.take_opened()
+            await asyncio.sleep(0.001)
 
 
 async def epoch_or_loss(owned: OwnedShards) -> int | StorageError:
@@ -168,8 +187,8 @@ async def test_a_shard_whose_disk_failed_refuses_until_it_is_checked_and_then_se
 
 
 @pytest.mark.parametrize("damage", [lose_a_turn, garble_a_record, leave_a_stray_row])
-async def test_a_shard_whose_disk_failed_and_that_is_damaged_never_serves_again(
-    owned: OwnedShards, gated: GatedStore, damage: Callable[[WriteTransaction], object]
+async def test_a_shard_whose_disk_failed_and_that_is_damaged_does_not_serve(
+    owned: OwnedShards, gated: GatedStore, clock: FakeClock, damage: Callable[[WriteTransaction], object]
 ) -> None:
     await owned.write(0, damage)
     await fail(owned)
@@ -177,10 +196,11 @@ async def test_a_shard_whose_disk_failed_and_that_is_damaged_never_serves_again(
 
     for _ in range(2):
         found = await epoch_or_loss(owned)
-        assert isinstance(found, StoreDamaged)
-        assert found.retry_after_s is None
-        with pytest.raises(StoreDamaged):
+        assert isinstance(found, ShardUnavailable)
+        assert found.reason == "store_damaged"
+        with pytest.raises(ShardUnavailable):
             await owned.write(0, lambda txn: None)
+        clock.advance(SECONDS_MAX)
     owned.close()
 
 
@@ -195,7 +215,50 @@ async def test_pages_that_are_not_what_was_written_do_not_end_the_host(
     data.write_bytes(b"".join(misled(pages[at : at + 4096]) for at in range(0, len(pages), 4096)))
     gated.gate.set()
 
-    assert isinstance(await epoch_or_loss(owned), StoreDamaged)
+    found = await epoch_or_loss(owned)
+    assert isinstance(found, ShardUnavailable)
+    assert found.reason == "store_damaged"
+    owned.close()
+
+
+async def test_a_shard_that_cannot_be_opened_leaves_the_others_served_and_serves_once_it_is_mended(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    store = Store.create_or_open(tmp_path / "store", 3)
+    [data] = store.shard_path(1).rglob("data.mdb")
+    sound = data.read_bytes()
+    data.write_bytes(bytes(4096) + sound[4096:])
+
+    owned = OwnedShards(store, [0, 1, 2], owner="the test", clock=clock, on_lost=lambda number, error: None)
+
+    assert owned.statistics().shards_open == 2
+    for number in (0, 2):
+        await owned.write(number, lambda txn: txn.put(b"row", b""))
+    with pytest.raises(ShardUnavailable, match=r"^Shard 1 cannot be opened"), owned.read(1):
+        pass
+    owned.check_integrity()
+
+    data.write_bytes(sound)
+    clock.advance(SECONDS_MAX)
+    await served(owned, 1)
+    assert owned.statistics().shards_open == 3
+    owned.close()
+
+
+async def test_a_shard_that_another_process_has_is_waited_for_by_nobody_and_tried_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    store = Store.create_or_open(tmp_path / "store", 2)
+    holder = store.open_shard(0, "an earlier host")
+
+    owned = OwnedShards(store, [0, 1], owner="the test", clock=clock, on_lost=lambda number, error: None)
+
+    with pytest.raises(ShardUnavailable, match="store_in_use"), owned.read(0):
+        pass
+    await owned.write(1, lambda txn: txn.put(b"row", b""))
+    holder.close()
+    clock.advance(SECONDS_MAX)
+    await served(owned, 0)
     owned.close()
 
 

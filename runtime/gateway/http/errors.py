@@ -43,6 +43,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.Fenced: 503,
     storage.UnknownOutcome: 503,
     storage.ShardStopped: 503,
+    storage.ShardUnavailable: 503,
     storage.DiskFull: 503,
     storage.DiskRefused: 503,
     storage.WriteQueueFull: 503,

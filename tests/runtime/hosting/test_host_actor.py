@@ -80,6 +80,7 @@ class ActorHandle:
 @pytest.fixture
 async def handle(tmp_path: Path) -> AsyncGenerator[ActorHandle]:
     actor = HostActor(host_options(Store.create_or_open(tmp_path / "store", SHARDS)))
+    await actor.check_integrity()  # waits until its store is open
     yield ActorHandle(actor)
     await actor.check_integrity()
     await actor.close()
