@@ -13,22 +13,28 @@ import itertools
 import logging
 import os
 import secrets
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
+from ray.util import get_node_ip_address
 
 from populace.actors.engine import BaseInfo
 from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
+from populace.actors.turn import TurnGrant
 from populace.encoder.on_use import EncoderOnUse
 from populace.engines.client import ReplicaEngine
 from populace.engines.traced_engine import TracedEngine
+from populace.hosting.held_grants import Held, HeldGrants
 from populace.hosting.host_sweep import sweep
 from populace.hosting.opening_host import OpeningHost
 from populace.hosting.operations import OPERATIONS, Call, SentCall
+from populace.hosting.presence import PresenceAddress, PresenceListener
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.records.errors import PopulaceError
@@ -131,6 +137,10 @@ class HostActor:
         self._tokens_of: dict[asyncio.Task[Any], int] = {}
         self._incarnation = secrets.token_hex(8)
         self._messages: dict[str, list[asyncio.Task[Any]]] = {}
+        self._tasks_of_caller: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
+        self._held = HeldGrants()
+        self._undoing: set[asyncio.Task[Any]] = set()
+        self._presence = PresenceListener(get_node_ip_address, self._take_back)
         self._sweeper: asyncio.Task[None] | None = None
         self._name = host_name(options.number)
         self._opening = OpeningHost(self._name, lambda: _open_host(options))
@@ -157,20 +167,32 @@ class HostActor:
         if operation is None:
             raise HostUnavailable(self._name, f"its version has no operation `{name}`")
         try:
-            return await operation.run(await self._opening.get(), *args, **options)
+            result = await operation.run(await self._opening.get(), *args, **options)
         except Exception as error:
             # Here and not where the message is answered: only this task knows whose request it is.
             if not isinstance(error, PopulaceError):
                 logger.exception("the call %s failed unexpectedly", operation.name)
             raise
+        if operation.ends_grant:
+            self._held.drop(args[0].grant_id)
+        return result
+
+    async def presence_address(self) -> PresenceAddress:
+        """Return where a caller connects, so that this host sees it when the caller's process ends."""
+        return await self._presence.address()
 
     async def call_many(
-        self, calls: Sequence[Call | SentCall], message: str, again_for: str | None
+        self,
+        calls: Sequence[Call | SentCall],
+        message: str,
+        again_for: str | None,
+        caller: str | None = None,
     ) -> Answers:
         """Run the calls, or return the results of a message that arrived before.
 
         ``again_for`` names, when a message is sent again, the process that may have run it: its
-        successor does not know and must not run it a second time.
+        successor does not know and must not run it a second time. ``caller`` is the name of the caller's
+        presence: what it waits for and the turns that it holds end when it is gone.
         """
         self._start_sweep()
         tasks = self._messages.get(message)
@@ -181,10 +203,13 @@ class HostActor:
             # A task has the name of its operation: ``forget`` may have to take its result back.
             tasks = [
                 asyncio.create_task(
-                    self.call(name, *args, **options), name=name, context=context_of(*caller or (None,))
+                    self.call(name, *args, **options), name=name, context=context_of(*request or (None,))
                 )
-                for name, args, options, *caller in calls
+                for name, args, options, *request in calls
             ]
+            if caller is not None:
+                for task in tasks:
+                    self._attribute(task, caller)
             self._messages[message] = tasks
             asyncio.get_running_loop().call_later(MESSAGE_SECONDS_KEPT, self._messages.pop, message)
         await asyncio.wait(tasks, timeout=PROMPT_SECONDS)
@@ -222,6 +247,7 @@ class HostActor:
     async def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
+        await self._presence.close()
         await self._opening.close()
         # Ray ends the process without what it would do at its exit.
         await asyncio.to_thread(self._end_telemetry)
@@ -235,6 +261,39 @@ class HostActor:
         while True:
             with contextlib.suppress(HostUnavailable):
                 await sweep(await self._opening.get(), seconds=PASSIVATION_SWEEP_SECONDS)
+
+    def _attribute(self, task: "asyncio.Task[Any]", caller: str) -> None:
+        """Note that the caller waits for the task, and holds the turn that it may grant."""
+        operation = OPERATIONS.get(task.get_name())
+        if operation is None or not operation.is_for_caller:
+            return
+
+        def end(task: "asyncio.Task[Any]") -> None:
+            tasks = self._tasks_of_caller[caller]
+            tasks.discard(task)
+            if not tasks:
+                del self._tasks_of_caller[caller]
+            if task.cancelled() or task.exception() is not None:
+                return
+            if isinstance(grant := task.result(), TurnGrant) and (undo := operation.on_lost(grant)):
+                now_s = time.monotonic()
+                held = Held(caller, undo, now_s + grant.turn_seconds_max)
+                self._held.hold(grant.grant_id, held, now_s=now_s)
+
+        self._tasks_of_caller[caller].add(task)
+        task.add_done_callback(end)
+
+    def _take_back(self, caller: str) -> None:
+        """End the turns that a caller holds, and what it waits for: its process is gone."""
+        tasks, held = self._tasks_of_caller.get(caller, set()), self._held.take(caller)
+        if tasks or held:
+            logger.warning("a caller is gone: %d turns end, %d calls", len(held), len(tasks))
+        for task in tuple(tasks):
+            task.cancel()
+        for name, args, options in held:
+            undone = asyncio.create_task(self.call(name, *args, **options))
+            self._undoing.add(undone)
+            undone.add_done_callback(self._undoing.discard)
 
     def _keep(self, task: "asyncio.Task[Any]") -> Waiting:
         if task not in self._tokens_of:

@@ -18,7 +18,8 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 from populace.actors.errors import HostUnavailable
 from populace.actors.span_names import HOST, HOST_CALL
 from populace.hosting.host_actor import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
-from populace.hosting.operations import Call, Method, Operation, P, SentCall, T, operation_of
+from populace.hosting.operations import OPERATIONS, Call, Method, Operation, P, SentCall, T, operation_of
+from populace.hosting.presence import Presence
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import SentCaller, sent_caller
 from populace.telemetry.tracing.spans import TRACER
@@ -48,6 +49,7 @@ class RayHostClient:
         self._in_flight = 0
         self._scheduled = False
         self._incarnation: str | None = None
+        self._presence = Presence(lambda: self.handle.presence_address.remote())
 
     async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
         operation = operation_of(method)
@@ -108,8 +110,10 @@ class RayHostClient:
 
     async def _send_until_answered(self, calls: list[SentCall]) -> list[Any]:
         message = secrets.token_hex(16)
+        if any(OPERATIONS[name].is_for_caller for name, *_ in calls):
+            self._presence.begin()
         answers = await self._until_answered(
-            lambda again_for: self.handle.call_many.remote(calls, message, again_for)
+            lambda again_for: self.handle.call_many.remote(calls, message, again_for, self._presence.caller)
         )
         self._incarnation = answers.incarnation
         return answers.results

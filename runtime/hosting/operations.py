@@ -50,11 +50,15 @@ _PROTOCOLS: Final = {
 class Operation(Generic[P, T]):
     """A method of the hosts as it is sent by name, like ``begin_turn`` or ``jobs.ask``.
 
-    ``on_lost`` returns the call that takes back a result whose caller is gone, or None if it may stay.
+    ``on_lost`` returns the call that takes back a result whose caller is gone, or None if it may stay. With
+    ``is_for_caller`` only the caller needs it to end, with ``ends_grant`` it ends the turn of the grant
+    that is its first argument.
     """
 
     name: str
     on_lost: Callable[[T], Call | None]
+    is_for_caller: bool = False
+    ends_grant: bool = False
 
     async def run(self, host: Hosts, *args: P.args, **options: P.kwargs) -> T:
         """Run the operation on a host in this process."""
@@ -77,8 +81,15 @@ def _abandon_grant(result: object) -> Call | None:
 
 _ON_LOST: dict[Callable[..., Any], Callable[[Any], Call | None]] = {Hosts.begin_turn: _abandon_grant}
 
+_FOR_CALLER = (Hosts.begin_turn, Hosts.begin_peek, Hosts.chat, Hosts.peek)
+
 _OPERATION_OF: dict[Callable[..., Any], Operation[..., Any]] = {
-    method: Operation(prefix + name, _ON_LOST.get(method, lambda _: None))
+    method: Operation(
+        prefix + name,
+        _ON_LOST.get(method, lambda _: None),
+        is_for_caller=method in _FOR_CALLER,
+        ends_grant=method in (Hosts.finish_turn, Hosts.abandon_turn),
+    )
     for prefix, protocol in _PROTOCOLS.items()
     for name, method in vars(protocol).items()
     if inspect.iscoroutinefunction(method)

@@ -245,7 +245,7 @@ async def test_a_shard_that_cannot_be_opened_leaves_the_others_served_and_serves
     owned.close()
 
 
-async def test_a_shard_that_another_process_has_is_waited_for_by_nobody_and_tried_again(
+async def test_a_shard_that_another_process_has_holds_up_no_other_and_is_tried_again(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     store = Store.create_or_open(tmp_path / "store", 2)

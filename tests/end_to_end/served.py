@@ -99,8 +99,14 @@ class Served:
         return Path(given[0].removeprefix(prefix)) / "logs"
 
     def host_process(self) -> psutil.Process:
-        """Ray names it after its class, and while it answers a call also after the method."""
-        return next(one for one in self.family() if "".join(one.cmdline()).startswith("ray::HostActor"))
+        return self._process("ray::HostActor")
+
+    def gateway_process(self) -> psutil.Process:
+        return self._process("ray::ServeReplica:populace-gateway")
+
+    def _process(self, title: str) -> psutil.Process:
+        """Find an actor: Ray names it after its class, and while it answers a call also after the method."""
+        return next(one for one in self.family() if "".join(one.cmdline()).startswith(title))
 
 
 def ask(text: str) -> list[ChatCompletionUserMessageParam]:

@@ -1,6 +1,7 @@
 """What was acknowledged is still there after a crash, once, and everything answers again."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -10,15 +11,23 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.end_to_end.served import Served, chat, kill_everything, serve, stop
+from tests.end_to_end.served import Served, ask, chat, kill_everything, serve, stop
 from tests.limits import ENGINE_HANG_SECONDS
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
 CLIENTS = 20
+TALKING = 3
 TURNS = 3
+
+
+def wait_for_line(served: Served, text: str) -> None:
+    give_up = time.monotonic() + ENGINE_HANG_SECONDS
+    while text not in served.log.read_text() and time.monotonic() < give_up:
+        time.sleep(0.2)
 
 
 def test_after_kill_9_of_the_host_every_acknowledged_turn_is_in_the_log_once(served: Served) -> None:
@@ -48,13 +57,46 @@ def test_after_kill_9_of_the_host_every_acknowledged_turn_is_in_the_log_once(ser
         assert [turn["reply"] for turn in log] == texts
 
 
+def test_after_kill_9_of_the_gateway_the_models_it_was_talking_for_answer_long_before_the_deadline(
+    tmp_path: Path, base_directory: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del base_directory
+    monkeypatch.setenv("POPULACE_TURN_SECONDS_MAX", str(10 * ENGINE_HANG_SECONDS))
+    with serve(tmp_path, engine="torch") as served:
+        # The process that was started asks the gateway for a first reply.
+        wait_for_line(served, "Ctrl-C stops")
+        models = [served.create(f"cut-{number}") for number in range(TALKING)]
+        talking = [threading.Event() for _ in models]
+
+        def begin(number: int) -> None:
+            body = {"model": models[number], "messages": ask("Tell me a long story."), "max_tokens": 1000}
+            headers = {"Authorization": f"Bearer {key}"}
+            url = f"{served.url}/v1/chat/completions"
+            with contextlib.suppress(httpx.HTTPError):
+                options: Any = {"json": {**body, "stream": True}, "timeout": ENGINE_HANG_SECONDS}
+                with httpx.stream("POST", url, headers=headers, **options) as reply:
+                    for line in reply.iter_lines():
+                        if line:
+                            talking[number].set()
+
+        key = served.key
+        with concurrent.futures.ThreadPoolExecutor(TALKING) as pool:
+            cut = [pool.submit(begin, number) for number in range(TALKING)]
+            assert all(begun.wait(ENGINE_HANG_SECONDS) for begun in talking)
+            os.kill(served.gateway_process().pid, signal.SIGKILL)
+            concurrent.futures.wait(cut)
+        again = [chat(served, model, f"again-{model}") for model in models]
+
+        assert [turn["completion_id"] for model in models for turn in served.log_of(model)] == [
+            reply["id"] for reply in again
+        ]
+
+
 def test_sigterm_stops_it_as_ctrl_c_does(tmp_path: Path, base_directory: object) -> None:
     del base_directory
     with serve(tmp_path, engine="torch") as served:
         # It says how to talk to it after a first reply of its own.
-        give_up = time.monotonic() + ENGINE_HANG_SECONDS
-        while "Ctrl-C stops" not in served.log.read_text() and time.monotonic() < give_up:
-            time.sleep(0.2)
+        wait_for_line(served, "Ctrl-C stops")
         left_behind = stop(served, signal.SIGTERM)
 
     log = served.log.read_text()

@@ -44,6 +44,8 @@ class Method:
         return asyncio.create_task(self._answer(args))
 
     async def _answer(self, args: tuple[Any, ...]) -> Any:
+        if self._name == "presence_address":
+            return await self._handle.actor.presence_address()
         if self._handle.failure is not None:
             raise self._handle.failure
         lost = self._handle.losses.pop(0) if self._handle.losses else None
@@ -60,7 +62,7 @@ class Method:
 class ActorHandle:
     """A handle on an actor in this process, in place of Ray's.
 
-    ``losses`` says of each message to come whether its ``request`` or its ``answer`` is lost, as
+    ``losses`` says of each message of calls to come whether its ``request`` or its ``answer`` is lost, as
     Ray loses them when a connection breaks.
     """
 
