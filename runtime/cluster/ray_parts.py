@@ -17,13 +17,13 @@ import ray
 from ray import serve
 
 from populace.actors.engine import REPETITION_DEFAULT, BaseInfo, EngineKind
-from populace.actors.errors import StartFailed
 from populace.actors.host_limits import HostLimits
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
 from populace.base.sampling_defaults import read_sampling_defaults
 from populace.base.tool_parser import tool_parser
 from populace.cluster.addresses import http_url
+from populace.cluster.serve_applications import delete, deploy
 from populace.engines import client, replica
 from populace.engines.options import EngineOptions
 from populace.engines.vllm_environment import vllm_environment
@@ -128,7 +128,7 @@ def run_population(
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         report(f"Starting the {engine} engine (about half a minute on a small machine)")
         options = _engine_options(settings, base, memory, context_tokens)._replace(tool_parser=parser)
-        _deploy(
+        deploy(
             replica.engine_application(
                 engine,
                 options,
@@ -138,9 +138,10 @@ def run_population(
                 telemetry=telemetry,
             ),
             client.APPLICATION,
+            report,
         )
         report("Starting the gateway")
-        _deploy(
+        deploy(
             deployment.gateway_application(
                 _gateway_options(settings, store, info, base, gateway.cluster_key)._replace(
                     telemetry=telemetry
@@ -148,6 +149,7 @@ def run_population(
                 environment=_environment(settings) | ONE_THREAD,
             ),
             deployment.APPLICATION,
+            report,
         )
         if settings.training != "off":
             trainers.append(
@@ -169,7 +171,7 @@ def run_population(
                 # The trainer stops first, while the hosts can still receive its progress.
                 _stop_actor(trainer, STOP_SECONDS_MAX)
             with contextlib.suppress(Exception):
-                serve.shutdown()
+                delete([deployment.APPLICATION, client.APPLICATION])
             for handle in handles:
                 _stop_actor(handle)
 
@@ -218,19 +220,6 @@ async def _unserved(directory: Directory) -> list[str]:
         for host in await directory.statistics()
         if host.store.shards_open < len(host.shards)
     ]
-
-
-def _deploy(application: serve.Application, name: str) -> None:
-    """Run an application and wait until it is healthy; raises ``StartFailed`` with the replica's error."""
-    try:
-        serve.run(application, name=name, route_prefix=None)
-    except RuntimeError as error:
-        status = serve.status().applications.get(name)
-        deployments = [] if status is None else list(status.deployments.values())
-        reason = "\n".join(deployment.message for deployment in deployments if deployment.message) or str(
-            error
-        )
-        raise StartFailed(name, reason) from error
 
 
 def _stop_actor(handle: object, seconds_max: float = CLOSE_SECONDS_MAX) -> None:
