@@ -26,7 +26,7 @@ from populace.actors.hosts import (
     ModelView,
     Revision,
 )
-from populace.actors.keepers.adapter_sweeper import AdapterSweeper
+from populace.actors.keepers.adapter_sweeper import AdapterSweeper, UsedElsewhere
 from populace.actors.keepers.catalogue import Catalogue, model_view
 from populace.actors.keepers.communities import Communities
 from populace.actors.keepers.contributor_keeper import ContributorKeeper
@@ -68,12 +68,14 @@ class ModelHost:
         encoder: SentenceEncoder | None = None,
         process_use: Callable[[], ProcessUse] | None = None,
         tracer: Tracer | None = None,
+        used_elsewhere: UsedElsewhere | None = None,
     ) -> None:
         """``community`` is the name of the model on which others of its tenant begin, if there is one.
 
         ``encoder`` finds what questions in other words ask for; without one words alone decide it.
         ``process_use`` measures the process, if the host has one of its own. ``tracer`` records what turns
-        wait for, if traces are on.
+        wait for, if traces are on. ``used_elsewhere`` asks the other hosts, if there are any, which adapters
+        they need.
         """
         self.name = name
         self._store = store
@@ -94,7 +96,7 @@ class ModelHost:
         self._communities = Communities(
             store, self._owned, self._catalogue.shard, name=community, clock=clock
         )
-        self._adapters = AdapterSweeper(store, self._owned)
+        self._adapters = AdapterSweeper(store, self._owned, used_elsewhere)
         self._promotions = Promotions(self._catalogue, engine, self._adapter_of)
         turn_log = TurnLog(
             self._owned,
@@ -280,6 +282,9 @@ class ModelHost:
                 process=None if self._process_use is None else self._process_use(),
             ),
         )
+
+    async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
+        return await self._adapters.used(digests)
 
     def passivate_idle(self) -> int:
         """Passivate the models idle for too long; return how many. Called by the runtime's clock."""

@@ -1,37 +1,52 @@
 """Removes the adapters of erased models from the disk, as soon as no other model has them.
 
 Adapters are shared by content, over all shards and hosts. So an erasure leaves the digests of the
-model's adapters in its shard, and a sweep looks in every shard for models that have them.
+model's adapters in its shard, and a sweep asks the host of every shard for models that have them. It does
+not read other hosts' files: a copy of a shard that lies about would have it remove adapters that are in use.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import ExitStack
 from functools import partial
 
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.storage import warm_files
 from populace.storage.records import erasures, keys
-from populace.storage.records.errors import StorageError
+from populace.storage.records.errors import PopulaceError, StorageError
 from populace.storage.records.transaction import ReadTransaction
-from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 
 logger = logging.getLogger(__name__)
+
+UsedElsewhere = Callable[[frozenset[str]], Awaitable[frozenset[str]]]
+"""Asks the other hosts which of these adapters their models have; raises if one does not know."""
 
 
 class AdapterSweeper:
     """Removes the adapters that erasures left behind in the shards of one host."""
 
-    def __init__(self, store: Store, shards: OwnedShards) -> None:
+    def __init__(self, store: Store, shards: OwnedShards, used_elsewhere: UsedElsewhere | None) -> None:
+        """``used_elsewhere`` None: there are no other hosts. What another one has is never removed then."""
         self._store = store
         self._shards = shards
+        self._used_elsewhere = used_elsewhere
+
+    async def used(self, digests: frozenset[str]) -> frozenset[str]:
+        """Return those of the adapters that models of this host's shards have.
+
+        Reads the revisions of all of them, about 1 s for each million. Raises as ``OwnedShards.read`` does
+        if a shard is not served now.
+        """
+        used = [
+            await self._shards.read_on_thread(number, partial(_used_in, digests=digests))
+            for number in self._shards.numbers
+        ]
+        return frozenset[str]().union(*used)
 
     async def sweep(self) -> int:
-        """Remove unused adapters and return how many. What cannot be removed now is left to the next sweep.
-
-        Reads the revisions of all models on a thread, about 1 s for each million.
-        """
+        """Remove unused adapters and return how many. What cannot be removed now is left to the next one."""
         orphans: dict[int, list[str]] = {}
         for number in self._shards.numbers:
             try:
@@ -44,42 +59,40 @@ class AdapterSweeper:
                     orphans[number] = found
         if not orphans:
             return 0
-        digests = {digest for found in orphans.values() for digest in found}
+        digests = frozenset(digest for found in orphans.values() for digest in found)
         try:
-            removed = await asyncio.to_thread(self._remove_unused, digests)
+            removed = await self._remove_unused(digests)
             if removed is None:
                 return 0
             for number, found in orphans.items():
                 await self._shards.write(number, partial(erasures.forget_orphans, digests=found))
-        except (StorageError, OSError) as error:
+        except (PopulaceError, OSError) as error:
             logger.warning("adapters of erased models stay for the next sweep: %s", error)
             return 0
         return removed
 
-    def _remove_unused(self, digests: Collection[str]) -> int | None:
-        """Remove those that no shard has; return how many, None if an adapter is just being added."""
+    async def _remove_unused(self, digests: frozenset[str]) -> int | None:
+        """Remove those that no model has; return how many, None if an adapter is just being added."""
         files = self._store.revisions
-        with files.alone() as is_alone:
-            if not is_alone:
+        with ExitStack() as stack:
+            # Meanwhile no model can get one of them: who gives it one adds its file first.
+            if not await asyncio.to_thread(stack.enter_context, files.alone()):
                 return None
-            used: set[str] = set()
-            for number in range(self._store.shards):
-                used |= self._used(number, digests)
-            unused = [digest for digest in digests if digest not in used]
-            warm = warm_files.warm_root()
-            for digest in unused:
-                files.remove(digest)
-                warm_files.erase(warm, digest)
-            files.sweep()
+            unused = digests - await self.used(digests)
+            if self._used_elsewhere is not None:
+                unused -= await self._used_elsewhere(unused)
+            elif len(self._shards.numbers) < self._store.shards:
+                logger.warning("adapters of erased models stay: the other hosts cannot be asked for them")
+                return None
+            await asyncio.to_thread(self._remove, unused)
         return len(unused)
 
-    def _used(self, number: int, digests: Collection[str]) -> set[str]:
-        shard = self._shards.shard(number)
-        if shard is None:
-            with read_snapshot(self._store.shard_path(number)) as transaction:
-                return _used_in(transaction, digests)
-        with shard.read() as transaction:
-            return _used_in(transaction, digests)
+    def _remove(self, digests: Collection[str]) -> None:
+        files, warm = self._store.revisions, warm_files.warm_root()
+        for digest in digests:
+            files.remove(digest)
+            warm_files.erase(warm, digest)
+        files.sweep()
 
 
 def _used_in(txn: ReadTransaction, digests: Collection[str]) -> set[str]:

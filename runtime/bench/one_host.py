@@ -23,8 +23,9 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
 from populace.bench.private_memory import Memory
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, HostOptions, host_name, start_hosts
+from populace.hosting.host_actor import HostOptions, start_hosts
 from populace.hosting.host_client import RayHostClient
+from populace.hosting.messages import NAMESPACE, host_name
 from populace.storage.store import Store
 
 RESIDENT_BYTES_MAX = 64 * 1024 * 1024

@@ -132,6 +132,7 @@ class SoakPopulation:
                 base=BASE,
                 clock=SystemClock(),
                 limits=bench.limits,
+                used_elsewhere=self._adapters_in_use,
             )
             for number in range(HOSTS)
         ]
@@ -152,6 +153,9 @@ class SoakPopulation:
             await asyncio.gather(*sweeps, return_exceptions=True)
             for host in population._hosts:
                 host.close()
+
+    async def _adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
+        return frozenset[str]().union(*[await host.adapters_in_use(digests) for host in self._hosts])
 
     async def create(self, until: int) -> None:
         """Create identities until there are ``until``; concurrent ones share group commits."""

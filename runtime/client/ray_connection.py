@@ -35,8 +35,8 @@ from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, PopulationInfo, host_name
 from populace.hosting.host_client import RayHostClient, host_error
+from populace.hosting.messages import NAMESPACE, PopulationInfo, host_name
 from populace.settings.environment import ask_for_ray_token, enter_quiet_environment
 from populace.settings.running import find_running
 from populace.settings.settings import Settings

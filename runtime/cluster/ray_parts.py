@@ -30,8 +30,9 @@ from populace.engines.vllm_environment import vllm_environment
 from populace.gateway import deployment
 from populace.gateway.http.access import KEY_PATTERN, new_key
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE, GatewayAddress, HostOptions, host_name, start_hosts
+from populace.hosting.host_actor import HostOptions, start_hosts
 from populace.hosting.host_client import RayHostClient
+from populace.hosting.messages import NAMESPACE, GatewayAddress, host_name
 from populace.policies.history import HISTORY_TURNS_MAX
 from populace.policies.log_retention import LogLimits
 from populace.settings.credentials import Credentials

@@ -24,9 +24,9 @@ from populace.gateway.server import Server, bind, end_servers
 from populace.gateway.trainer_probe import RayTrainerProbe
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import host_name
 from populace.hosting.host_client import connect_host
 from populace.hosting.host_survey import HostSurvey
+from populace.hosting.messages import host_name
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.options import TelemetryOptions

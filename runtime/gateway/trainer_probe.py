@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError
 
 from populace.actors.process_use import ProcessUse
-from populace.hosting.host_actor import NAMESPACE
+from populace.hosting.messages import NAMESPACE
 from populace.trainer.actor import TRAINER
 
 ANSWER_SECONDS_MAX = 1.0

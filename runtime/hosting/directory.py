@@ -141,6 +141,9 @@ class Directory:
     async def revoke_key(self, key_id: str) -> ApiKey | None:
         return await self.retried(ModelId(KEY_SHARD_TENANT, key_id), Hosts.revoke_key, key_id)
 
+    async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
+        return frozenset[str]().union(*await self.everywhere(Hosts.adapters_in_use, digests))
+
     async def statistics(self) -> tuple[HostStatistics, ...]:
         pages = await self.everywhere(Hosts.statistics)
         return tuple(host for page in pages for host in page)

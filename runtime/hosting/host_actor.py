@@ -32,8 +32,19 @@ from populace.engines.client import ReplicaEngine
 from populace.engines.traced_engine import TracedEngine
 from populace.hosting.held_grants import Held, HeldGrants
 from populace.hosting.host_sweep import sweep
+from populace.hosting.messages import (
+    NAMESPACE,
+    SENDS_MAX,
+    Answers,
+    Failed,
+    GatewayAddress,
+    PopulationInfo,
+    Waiting,
+    host_name,
+)
 from populace.hosting.opening_host import OpeningHost
 from populace.hosting.operations import OPERATIONS, Call, SentCall
+from populace.hosting.other_hosts import OtherHosts
 from populace.hosting.presence import PresenceAddress, PresenceListener
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
@@ -47,24 +58,15 @@ from populace.telemetry.tracing.spans import TRACER
 
 logger = logging.getLogger(__name__)
 
-NAMESPACE = "populace"
 PROMPT_SECONDS = 0.02
 """How long a message waits for its calls. A turn's grant and its commit both finish within this time on an
 idle machine (1 to 5 ms measured)."""
 PASSIVATION_SWEEP_SECONDS = 5.0
 """Time between two sweeps. Every twelfth also compacts, which is once a minute."""
-SENDS_MAX = 6
 MESSAGE_SECONDS_KEPT = 10.0
 """How long the actor keeps a message's results: longer than a client repeats the message."""
 HOST_CONCURRENCY_MAX = 10_000
 """Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
-
-
-class GatewayAddress(NamedTuple):
-    """Where this population's gateway listens, and the key with which it takes a caller in the cluster."""
-
-    url: str
-    cluster_key: str
 
 
 class HostOptions(NamedTuple):
@@ -83,40 +85,6 @@ class HostOptions(NamedTuple):
     community: str | None = None
     encoder_directory: str | None = None
     telemetry: TelemetryOptions | None = None
-
-
-class PopulationInfo(NamedTuple):
-    """The data that a client needs to route calls by itself, and to reach the gateway."""
-
-    hosts: int
-    shards: int
-    base: BaseInfo
-    base_directory: str
-    data_directory: str
-    gateway: GatewayAddress | None
-
-
-class Waiting(NamedTuple):
-    """Stands for the result of a call that is not finished; ``collect`` waits for it."""
-
-    token: int
-
-
-class Answers(NamedTuple):
-    """The results of a message's calls, in order, and which process of the actor gave them."""
-
-    incarnation: str
-    results: list[Any]
-
-
-class Failed(NamedTuple):
-    """The error of a call, among the results of the other calls of its message."""
-
-    error: Exception
-
-
-def host_name(index: int) -> str:
-    return f"populace-host-{index}"
 
 
 # Any: with Ray's types only a handle could call the method.
@@ -319,6 +287,7 @@ class HostActor:
 def _open_host(options: HostOptions) -> ModelHost:
     key = None if options.master_key is None else Path(options.master_key)
     store = Store.open(Path(options.data_directory), master_key=key)
+    others = [number for number in range(options.hosts) if number != options.number]
     engine = TracedEngine(ReplicaEngine(options.base)) if options.has_engine else None
     return ModelHost(
         host_name(options.number),
@@ -332,6 +301,7 @@ def _open_host(options: HostOptions) -> ModelHost:
         encoder=None if options.encoder_directory is None else EncoderOnUse(Path(options.encoder_directory)),
         process_use=own_process_use,
         tracer=TRACER,
+        used_elsewhere=OtherHosts(others).adapters_in_use if others else None,
     )
 
 

@@ -17,7 +17,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.span_names import HOST, HOST_CALL
-from populace.hosting.host_actor import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
+from populace.hosting.messages import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
 from populace.hosting.operations import OPERATIONS, Call, Method, Operation, P, SentCall, T, operation_of
 from populace.hosting.presence import Presence
 from populace.storage.records.errors import PopulaceError

@@ -19,8 +19,8 @@ from populace.actors.engine import BaseInfo
 from populace.actors.process_use import ProcessUse
 from populace.engines.client import ReplicaEngine
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import NAMESPACE
 from populace.hosting.host_client import connect_host
+from populace.hosting.messages import NAMESPACE
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule

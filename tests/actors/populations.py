@@ -13,8 +13,9 @@ from populace.actors.clock import Clock
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.hosting.directory import Directory, LocalHostClient
-from populace.hosting.host_actor import NAMESPACE, HostOptions, host_name, start_hosts
+from populace.hosting.host_actor import HostOptions, start_hosts
 from populace.hosting.host_client import RayHostClient
+from populace.hosting.messages import NAMESPACE, host_name
 from populace.policies.placement import shards_of
 from populace.settings.environment import quiet_environment
 from populace.storage.store import Store

@@ -1,8 +1,5 @@
 """The adapter of an erased model leaves the disk, unless another model anywhere has the same one."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
 import pytest
 
 from populace.actors.host.model_host import ModelHost
@@ -10,33 +7,14 @@ from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
-from populace.storage.records.errors import ModelExists, ModelNotFound
+from populace.storage.records.errors import ModelExists, ModelNotFound, ShardStopped
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock
-from tests.limits import HANG_SECONDS
+from tests.actors.turns import wait_until
 from tests.storage.adapters import packed
-from tests.storage.processes import line_of, running
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
-
-NEIGHBOUR = """
-import sys
-from functools import partial
-from pathlib import Path
-from populace.storage.rows import ledger
-from populace.storage.records.records import RevisionRecord
-from populace.storage.store import Store
-from tests.storage.samples import create_model, identity, revision
-
-store = Store.open(Path(sys.argv[1]))
-shard = store.open_shard(int(sys.argv[2]), "another process")
-had = revision().model_copy(update={"digest": sys.argv[3]})
-shard.write([lambda txn: create_model(txn, identity(sys.argv[4]), had, sealing=store.sealing)])
-print("there", flush=True)
-sys.stdin.readline()
-shard.close()
-"""
 
 
 @pytest.fixture
@@ -65,13 +43,21 @@ def orphans(host: ModelHost) -> list[str]:
     return found
 
 
-@contextmanager
-def neighbour(store: Store, number: int, digest: str) -> Generator[None]:
-    """Let another process own a shard in which a model has the adapter."""
-    with running(NEIGHBOUR, store.path, number, digest, "carl") as process:
-        assert line_of(process) == "there"
-        yield
-        process.communicate(b"\n", timeout=HANG_SECONDS)
+def two_hosts(store: Store, clock: FakeClock) -> tuple[ModelHost, ModelHost]:
+    """The host of Ada, and that of all other shards."""
+    mine = shard_of(*ADA, store.shards)
+    others = [number for number in range(store.shards) if number != mine]
+    other = ModelHost("other", store, others, base=BASE.fingerprint, clock=clock)
+    asked = other.adapters_in_use
+    one = ModelHost("one", store, [mine], base=BASE.fingerprint, clock=clock, used_elsewhere=asked)
+    return one, other
+
+
+def model_in(host: ModelHost, store: Store) -> ModelId:
+    names = (f"ben-{number}" for number in range(1000))
+    return next(
+        ModelId("acme", name) for name in names if shard_of("acme", name, store.shards) in host._owned.numbers
+    )
 
 
 async def test_the_adapter_goes_with_the_last_model_that_has_it(
@@ -93,22 +79,22 @@ async def test_the_adapter_goes_with_the_last_model_that_has_it(
     assert await host.sweep_adapters() == 0
 
 
-async def test_a_model_of_another_process_keeps_the_adapter(
-    store: Store, clock: FakeClock, digest: str
+@pytest.mark.parametrize("has_it", [True, False])
+async def test_a_model_of_another_host_keeps_the_adapter(
+    store: Store, clock: FakeClock, digest: str, has_it: bool
 ) -> None:
-    mine = shard_of(*ADA, store.shards)
-    other = next(number for number in range(store.shards) if number != mine)
-    own = [number for number in range(store.shards) if number != other]
-    host = ModelHost("host", store, own, base=BASE.fingerprint, clock=clock)
-    await host.create_model(ADA, revision_of(digest))
-    with neighbour(store, other, digest):
-        await host.erase_model(ADA)
+    one, other = two_hosts(store, clock)
+    await one.create_model(ADA, revision_of(digest))
+    if has_it:
+        await other.create_model(model_in(other, store), revision_of(digest))
+    await one.erase_model(ADA)
 
-        assert await host.sweep_adapters() == 0
+    assert await one.sweep_adapters() == (not has_it)
 
-    assert store.revisions.has(digest)
-    assert orphans(host) == []
-    host.close()
+    assert store.revisions.has(digest) == has_it
+    assert orphans(one) == []
+    one.close()
+    other.close()
 
 
 async def test_nothing_is_removed_while_somebody_adds_an_adapter(
@@ -127,13 +113,36 @@ async def test_nothing_is_removed_while_somebody_adds_an_adapter(
     assert store.revisions.has(digest)
 
 
-async def test_what_another_host_of_this_process_owns_is_not_guessed(
+async def test_what_a_host_that_does_not_answer_has_is_not_guessed(
     store: Store, clock: FakeClock, digest: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    one, other = two_hosts(store, clock)
+    await one.create_model(ADA, revision_of(digest))
+    await one.erase_model(ADA)
+    [first, *_] = other._owned.numbers
+    shard = other._owned._open[first]
+    other._owned._lose(first, shard, ShardStopped(first, "the test"))
+
+    assert await one.sweep_adapters() == 0
+
+    assert store.revisions.has(digest)
+    assert orphans(one) == [digest]
+    assert "stay for the next sweep" in caplog.text
+
+    async def is_swept() -> bool:
+        return await one.sweep_adapters() == 1
+
+    await wait_until(is_swept)
+    assert not store.revisions.has(digest)
+    one.close()
+    other.close()
+
+
+async def test_a_host_that_knows_of_no_others_removes_nothing_that_they_may_have(
+    store: Store, clock: FakeClock, digest: str
+) -> None:
     mine = shard_of(*ADA, store.shards)
-    host = ModelHost("one", store, [mine], base=BASE.fingerprint, clock=clock)
-    others = [number for number in range(store.shards) if number != mine]
-    other = ModelHost("other", store, others, base=BASE.fingerprint, clock=clock)
+    host = ModelHost("host", store, [mine], base=BASE.fingerprint, clock=clock)
     await host.create_model(ADA, revision_of(digest))
     await host.erase_model(ADA)
 
@@ -141,9 +150,6 @@ async def test_what_another_host_of_this_process_owns_is_not_guessed(
 
     assert store.revisions.has(digest)
     assert orphans(host) == [digest]
-    assert "stay for the next sweep" in caplog.text
-    other.close()
-    assert await host.sweep_adapters() == 1
     host.close()
 
 

@@ -13,7 +13,7 @@ from openai import APIError, APIStatusError, OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from populace.client.connecting import connect
-from populace.hosting.host_actor import NAMESPACE, host_name
+from populace.hosting.messages import NAMESPACE, host_name
 from populace.storage.store import Store
 from tests.end_to_end.served import serve
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS

@@ -21,7 +21,7 @@ from populace.engines import routes
 from populace.engines.client import APPLICATION, DEPLOYMENT, ReplicaEngine
 from populace.engines.options import EngineOptions
 from populace.engines.replica import engine_application
-from populace.hosting.host_actor import NAMESPACE
+from populace.hosting.messages import NAMESPACE
 from populace.policies.holdings import Holdings, mark_of
 from populace.policies.routing import load_max
 from populace.storage.revisions import adapter_digest

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from populace.gateway.app import create_app
-from populace.hosting.host_actor import host_name
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.host_survey import HostSurvey
+from populace.hosting.messages import host_name
 from tests.actors.populations import ray_directory, ray_hosts, ray_running
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import ScriptedEngine

@@ -17,8 +17,9 @@ from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId, TurnGrant
 from populace.hosting import host_actor, host_client
 from populace.hosting.directory import Directory
-from populace.hosting.host_actor import HostActor, Waiting
+from populace.hosting.host_actor import HostActor
 from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient, host_error
+from populace.hosting.messages import Waiting
 from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store

@@ -16,7 +16,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from populace.actors.errors import HostUnavailable
-from populace.hosting.host_actor import NAMESPACE
+from populace.hosting.messages import NAMESPACE
 from tests.actors.conversations import Conversations
 from tests.actors.populations import ray_directory, ray_hosts
 

@@ -11,8 +11,9 @@ from populace.actors.turn import ModelId
 from populace.hosting import presence
 from populace.hosting.directory import Directory
 from populace.hosting.held_grants import FEW, Held, HeldGrants
-from populace.hosting.host_actor import HostActor, host_name
+from populace.hosting.host_actor import HostActor
 from populace.hosting.host_client import RayHostClient
+from populace.hosting.messages import host_name
 from populace.hosting.operations import Call
 from populace.hosting.presence import Presence, PresenceListener
 from populace.storage.store import Store
