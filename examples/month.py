@@ -15,12 +15,15 @@ Starts and stops a Populace of its own:
     python examples/month.py
     python examples/month.py --days 12 --json month.json --svg month.svg
 
-A reply is out of date if it has a value that no longer holds and not the one that does. General requests show
-what the month does to all other replies. All asking is by peeks, which leave no trace in the model.
+A reply is out of date if it has a value that no longer holds and not the one that does. A false claim is a
+wrong reply that says something of the person as if it were known ("Your best friend is called ..."), which is
+worse than not to know; the table counts those of all three ways. General requests show what the month does to
+all other replies. All asking is by peeks, which leave no trace in the model.
 """
 
 import argparse
 import json
+import re
 import signal
 import tempfile
 import time
@@ -48,6 +51,9 @@ GENERAL_TOKENS = 120
 ASKED_A_DAY = 4
 CHATTER_A_DAY = 3
 MEASURED_EVERY = 3
+
+CLAIM = re.compile(r"(Your?|You're) [^.\n]{,88}\.\s*$")
+NOT_TOLD = "not told me"
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "as served": {},
@@ -187,6 +193,14 @@ def _says(reply: object, change: Change) -> bool:
     return any(value.lower() in str(reply).lower() for value in change.value)
 
 
+def _claims(day: Day) -> int:
+    """Count the wrong replies that state something of the person in a short sentence."""
+    return sum(
+        not is_right and CLAIM.match(reply) is not None and NOT_TOLD not in reply
+        for reply, is_right in zip(day.replies, day.right, strict=True)
+    )
+
+
 def _print_day(console: Console, days: Sequence[Day], model: ModelHandle) -> None:
     found = ", ".join(f"{one.way} {_percent(one.right)}" for one in days)
     jobs = model.jobs()
@@ -195,7 +209,7 @@ def _print_day(console: Console, days: Sequence[Day], model: ModelHandle) -> Non
 
 
 def _print_tables(console: Console, measured: Sequence[Day]) -> None:
-    recall = Table("day", *(f"{way} [95 %]" for way in WAYS), "near", "far", "out of date")
+    recall = Table("day", *(f"{way} [95 %]" for way in WAYS), "near", "far", "out of date", "false claims")
     harm = Table("day", "way", "length", "broken off", "as the base's")
     for day in dict.fromkeys(one.day for one in measured):
         ways = {one.way: one for one in measured if one.day == day}
@@ -206,6 +220,7 @@ def _print_tables(console: Console, measured: Sequence[Day]) -> None:
             _percent(as_served.right[::2]),
             _percent(as_served.right[1::2]),
             f"{sum(as_served.outdated)}",
+            ", ".join(f"{_claims(one)}" for one in ways.values()),
         )
         for way in ("as served", "weights alone"):
             one = ways[way]

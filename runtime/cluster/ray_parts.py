@@ -23,6 +23,7 @@ from populace.base.prepare import BaseModelFiles
 from populace.base.sampling_defaults import read_sampling_defaults
 from populace.base.tool_parser import tool_parser
 from populace.cluster.addresses import http_url
+from populace.cluster.nodes import STORE_LABELS, store_nodes
 from populace.cluster.serve_applications import delete, deploy
 from populace.engines import client, replica
 from populace.engines.options import EngineOptions
@@ -73,6 +74,7 @@ def run_ray(settings: Settings) -> Generator[str]:
             ray.init(
                 address="local",
                 namespace=NAMESPACE,
+                labels=STORE_LABELS,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 logging_level=logging.INFO if is_verbose else logging.ERROR,
@@ -109,6 +111,7 @@ def run_population(
         sampling = sampling._replace(own_words_penalty=1.0)
     parser = tool_parser(base.directory, settings.tool_parser) if engine == "vllm" else None
     info = BaseInfo(base.name, base.fingerprint, context_tokens, module, sampling, parser)
+    nodes = store_nodes()
     handles: list[object] = []
     trainers: list[object] = []
     gateway = GatewayAddress(http_url(settings), secrets.token_urlsafe(32))
@@ -122,6 +125,7 @@ def run_population(
                 for option in _host_options(settings, store, info, base, gateway)
             ],
             environment=_environment(settings) | ONE_THREAD,
+            nodes=nodes,
         )
         if settings.log_level != "debug":
             # Hides Serve's own progress; ours is reported.
@@ -136,6 +140,7 @@ def run_population(
                 gpus=1 if engine == "vllm" and has_gpu() else 0,
                 replicas=settings.replicas,
                 environment=_engine_environment(settings, engine, options.kv_gib),
+                nodes=nodes,
                 telemetry=telemetry,
             ),
             client.APPLICATION,
@@ -148,6 +153,7 @@ def run_population(
                     telemetry=telemetry
                 ),
                 environment=_environment(settings) | ONE_THREAD,
+                nodes=nodes,
             ),
             deployment.APPLICATION,
             report,
@@ -159,6 +165,7 @@ def run_population(
                         telemetry=telemetry, replies_directory=settings.cache / "base-replies" / engine
                     ),
                     environment=_environment(settings) | _training_threads(settings),
+                    nodes=nodes,
                 )
             )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]

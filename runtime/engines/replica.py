@@ -110,9 +110,10 @@ def engine_application(
     gpus: int,
     replicas: int,
     environment: dict[str, str],
+    nodes: dict[str, str] | None = None,
     telemetry: TelemetryOptions | None = None,
 ) -> serve.Application:
-    """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each.
+    """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each, on nodes with these labels.
 
     The environment is that of their processes, because it must be set before an engine's libraries load.
     """
@@ -137,6 +138,7 @@ def engine_application(
         ray_actor_options={
             "num_cpus": 0,
             "num_gpus": gpus,
+            "label_selector": nodes or {},
             "runtime_env": {"env_vars": environment},
         },
     )

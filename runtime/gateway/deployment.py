@@ -149,7 +149,10 @@ class GatewayReplica:
             await asyncio.to_thread(self._end_telemetry)
 
 
-def gateway_application(options: GatewayOptions, *, environment: dict[str, str]) -> serve.Application:
+def gateway_application(
+    options: GatewayOptions, *, environment: dict[str, str], nodes: dict[str, str] | None = None
+) -> serve.Application:
+    """Describe the deployment of the gateway, on a node with these labels."""
     deployment = _serve.deployment(
         GatewayReplica,
         name=DEPLOYMENT,
@@ -158,6 +161,10 @@ def gateway_application(options: GatewayOptions, *, environment: dict[str, str])
         graceful_shutdown_wait_loop_s=0,
         graceful_shutdown_timeout_s=STOP_SECONDS_MAX,
         logging_config=SERVE_LOGGING,
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
+        ray_actor_options={
+            "num_cpus": 0,
+            "label_selector": nodes or {},
+            "runtime_env": {"env_vars": environment},
+        },
     )
     return deployment.bind(options)

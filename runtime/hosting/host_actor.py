@@ -129,6 +129,10 @@ class HostActor:
     async def process_id(self) -> int:
         return os.getpid()
 
+    async def node_id(self) -> str:
+        """Return the id of Ray's node on which this process is."""
+        return ray.get_runtime_context().get_node_id()
+
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; for callers that want an ObjectRef of its own."""
         operation = OPERATIONS.get(name)
@@ -305,8 +309,13 @@ def _open_host(options: HostOptions) -> ModelHost:
     )
 
 
-def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> list[Any]:
-    """Create the host actors, or find them if they run already; returns their handles once they respond."""
+def start_hosts(
+    options: list[HostOptions], *, environment: dict[str, str], nodes: dict[str, str] | None = None
+) -> list[Any]:
+    """Create the host actors on nodes with these labels, or find those that run already.
+
+    Returns their handles once they respond.
+    """
     # Any: Ray's types know a remote class only where the decorator is written on the class.
     remote: Any = ray.remote(HostActor)
     handles = [
@@ -318,6 +327,7 @@ def start_hosts(options: list[HostOptions], *, environment: dict[str, str]) -> l
             max_restarts=-1,
             max_concurrency=HOST_CONCURRENCY_MAX,
             num_cpus=0,
+            label_selector=nodes,
             runtime_env={"env_vars": environment},
         ).remote(option)
         for option in options

@@ -196,8 +196,10 @@ class TrainerActor:
         return self._loop
 
 
-def start_trainer(options: TrainerOptions, *, environment: dict[str, str]) -> Any:
-    """Create the trainer, or find it if it runs; returns its handle without waiting for it to work."""
+def start_trainer(
+    options: TrainerOptions, *, environment: dict[str, str], nodes: dict[str, str] | None = None
+) -> Any:
+    """Create the trainer on a node with these labels, or find it; returns its handle and does not wait."""
     remote: Any = ray.remote(TrainerActor)
     return remote.options(
         name=TRAINER,
@@ -207,5 +209,6 @@ def start_trainer(options: TrainerOptions, *, environment: dict[str, str]) -> An
         max_restarts=-1,
         max_concurrency=2,
         num_cpus=0,
+        label_selector=nodes,
         runtime_env={"env_vars": environment},
     ).remote(options)
