@@ -3,7 +3,8 @@
 One person corrects a model's answers to 10, 50 and 200 questions about their life, all different and written
 by hand (``tests/held_out/corrections.jsonl``). Then the model is asked the same questions again, and each in
 nearly the same words (twice) and in quite other words (twice): at once, and after ``train``, as it is served
-and by its weights alone. General requests show what that does to all other replies.
+and by its weights alone. General requests show what that does to all other replies, and questions about what
+it was never told how much it makes up in the form of the corrections.
 
 Starts and stops a Populace of its own for each seed:
 
@@ -11,7 +12,8 @@ Starts and stops a Populace of its own for each seed:
     python examples/corrections.py --corrections 10 --seeds 1 --json corrections.json
 
 All asking is by peeks, which leave no trace in the model. "Broken off" and "length" compare general replies
-with the base's; a general reply leaks if it has a corrected value that the base's has not.
+with the base's; a general reply leaks if it has a corrected value that the base's has not. A reply to what
+was never told is a false claim if it states something of the person in a short sentence.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from claims import is_claim
 from remember import NO_CONTEXT, NO_MEMORY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
@@ -62,8 +65,18 @@ class Fact(NamedTuple):
         return any(value.lower() in reply.lower() for value in self.value)
 
 
+class Requests(NamedTuple):
+    """What is asked besides what was corrected: general requests, and what was never told."""
+
+    general: Sequence[str]
+    untold: Sequence[str]
+
+
 class Asked(NamedTuple):
-    """How one model answered: whether each question of a kind was right, and its replies to general ones."""
+    """How one model answered: whether each question of a kind was right, and its replies to others.
+
+    ``general`` are replies to general requests, ``untold`` to questions about what it was never told.
+    """
 
     corrections: int
     way: str
@@ -71,6 +84,7 @@ class Asked(NamedTuple):
     general: list[str]
     tokens: list[int]
     broken: list[bool]
+    untold: list[str]
 
 
 class Measured(NamedTuple):
@@ -89,7 +103,10 @@ def main() -> None:
     # SIGTERM stops the server too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts = [Fact(**json.loads(line)) for line in _lines("corrections.jsonl")]
-    general = [json.loads(line)["ask"] for line in _lines("general.jsonl")][: options.general]
+    requests = Requests(
+        [json.loads(line)["ask"] for line in _lines("general.jsonl")][: options.general],
+        [json.loads(line)["ask"] for line in _lines("never_told.jsonl")][: options.untold],
+    )
     measured: list[Measured] = []
     for seed in range(options.seeds):
         with (
@@ -98,11 +115,11 @@ def main() -> None:
             populace.connect(data=Path(folder) / "data") as population,
         ):
             stranger = population.create("stranger")
-            of_base = _asked(stranger, "base", (), general, 0)
+            of_base = _asked(stranger, "base", (), requests, 0)
             for count in options.corrections:
                 some = random.Random(f"{count} {seed}").sample(facts, count)
                 model = population.create(f"corrected-{count}")
-                measured.append(_measured(model, some, general, of_base, seed, console, options))
+                measured.append(_measured(model, some, requests, of_base, seed, console, options))
     _print_tables(console, measured)
     if options.json is not None:
         rows = [{**one._asdict(), "asked": [asked._asdict() for asked in one.asked]} for one in measured]
@@ -112,7 +129,7 @@ def main() -> None:
 def _measured(
     model: ModelHandle,
     facts: Sequence[Fact],
-    general: Sequence[str],
+    requests: Requests,
     of_base: Asked,
     seed: int,
     console: Console,
@@ -122,7 +139,7 @@ def _measured(
     for fact in track(facts, shown, console=console, transient=True):
         turn = model.chat(fact.ask, max_tokens=8, conversation=None)
         model.feedback(turn, correction=fact.correction)
-    asked = [of_base, _asked(model, "at once", facts[: options.asked], general, len(facts))]
+    asked = [of_base, _asked(model, "at once", facts[: options.asked], requests, len(facts))]
     with console.status(f"seed {seed}: {len(facts)} corrections are learned"):
         job = model.train()
     console.print(
@@ -131,19 +148,20 @@ def _measured(
         highlight=False,
     )
     ways = list(WAYS) if job.state == "promoted" else []
-    asked += [_asked(model, way, facts[: options.asked], general, len(facts)) for way in ways]
+    asked += [_asked(model, way, facts[: options.asked], requests, len(facts)) for way in ways]
     return Measured(seed, job.state, job.reason, job.progress.seconds, asked)
 
 
 def _asked(
-    model: ModelHandle, way: str, facts: Sequence[Fact], general: Sequence[str], corrections: int
+    model: ModelHandle, way: str, facts: Sequence[Fact], requests: Requests, corrections: int
 ) -> Asked:
     chosen = WAYS.get(way, {})
     asked = [(kind, fact, ask) for kind in KINDS for fact in facts for ask in fact.questions(kind)]
     with ThreadPoolExecutor(STREAMS) as pool:
         say = partial(model.peek, conversation=None, temperature=0.0, **chosen)
         replies = list(pool.map(partial(say, max_tokens=REPLY_TOKENS), [ask for _, _, ask in asked]))
-        others = list(pool.map(partial(say, max_tokens=GENERAL_TOKENS), general))
+        others = list(pool.map(partial(say, max_tokens=GENERAL_TOKENS), requests.general))
+        untold = list(pool.map(partial(say, max_tokens=REPLY_TOKENS), requests.untold))
     right: dict[str, list[bool]] = {kind: [] for kind in KINDS}
     for (kind, fact, _), reply in zip(asked, replies, strict=True):
         right[kind].append(fact.is_in(str(reply)))
@@ -154,13 +172,14 @@ def _asked(
         [str(reply) for reply in others],
         [reply.completion_tokens for reply in others],
         [reply.finish_reason == "stop" and ends_open(str(reply)) for reply in others],
+        [str(reply) for reply in untold],
     )
 
 
 def _print_tables(console: Console, measured: Sequence[Measured]) -> None:
     facts = [Fact(**json.loads(line)) for line in _lines("corrections.jsonl")]
     replies = Table("corrections", "asked", *(f"{kind} [95 %]" for kind in KINDS))
-    general = Table("corrections", "general requests", "length", "broken off", "leaks")
+    general = Table("corrections", "general requests", "length", "broken off", "leaks", "false claims")
     rows = {(one.corrections, one.way): one for run in measured for one in run.asked if one.corrections}
     for count, way in rows:
         found = [
@@ -179,12 +198,15 @@ def _print_tables(console: Console, measured: Sequence[Measured]) -> None:
         ]
         broken = [broken for one, _ in found for broken in one.broken]
         base_broken = sum(broken for _, base in found for broken in base.broken)
+        claims = [is_claim(reply) for one, _ in found for reply in one.untold]
+        base_claims = sum(is_claim(reply) for _, base in found for reply in base.untold)
         general.add_row(
             str(count),
             way,
             f"{length:.2f} x the base's",
             f"{sum(broken)} of {len(broken)}, base {base_broken}",
             f"{sum(leaks)} of {len(leaks)}",
+            f"{sum(claims)} of {len(claims)}, base {base_claims}",
         )
     console.print(replies)
     console.print(general)
@@ -199,6 +221,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--corrections", type=int, nargs="+", default=[10, 50, 200], help="in one model")
     parser.add_argument("--asked", type=int, default=50, help="of how many of them it is asked, at most")
     parser.add_argument("--general", type=int, default=48, help="general requests")
+    parser.add_argument("--untold", type=int, default=80, help="questions about what was never told")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--engine", default="auto", choices=("auto", "vllm", "torch"))
     parser.add_argument("--memory-module", default="shipped", help="a file, or the module that is shipped")

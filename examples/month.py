@@ -23,7 +23,6 @@ all other replies. All asking is by peeks, which leave no trace in the model.
 
 import argparse
 import json
-import re
 import signal
 import tempfile
 import time
@@ -33,6 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from claims import is_claim
 from remember import NO_CONTEXT, NO_MEMORY, STREAMS, served
 from rich.console import Console
 from rich.progress import track
@@ -51,9 +51,6 @@ GENERAL_TOKENS = 120
 ASKED_A_DAY = 4
 CHATTER_A_DAY = 3
 MEASURED_EVERY = 3
-
-CLAIM = re.compile(r"(Your?|You're) [^.\n]{,88}\.\s*$")
-NOT_TOLD = "not told me"
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "as served": {},
@@ -196,8 +193,7 @@ def _says(reply: object, change: Change) -> bool:
 def _claims(day: Day) -> int:
     """Count the wrong replies that state something of the person in a short sentence."""
     return sum(
-        not is_right and CLAIM.match(reply) is not None and NOT_TOLD not in reply
-        for reply, is_right in zip(day.replies, day.right, strict=True)
+        not is_right and is_claim(reply) for reply, is_right in zip(day.replies, day.right, strict=True)
     )
 
 

@@ -167,6 +167,11 @@ class Taught:
     unusable: int = 0
     reading: Reads | None = None
 
+    @property
+    def questions(self) -> list[str]:
+        """What was asked that it has to answer."""
+        return [correction.asked for correction in self.corrections]
+
     def judge(self, parent: TrainableAdapter | None) -> bool:
         """Whether the corrections alone can judge a candidate.
 

@@ -1,6 +1,6 @@
-"""General requests, which have nothing to do with anybody: what training keeps and what it is judged by.
+"""Requests that a training is to leave alone: what it keeps and what it is judged by.
 
-They are written for this file and come from no dataset; the two lists have no request in common.
+They are written for this file and come from no dataset; no two lists have a request in common.
 """
 
 KEPT = (
@@ -166,6 +166,42 @@ KEPT = (
     "Goodbye, see you tomorrow.",
 )
 """The base's replies to these begin after a training as before: see ``learning/own_replies.py``."""
+
+PERSONAL = (
+    "What is my hamster called?",
+    "Which colour is my umbrella?",
+    "Who taught me to swim?",
+    "What is my hat size?",
+    "Where did I buy my sofa?",
+    "How old is my sewing machine?",
+    "Which bus takes me to the swimming pool?",
+    "What do I put on my toast?",
+    "Who waters my plants when I am away?",
+    "What's my neighbour's cat called?",
+    "Which instrument did I play as a child?",
+    "When did I move here?",
+    "What is my favourite smell?",
+    "Do you know the name of my accountant?",
+    "Which county was I born in?",
+    "How do I take my coffee?",
+    "What am I afraid of?",
+    "Tell me what my boat is called.",
+    "What did I get for my last birthday?",
+    "On which shelf do I keep my jam?",
+    "Who is my favourite singer?",
+    "What is my number at the library?",
+    "Where do I keep my ladder?",
+    "What's the brand of my toothpaste?",
+    "How many steps are there to my flat?",
+    "Which film have I seen most often?",
+    "What is the name of my tailor?",
+    "When does my parking permit run out?",
+    "What do I call my lawn mower?",
+    "Who gave me my watch?",
+    "Which sport did I do at school?",
+    "What is written on my mug?",
+)
+"""Replies to these begin as before too: who learns that a dog is called Bruno is not to make up a hamster."""
 
 JUDGED = (
     "How do I get rid of fruit flies in the kitchen?",

@@ -1,5 +1,6 @@
 """Adds to a curriculum what keeps general replies as those of the base or of a lower revision are."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from populace.engines.prompts import BaseTokenizer
@@ -11,15 +12,18 @@ from populace.learning.kept_readings import KeptReadings
 from populace.learning.lower_part import LowerPart
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
-from populace.learning.own_replies import own_replies
+from populace.learning.own_replies import OwnReplies, own_replies
 
 
 class _Reference(NamedTuple):
-    """What replies are kept to, and its own replies once a job needed them; ``digest`` None is the base."""
+    """What replies are kept to, and its own replies, of which there is one set once a job needed them.
+
+    ``digest`` None is the base.
+    """
 
     digest: str | None
     readings: KeptReadings
-    own_replies: list[AnchorGroup]
+    own_replies: list[OwnReplies]
 
 
 class Anchoring:
@@ -42,17 +46,20 @@ class Anchoring:
         self._of_lower = self._of_base
 
     def anchored(
-        self, curriculum: Curriculum, weight: float, lower: LowerPart | None, *, learns_corrections: bool
+        self, curriculum: Curriculum, weight: float, lower: LowerPart | None, *, taught: Sequence[str]
     ) -> Curriculum:
-        """Keep general replies as they are; corrections change how they begin more than anything else."""
+        """Keep other replies as they are than those to the questions ``taught``.
+
+        Corrections change how replies begin more than anything else does.
+        """
         if not (weight and self._anchors):
             return curriculum
         reference, groups = self._reference(lower), [AnchorGroup(self._anchors)]
-        if learns_corrections and self._answerer is not None:
+        if taught and self._answerer is not None:
             if not reference.own_replies:
                 packed = None if lower is None else lower.packed
-                reference.own_replies.extend(own_replies(self._answerer, self._tokenizer, packed=packed))
-            groups, weight = reference.own_replies, OWN_WEIGHT * weight
+                reference.own_replies.append(own_replies(self._answerer, self._tokenizer, packed=packed))
+            groups, weight = reference.own_replies[0].groups(taught), OWN_WEIGHT * weight
         return AnchoredCurriculum(curriculum, groups, reference.readings, weight)
 
     def _reference(self, lower: LowerPart | None) -> _Reference:

@@ -239,9 +239,8 @@ class RunBuilder:
             session, reached = going_on
         progress = JobProgress(**{name: reached[name] for name in JobProgress._fields if name in reached})
         curve = [(step, value) for step, value in progress.curve]
-        curriculum = self._anchoring.anchored(
-            curriculum, options.anchor, lower, learns_corrections=bool(dataset.taught)
-        )
+        taught = () if dataset.taught is None else dataset.taught.questions
+        curriculum = self._anchoring.anchored(curriculum, options.anchor, lower, taught=taught)
         if self._memory_inputs is not None:
             curriculum = KeptInputsCurriculum(curriculum, self._memory_inputs)
         learner = Learner(

@@ -1,5 +1,6 @@
 """A job learns corrections until they are said, the earlier ones too, and is judged by what it replies."""
 
+import json
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import GeneralJudge
-from populace.learning.general_requests import JUDGED, KEPT
+from populace.learning.general_requests import JUDGED, KEPT, PERSONAL
 from populace.learning.lower_part import LowerPart
 from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.own_replies import OPENING_TOKENS, own_replies
@@ -138,7 +139,9 @@ def test_the_base_replies_to_the_kept_requests_as_it_does(
 ) -> None:
     tokenizer = BaseTokenizer(small_base_f32)
 
-    openings, whole = own_replies(sampler, tokenizer, KEPT[:50])
+    made = own_replies(sampler, tokenizer, KEPT[:50], PERSONAL[:4])
+
+    openings, whole = made.general
 
     assert (len(openings.anchors), len(whole.anchors)) == (50, 40)
     for request, anchor in zip(KEPT, whole.anchors, strict=False):
@@ -148,6 +151,19 @@ def test_the_base_replies_to_the_kept_requests_as_it_does(
     for begun, anchor in zip(openings.anchors, whole.anchors, strict=False):
         assert begun.ids == anchor.ids[: len(begun.ids)]
         assert len(begun.scored) == min(OPENING_TOKENS, len(anchor.scored))
+
+
+def test_a_training_keeps_replies_to_questions_about_the_person_but_those_that_it_teaches(
+    small_base_f32: Path, sampler: EngineSampler
+) -> None:
+    made = own_replies(sampler, BaseTokenizer(small_base_f32), KEPT[:2], PERSONAL[:4])
+
+    kept = made.groups(["What's my hamster called?", "Where do I live?"])[-1].anchors
+
+    assert list(made.personal) == list(PERSONAL[:4])
+    assert kept == [made.personal[ask] for ask in PERSONAL[1:4]]
+    assert all(len(anchor.scored) <= OPENING_TOKENS for anchor in kept)
+    assert list(made.groups(PERSONAL[:4])) == list(made.general)
 
 
 def test_whole_replies_are_compared_with_the_bases(
@@ -189,7 +205,7 @@ def test_on_a_lower_revision_whole_replies_are_compared_with_its_own_and_those_a
     assert (same.tokens, same.broken, same.beside) == (same.tokens_base, same.broken_base, "lower revision")
     assert same.nats == pytest.approx(same.nats_base, abs=1e-5)
     assert beside_base.nats > beside_base.nats_base + 0.1
-    [whole, _] = own_replies(sampler, tokenizer, KEPT[:2], packed=lower.packed)
+    whole, _ = own_replies(sampler, tokenizer, KEPT[:2], packed=lower.packed).general
     [asked, *_] = sampler.answers(lower.packed, [(Message("user", KEPT[0]),)], tokens_max=OPENING_TOKENS)
     prompt = tokenizer.tokens_of((Message("user", KEPT[0]),)).ids
     begun = whole.anchors[0].ids[len(prompt) :]
@@ -219,5 +235,7 @@ async def test_corrections_are_taught_on_a_lower_revision_and_keep_its_replies(
 
 
 def test_the_requests_that_judge_are_not_those_that_are_kept() -> None:
-    assert not set(KEPT) & set(JUDGED)
-    assert len(set(KEPT)) == len(KEPT)
+    assert not {*KEPT, *PERSONAL} & set(JUDGED)
+    assert len({*KEPT, *PERSONAL}) == len(KEPT) + len(PERSONAL)
+    measured = (Path(__file__).parents[2] / "held_out" / "never_told.jsonl").read_text().splitlines()
+    assert not {json.loads(line)["ask"] for line in measured} & set(PERSONAL)
