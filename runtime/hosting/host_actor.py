@@ -65,6 +65,8 @@ PASSIVATION_SWEEP_SECONDS = 5.0
 """Time between two sweeps. Every twelfth also compacts, which is once a minute."""
 MESSAGE_SECONDS_KEPT = 10.0
 """How long the actor keeps a message's results: longer than a client repeats the message."""
+AGAIN_SECONDS = 0.1
+"""How soon it is looked again what a caller that is gone holds, after what it waited for was cancelled."""
 HOST_CONCURRENCY_MAX = 10_000
 """Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
 
@@ -260,8 +262,11 @@ class HostActor:
         tasks, held = self._tasks_of_caller.get(caller, set()), self._held.take(caller)
         if tasks or held:
             logger.warning("a caller is gone: %d turns end, %d calls", len(held), len(tasks))
-        for task in tuple(tasks):
-            task.cancel()
+        if tasks:
+            for task in tuple(tasks):
+                task.cancel()
+            # One of them may have been granted its turn just now.
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._take_back, caller)
         for name, args, options in held:
             undone = asyncio.create_task(self.call(name, *args, **options))
             self._undoing.add(undone)
