@@ -6,6 +6,7 @@ alike a sentence encoder finds them. Most of a log is no telling:
 questions, and long texts, which may be a stranger's.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -48,12 +49,26 @@ READING_SHOWN = (
 """Examples of what is told and asked, and of the answer: without them a small base rarely reads it there."""
 
 
+_INTRODUCTION = re.compile(
+    r"\W*(?i:(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: there)?\b[\s,.!-]*"
+    r"(?:i['’]m|i am|this is)) (?P<name>[^\W\d_a-z][\w'’-]+)"
+)
+"""Only after a greeting: "I'm Italian" tells no name."""
+
+
+def _with_name(said: str) -> str:
+    """Return what was said and, if it begins with an introduction ("Hi, I'm Nora."), the name as such."""
+    introduced = _INTRODUCTION.match(said)
+    return said if introduced is None else f"{said} My name is {introduced['name']}."
+
+
 class Tellings:
     """Turns that tell something, by the beginnings of their words."""
 
     def __init__(self, turns: Sequence[tuple[int, str]]) -> None:
         """``turns`` are positions and what their person said there; those that tell nothing are left out."""
         telling: list[tuple[int, frozenset[str]]] = []
+        turns = [(position, _with_name(said)) for position, said in turns]
         for position, said in turns:
             words = words_of(told_in(said)) if len(said) <= TEXT_CHARACTERS_MAX else []
             if any(map(is_content, words)) and not is_question(said):

@@ -41,6 +41,23 @@ def test_it_is_the_turn_that_has_what_most_says_what_a_question_is_about(
     assert (None if found is None else found.position) == position
 
 
+@pytest.mark.parametrize(
+    ("said", "is_name"),
+    [
+        ("Hi, I'm Nora.", True),
+        ("hello there! I am Željko and I keep bees", True),
+        ("Good evening, this is O’Brien.", True),
+        ("I'm Italian.", False),
+        ("Hi, I'm tired.", False),
+        ("Hi!", False),
+    ],
+)
+def test_who_introduces_themselves_tells_their_name(said: str, is_name: bool) -> None:
+    told = exchange(7, said)
+
+    assert telling_for("What's my name?", [*LOG, told]) == (told if is_name else None)
+
+
 def test_what_was_told_anew_counts() -> None:
     moved = exchange(7, "I moved, my flat is in the city of Piran now.")
 
