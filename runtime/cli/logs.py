@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from populace.cli.console import CommandFailed, named_errors, out, print_json
+from populace.cli.console import CommandFailed, err, named_errors, out, print_json
 from populace.settings.settings import Settings
 from populace.telemetry.lines import Line, text_of, timestamp
 from populace.telemetry.options import LOGS_DIRECTORY
@@ -27,6 +27,10 @@ populace logs --request req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
 """
 
 FOLLOW_SECONDS = 0.3
+NO_LINE = (
+    "No line belongs to {}. Of what went well little is logged; where its time went is in its trace "
+    "(`populace trace`), if the server runs with POPULACE_TELEMETRY=file."
+)
 STYLES = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 DURATION = re.compile(r"(\d{1,6})([smhd])")
@@ -69,12 +73,16 @@ def logs(
             found.look()
             if not found.names and not follow:
                 raise CommandFailed(_nothing(directory, process))
+            is_empty = True
             while True:
                 for line in found.read():
                     _print(line, as_json=as_json)
+                    is_empty = False
                 # Into a pipe they would wait until 8 kB have gathered.
                 sys.stdout.flush()
                 if not follow:
+                    if request is not None and is_empty:
+                        err.print(NO_LINE.format(request), highlight=False, soft_wrap=True)
                     return
                 time.sleep(FOLLOW_SECONDS)
 

@@ -91,6 +91,16 @@ def test_without_logs_it_says_where_they_would_be(directory: Path) -> None:
     assert "`populace serve` writes them there" in " ".join(refused.stderr.split())
 
 
+def test_a_request_without_lines_is_told_where_its_time_is_shown(directory: Path) -> None:
+    Log(directory, "host-0").write(0, "one", request_id="req_1")
+
+    found, none = run("--request", "req_1"), run("--request", "req_2")
+
+    assert (found.stderr, none.stdout, none.exit_code) == ("", "", 0)
+    assert "No line belongs to req_2." in " ".join(none.stderr.split())
+    assert "`populace trace`" in " ".join(none.stderr.split())
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_half_a_character_is_shown_and_ends_nothing(directory: Path, form: tuple[str, ...]) -> None:
     log = Log(directory, "host-0")
