@@ -20,6 +20,15 @@ class HostAnswer(NamedTuple):
         """Its shards whose models are refused now: without an answer all, else those that it has not open."""
         return self.shards if self.statistics is None else self.shards - self.statistics.store.shards_open
 
+    @property
+    def lack(self) -> str | None:
+        """What the host does not do, in words; None if it does all of its work."""
+        if self.statistics is None:
+            return "does not answer"
+        if self.shards_unserved:
+            return f"serves {self.shards - self.shards_unserved} of {self.shards} shards"
+        return None
+
 
 class HostsReport(NamedTuple):
     """An answer of each configured host, in their order."""

@@ -6,10 +6,11 @@ a falsehood about themselves, which is worse than not to be answered.
 
 import re
 
+from populace.bench.recall.grading import admits
+
 _CLAIM = re.compile(r"(Your?|You're) [^.\n]{,88}\.\s*$")
-_NOT_TOLD = "not told me"
 
 
 def is_claim(reply: str) -> bool:
     """Whether the reply is one short sentence that states something of the person."""
-    return _CLAIM.match(reply) is not None and _NOT_TOLD not in reply
+    return _CLAIM.match(reply) is not None and not admits(reply)

@@ -18,6 +18,7 @@ from ray import serve
 
 from populace.actors.engine import REPETITION_DEFAULT, BaseInfo, EngineKind
 from populace.actors.host_limits import HostLimits
+from populace.actors.hosts_report import HostAnswer
 from populace.base.memory_module import MemoryModuleFile
 from populace.base.prepare import BaseModelFiles
 from populace.base.sampling_defaults import read_sampling_defaults
@@ -223,11 +224,8 @@ async def _serves_any(directory: Directory) -> bool:
 
 async def _unserved(directory: Directory) -> list[str]:
     """Say which hosts do not serve all of their shards."""
-    return [
-        f"{host.host} serves {host.store.shards_open} of {len(host.shards)} shards; its log says why not all"
-        for host in await directory.statistics()
-        if host.store.shards_open < len(host.shards)
-    ]
+    answers = [HostAnswer(host.host, len(host.shards), host) for host in await directory.statistics()]
+    return [f"{answer.host} {answer.lack}; its log says why" for answer in answers if answer.lack]
 
 
 def _stop_actor(handle: object, seconds_max: float = CLOSE_SECONDS_MAX) -> None:

@@ -40,13 +40,11 @@ def deploy(
     while True:
         found = serve.status().applications.get(name)
         problem = _problem_of(found)
-        match None if found is None else found.status:
-            case ApplicationStatus.RUNNING:
-                return
-            case ApplicationStatus.DEPLOY_FAILED | ApplicationStatus.UNHEALTHY:
-                raise StartFailed(name, problem)
-            case _:
-                pass
+        status = None if found is None else found.status
+        if status == ApplicationStatus.RUNNING:
+            return
+        if status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            raise StartFailed(name, problem)
         if time.monotonic() >= give_up:
             free = ", ".join(f"{count:g} {kind}" for kind, count in _resources().items())
             late = f"it does not run after {seconds_max:.0f} s; the cluster has {free}"

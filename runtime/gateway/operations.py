@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from populace.actors.engine import EngineReport
-from populace.actors.hosts_report import HostAnswer, HostsReport
+from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
@@ -46,7 +46,7 @@ async def readyz(request: Request) -> Response:
     hosts, engine_answers, engine = await asyncio.gather(
         gateway.probe_hosts.report(), _engine_answers(gateway), _report_of_engine(gateway)
     )
-    degraded = {answer.host: lack for answer in hosts.answers if (lack := _lack_of(answer)) is not None}
+    degraded = {answer.host: answer.lack for answer in hosts.answers if answer.lack is not None}
     state = _state_of(hosts, degraded)
     missing = [] if engine is None else sorted(set(range(gateway.replicas)) - set(engine.replicas))
     degraded |= {f"engine replica {number}": "does not answer" for number in missing}
@@ -78,15 +78,6 @@ async def reports_of(gateway: Gateway) -> Reports:
         gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
     )
     return Reports(hosts, engine, own_process_use(), trainer)
-
-
-def _lack_of(answer: HostAnswer) -> str | None:
-    """Say what a host does not do; None if it does all of its work."""
-    if answer.statistics is None:
-        return "does not answer"
-    if answer.shards_unserved:
-        return f"serves {answer.shards - answer.shards_unserved} of {answer.shards} shards"
-    return None
 
 
 def _state_of(hosts: HostsReport, degraded: Mapping[str, str]) -> Literal["ok", "degraded", "unavailable"]:

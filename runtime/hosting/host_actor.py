@@ -131,10 +131,6 @@ class HostActor:
     async def process_id(self) -> int:
         return os.getpid()
 
-    async def node_id(self) -> str:
-        """Return the id of Ray's node on which this process is."""
-        return ray.get_runtime_context().get_node_id()
-
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; for callers that want an ObjectRef of its own."""
         operation = OPERATIONS.get(name)

@@ -18,7 +18,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 from populace.actors.errors import HostUnavailable
 from populace.actors.span_names import HOST, HOST_CALL
 from populace.hosting.messages import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
-from populace.hosting.operations import OPERATIONS, Call, Method, Operation, P, SentCall, T, operation_of
+from populace.hosting.operations import Call, Method, Operation, P, SentCall, T, operation_of
 from populace.hosting.presence import Presence
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import SentCaller, sent_caller
@@ -57,6 +57,8 @@ class RayHostClient:
             return await self._call(operation, *args, **options)
 
     async def _call(self, operation: Operation[P, T], *args: P.args, **options: P.kwargs) -> T:
+        if operation.is_for_caller:
+            self._presence.begin()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         self._queue.append(Pending(operation, (operation.name, args, options), sent_caller(), answer))
@@ -110,8 +112,6 @@ class RayHostClient:
 
     async def _send_until_answered(self, calls: list[SentCall]) -> list[Any]:
         message = secrets.token_hex(16)
-        if any(OPERATIONS[name].is_for_caller for name, *_ in calls):
-            self._presence.begin()
         answers = await self._until_answered(
             lambda again_for: self.handle.call_many.remote(calls, message, again_for, self._presence.caller)
         )

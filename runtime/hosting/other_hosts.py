@@ -27,7 +27,8 @@ class OtherHosts:
             if not self._clients:
                 self._clients = [connect_host(number) for number in self._numbers]
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                used = [await client.call(Hosts.adapters_in_use, digests) for client in self._clients]
+                asked = (client.call(Hosts.adapters_in_use, digests) for client in self._clients)
+                used = await asyncio.gather(*asked)
         except (ValueError, TimeoutError) as error:
             raise HostUnavailable("another host", str(error) or "it does not answer") from error
         return frozenset[str]().union(*used)

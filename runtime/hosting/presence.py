@@ -128,13 +128,10 @@ class Presence:
 
     def __init__(self, address: Callable[[], Awaitable[PresenceAddress]]) -> None:
         self._name = secrets.token_bytes(_NAME_BYTES)
+        self.caller = self._name.hex()
+        """The name by which the host knows this caller."""
         self._address = address
         self._staying: asyncio.Task[None] | None = None
-
-    @property
-    def caller(self) -> str:
-        """The name by which the host knows this caller."""
-        return self._name.hex()
 
     def begin(self) -> None:
         """Connect to the host in the background, if that was not begun."""

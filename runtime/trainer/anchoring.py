@@ -1,7 +1,7 @@
 """Adds to a curriculum what keeps general replies as those of the base or of a lower revision are."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import AnchoredCurriculum, AnchorGroup
@@ -15,15 +15,13 @@ from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
 from populace.learning.own_replies import OwnReplies, own_replies
 
 
-class _Reference(NamedTuple):
-    """What replies are kept to, and its own replies, of which there is one set once a job needed them.
-
-    ``digest`` None is the base.
-    """
+@dataclass(slots=True)
+class _Reference:
+    """What replies are kept to, and its own replies once a job needed them; ``digest`` None is the base."""
 
     digest: str | None
     readings: KeptReadings
-    own_replies: list[OwnReplies]
+    own_replies: OwnReplies | None = None
 
 
 class Anchoring:
@@ -42,13 +40,13 @@ class Anchoring:
         self._anchors = anchors
         self._tokenizer = tokenizer
         self._answerer = answerer
-        self._of_base = _Reference(None, readings or KeptReadings(base), [])
+        self._of_base = _Reference(None, readings or KeptReadings(base))
         self._of_lower = self._of_base
 
     def anchored(
         self, curriculum: Curriculum, weight: float, lower: LowerPart | None, *, taught: Sequence[str]
     ) -> Curriculum:
-        """Keep other replies as they are than those to the questions ``taught``.
+        """Keep replies as they are, but those to the questions ``taught``.
 
         Corrections change how replies begin more than anything else does.
         """
@@ -56,15 +54,15 @@ class Anchoring:
             return curriculum
         reference, groups = self._reference(lower), [AnchorGroup(self._anchors)]
         if taught and self._answerer is not None:
-            if not reference.own_replies:
+            if reference.own_replies is None:
                 packed = None if lower is None else lower.packed
-                reference.own_replies.append(own_replies(self._answerer, self._tokenizer, packed=packed))
-            groups, weight = reference.own_replies[0].groups(taught), OWN_WEIGHT * weight
+                reference.own_replies = own_replies(self._answerer, self._tokenizer, packed=packed)
+            groups, weight = reference.own_replies.groups(taught), OWN_WEIGHT * weight
         return AnchoredCurriculum(curriculum, groups, reference.readings, weight)
 
     def _reference(self, lower: LowerPart | None) -> _Reference:
         if lower is None:
             return self._of_base
         if self._of_lower.digest != lower.digest:
-            self._of_lower = _Reference(lower.digest, KeptReadings(self._base, lower.adapter), [])
+            self._of_lower = _Reference(lower.digest, KeptReadings(self._base, lower.adapter))
         return self._of_lower

@@ -5,24 +5,20 @@
 import asyncio
 import os
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import ray
-from ray.cluster_utils import Cluster
 
 from populace.actors.errors import HostUnavailable
-from populace.hosting.messages import NAMESPACE
 from tests.actors.conversations import Conversations
 from tests.actors.populations import ray_directory, ray_hosts
+from tests.actors.ray_nodes import ray_nodes
 
 pytestmark = pytest.mark.ray
 
-NODES = 3
+UNLABELLED: list[dict[str, str]] = [{}, {}, {}]
 CLIENTS = 20
 MODELS = 8
 ACKNOWLEDGED_BEFORE_THE_KILL = 40
@@ -36,23 +32,6 @@ QUICK_DEATHS = {
     "health_check_failure_threshold": 3,
 }
 """Ray's own defaults take 15 s to see that a node is gone; a slow one gets its 10 s all the same."""
-
-
-@contextmanager
-def ray_of_nodes() -> Generator[int]:
-    """A Ray of several nodes; this process is on the first, whose raylet is answered."""
-    cluster: Any = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_DEATHS},
-    )
-    try:
-        for _ in range(NODES - 1):
-            cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False)
-        yield cluster.head_node.all_processes["raylet"][0].process.pid
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 async def process_of(handle: Any) -> psutil.Process:
@@ -82,9 +61,12 @@ async def successor_of(lost: psutil.Process, handle: Any) -> psutil.Process:
 async def test_every_acknowledged_turn_survives_the_loss_of_a_host_or_of_its_node_once(
     tmp_path: Path, victim: str
 ) -> None:
-    with ray_of_nodes() as drivers_raylet, ray_hosts(tmp_path / "store") as (store, handles):
+    with (
+        ray_nodes(UNLABELLED, config=QUICK_DEATHS) as raylets,
+        ray_hosts(tmp_path / "store") as (store, handles),
+    ):
         talk = Conversations(ray_directory(handles, store), clients=CLIENTS, models=MODELS)
-        lost = await process_off(drivers_raylet, handles[0])
+        lost = await process_off(raylets[0], handles[0])
         node = lost.ppid()
 
         await talk.begin()
