@@ -37,6 +37,7 @@ QUESTIONS = (
     "What is my cat's name?",
     "What is my favorite food?",
     "What can't I eat?",
+    "What am I allergic to?",
     "What is my favorite drink?",
     "What is my favorite color?",
     "What is my favorite music?",
@@ -69,6 +70,13 @@ MINE = re.compile(
     r"\bmy ((?:[a-z]+['’]s )?[a-z]+(?: (?:address|code|date|number|password|size))?)\b", re.IGNORECASE
 )
 """Matches what people call their own: "my brother", "my sister's dog", "my locker code"."""
+
+HAD = re.compile(
+    r"\b(?:i|we)(?: have|['’]ve(?: got)?| own| got| adopted| bought) an? ((?:[a-z]+ ){0,2}?[a-z]+)"
+    r"(?= (?:called|named)\b)",
+    re.IGNORECASE,
+)
+"""Matches what people have and name: "I have a tortoise called Klaus"."""
 
 NAMING = re.compile(r"\b(?:call(?:ed)?|named?)\b")
 NAMING_WORDS = frozenset({"call", "called", "named"})
@@ -103,7 +111,8 @@ class Answer(NamedTuple):
 class KnownFact:
     """An answer with words that the person said in the turn ``position``; ``said`` is its whole text.
 
-    ``sure`` is the probability, 0 to 1, that the model gave to each token of these words (geometric mean).
+    ``sure`` is the probability, 0 to 1, that the model gave to each token of these words (geometric mean). An
+    answer that is ``read`` is one to which the model is shown that turn, as in a chat; it is sure (1).
     """
 
     question: str
@@ -111,14 +120,20 @@ class KnownFact:
     sure: float
     position: int
     said: str
+    read: bool = False
+
+    @property
+    def how(self) -> str:
+        """How the model comes to the answer, in words."""
+        return "read there" if self.read else f"{self.sure:.0%} sure"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a model knows of its person, surest first.
+    """What a model knows of its person: what it reads in its log, then what it remembers, surest first.
 
-    ``unknown`` are the questions whose answers have no words from a turn of the log: the model said that it
-    does not know, or made the answer up.
+    ``unknown`` are the questions to which it reads nothing, and whose answers from memory have no words from
+    a turn of the log: the model said that it does not know, or made the answer up.
     """
 
     model: ModelId
@@ -129,8 +144,7 @@ class Known:
         if not self.facts:
             return f"{self.model.name} knows nothing that it was told."
         return "\n".join(
-            f"{fact.answer} ({fact.sure:.0%} sure, from turn {fact.position}: {fact.said})"
-            for fact in self.facts
+            f"{fact.answer} ({fact.how}, from turn {fact.position}: {fact.said})" for fact in self.facts
         )
 
 
@@ -154,7 +168,9 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
 
 
 def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
-    """Return questions for what the person called theirs and ``QUESTIONS`` does not ask for, newest first.
+    """Return questions for what the person called theirs, or has, and ``QUESTIONS`` does not ask for.
+
+    The newest come first.
 
     ``turns`` are position and text, oldest first. What is in a question was asked for, and not told.
     """
@@ -162,7 +178,7 @@ def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
     questions: dict[str, str] = {}
     for _, text in reversed(turns):
         told = told_in(text)
-        for found in MINE.finditer(told):
+        for found in (*MINE.finditer(told), *HAD.finditer(told)):
             thing = found[1].lower().replace("’", "'")
             if not set(words_of(thing)) <= common:
                 ending = "'s name" if _tells_name(told, found) else ""
@@ -177,10 +193,16 @@ def _tells_name(text: str, thing: re.Match[str]) -> bool:
     return bool(NAMING.search(clause) or NAMED_NEXT.search(text[: thing.start()]))
 
 
-def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[int, str]]) -> Known:
+def known_of(
+    model: ModelId,
+    answers: Sequence[Answer],
+    turns: Sequence[tuple[int, str]],
+    read: Sequence[KnownFact] = (),
+) -> Known:
     """Find for each answer the turn that it is from; ``turns`` are position and text, oldest first.
 
-    Among turns with the same words, one that has them outside a question is preferred, and then the newest.
+    What is ``read`` in the log comes before what is remembered, unless its turn is not there any more. Among
+    turns with the same words, one that has them outside a question is preferred, and then the newest.
     """
     said = [(*turn, frozenset(words_of(turn[1])), frozenset(words_of(told_in(turn[1])))) for turn in turns]
     often = Counter(word for _, _, words, _ in said for word in words)
@@ -207,6 +229,8 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
         }
         for _, _, words, told in said
     ]
+    there = {position for position, _ in turns}
+    reading = {fact.question: fact for fact in read if fact.position in there}
     facts: list[KnownFact] = []
     unknown: list[str] = []
     for answer, telling, subject in zip(answers, tellings, subjects, strict=True):
@@ -216,13 +240,16 @@ def known_of(model: ModelId, answers: Sequence[Answer], turns: Sequence[tuple[in
             counted = telling.keys() if subject & words else own - taken[place]
             scores.append((sum(telling[word] for word in told & counted), bool(words & counted), place))
         _, any_said, place = max(scores, default=(0.0, False, 0))
+        if answer.question in reading:
+            facts.append(reading[answer.question])
+            continue
         if not any_said or not answer.whole or _is_of_base(answer):
             unknown.append(answer.question)
             continue
         position, text, words, _ = said[place]
         sure = _probability(answer, words & telling.keys())
         facts.append(KnownFact(answer.question, answer.text, sure, position, text))
-    facts.sort(key=lambda fact: -fact.sure)
+    facts.sort(key=lambda fact: (not fact.read, -fact.sure))
     return Known(model, tuple(facts), tuple(unknown))
 
 

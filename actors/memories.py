@@ -54,7 +54,10 @@ class Memories(Protocol):
         ...
 
     async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        """Ask the model about its person, with its memory and its adapter alone, and log nothing of it.
+        """Ask the model about its person, and log nothing of it.
+
+        Where its log has a correction of the answer or a turn that tells it, it is asked as in a chat, and
+        else with its memory and its adapter alone.
 
         Without ``questions`` those of ``actors/known.py`` are asked. Raises ``InvalidRequest`` for too many
         or too long questions, and as ``begin_turn``.

@@ -14,7 +14,7 @@ from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUs
 from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
 from populace.actors.forgetting import FORGET_ROLE, MemoryAfter
 from populace.actors.host.recaller import Recaller
-from populace.actors.host.retriever import shown_exchanges
+from populace.actors.host.retriever import Retriever, shown_exchanges
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
@@ -88,6 +88,7 @@ class MemoryKeeper:
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
         adapter_of: Callable[[str], AdapterRef],
+        retriever: Retriever,
         engine: Engine | None,
         found: Callable[[TurnRequest], Interaction | None],
         shared: Callable[[str], frozenset[str]],
@@ -98,7 +99,7 @@ class MemoryKeeper:
         self._found = found
         self._shards = shards
         self._shard_of = shard_of
-        self._recaller = Recaller(turns, shards, shard_of, engine)
+        self._recaller = Recaller(turns, shards, shard_of, retriever, engine)
         self._adapter_of = adapter_of
         self._engine = engine
 

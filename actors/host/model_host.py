@@ -146,6 +146,7 @@ class ModelHost:
             self._owned,
             self._catalogue.shard,
             self._adapter_of,
+            self._retriever,
             engine,
             turn_log.find,
             self._communities.revisions,

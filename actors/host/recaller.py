@@ -1,18 +1,33 @@
-"""Asks a personal model what it knows of its person, in a turn that is abandoned: nothing is logged."""
+"""Asks a personal model what it knows of its person, in a turn that is abandoned: nothing is logged.
+
+Each question is asked as in a chat, where the log has a correction of the answer or a turn that tells it, and
+of the memory and the adapter alone.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from hashlib import sha256
 
 from populace.actors.engine import Engine, GenerateRequest, Message, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable, TurnExpired
+from populace.actors.host.retriever import Retriever
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.actors.known import QUESTIONS, Answer, Known, checked_questions, known_of, log_questions
+from populace.actors.known import (
+    QUESTIONS,
+    Answer,
+    Known,
+    KnownFact,
+    checked_questions,
+    known_of,
+    log_questions,
+)
 from populace.actors.memory import Memory, MemoryChoice
-from populace.actors.turn import Interaction, ModelId, TurnGrant, TurnRequest, operation_of
+from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnGrant, TurnRequest, operation_of
+from populace.actors.turns.told_replies import told_reply
 from populace.actors.turns.turn_director import TurnHost
-from populace.policies.retrieval import spoken_in
+from populace.policies.retrieval import Found, Retrieval, spoken_in
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import ledger
 
@@ -28,9 +43,11 @@ class Recaller:
         turns: TurnHost,
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
+        retriever: Retriever,
         engine: Engine | None,
     ) -> None:
         self._turns = turns
+        self._retriever = retriever
         self._shards = shards
         self._shard_of = shard_of
         self._engine = engine
@@ -47,11 +64,16 @@ class Recaller:
         digest = sha256(b"known").digest()
         turn = await self._turns.begin_turn(TurnRequest(model, operation_of(None), digest))
         assert not isinstance(turn, Interaction), "no turn has an operation id that was just drawn"
+        read: list[KnownFact] = []
         try:
             few = asyncio.Semaphore(ASKED_TOGETHER)
 
             async def answer(number: int, question: str) -> Answer:
                 async with few:
+                    fact = await self._read(engine, turn, number, question)
+                    if fact is not None:
+                        read.append(fact)
+                        return Answer(question, fact.answer, (), "")
                     text, tokens, whole = await _answer(engine, turn, number, question)
                     base_text = self._base_texts.get(question)
                     if base_text is None:
@@ -72,7 +94,26 @@ class Recaller:
         finally:
             await asyncio.shield(self._turns.abandon_turn(turn, "nothing of it is logged"))
         # Read anew: what was forgotten meanwhile is no source.
-        return known_of(model, answers, await self._said(model))
+        return known_of(model, answers, await self._said(model), read)
+
+    async def _read(self, engine: Engine, turn: TurnGrant, number: int, question: str) -> KnownFact | None:
+        """Return what the model says because its log has a correction or a telling; None if that has none."""
+        asked = (Message("user", question),)
+        wanted = Retrieval.of(asked, 0, corrections=True, told=True)
+        found = Found() if wanted is None else await self._retriever.find(None, turn, wanted)
+        if found.correction is not None and found.correction.is_answered_whole:
+            source, answer = found.correction, found.correction.answered
+        elif found.telling is not None:
+            # Each has a request id of its own at the engine.
+            grant = replace(turn, grant_id=f"{turn.grant_id}:known:{number}")
+            request = ChatRequest(TurnRequest(turn.model, grant.grant_id, b""), asked, Sampling())
+            reply = await told_reply(engine, request, grant, found.telling)
+            if reply is None:
+                return None
+            source, answer = found.telling, reply.text
+        else:
+            return None
+        return KnownFact(question, answer, 1.0, source.position, source.said, read=True)
 
     async def _said(self, model: ModelId) -> list[tuple[int, str]]:
         return await self._shards.read_on_thread(self._shard_of(model), lambda txn: _said(txn, model))

@@ -86,6 +86,7 @@ class FactObject(ApiObject):
     sure: float
     position: int
     said: str
+    read: bool = False
 
 
 class KnownObject(ApiObject):
@@ -105,6 +106,7 @@ class KnownObject(ApiObject):
                 sure=round(fact.sure, SURE_DIGITS),
                 position=fact.position,
                 said=fact.said,
+                read=fact.read,
             )
             for fact in known.facts
         )
@@ -112,6 +114,7 @@ class KnownObject(ApiObject):
 
     def value(self, tenant: str) -> Known:
         facts = tuple(
-            KnownFact(fact.question, fact.answer, fact.sure, fact.position, fact.said) for fact in self.facts
+            KnownFact(fact.question, fact.answer, fact.sure, fact.position, fact.said, fact.read)
+            for fact in self.facts
         )
         return Known(ModelId(tenant, self.id), facts, self.unknown)

@@ -87,12 +87,12 @@ def print_known(body: dict[str, Any], known: dict[str, Any]) -> None:
     """Print what the model knows, and the questions that nothing answers."""
     name = body["id"]
     if known["facts"]:
-        table = Table("question", "answer", "sure", "turn", "what was said there")
+        table = Table("question", "answer", "how", "turn", "what was said there")
         for fact in known["facts"]:
             said = shorten(fact["said"], SAID_WIDTH, placeholder=" ...")
-            sure = f"{fact['sure']:.0%}"
+            how = "read there" if fact["read"] else f"{fact['sure']:.0%} sure"
             question, answer = Text(fact["question"]), Text(fact["answer"].strip())
-            table.add_row(question, answer, sure, str(fact["position"]), Text(said))
+            table.add_row(question, answer, how, str(fact["position"]), Text(said))
         out.print(table)
         first = known["facts"][0]["position"]
         out.print(

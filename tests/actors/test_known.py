@@ -8,6 +8,7 @@ import pytest
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling, TokenLogprob
 from populace.actors.errors import EngineUnavailable, InvalidRequest
+from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
 from populace.actors.known import (
     LOG_QUESTIONS_MAX,
@@ -15,10 +16,12 @@ from populace.actors.known import (
     QUESTIONS,
     QUESTIONS_MAX,
     Answer,
+    KnownFact,
     known_of,
     log_questions,
 )
 from populace.actors.turn import ChatRequest, TurnRequest
+from populace.policies.tellings import READING_TASK
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.forgetful import ADA, MODULE, Ada
@@ -135,11 +138,16 @@ def test_a_word_that_the_base_says_too_may_still_be_the_persons() -> None:
     assert fact.position == 0
 
 
+BROTHER = "My brother is called Emil."
+
+
 async def replying(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
     """Answer that the person lives where the state says, or repeat them."""
     asked = request.prompt[-1]
     assert isinstance(asked, Message)
-    if request.sampling.logprobs is None:
+    if asked.content.startswith(BROTHER) and request.prompt[0].content.endswith(READING_TASK):
+        text, token = "Your brother is called Emil.", ()
+    elif request.sampling.logprobs is None:
         text, token = f"I heard: {asked.content}", ()
     else:
         if "fail" in asked.content:
@@ -221,9 +229,54 @@ def test_an_answer_that_never_ended_is_no_fact() -> None:
 
 
 async def test_a_model_is_asked_for_what_its_log_speaks_of(ada: Ada) -> None:
-    await ada.say("My brother is called Emil.")
+    await ada.say("My sister likes it.")
 
-    assert "What is my brother's name?" in (await ada.host.memories.known(ADA, ())).unknown
+    assert "What is my sister?" in (await ada.host.memories.known(ADA, ())).unknown
+
+
+async def test_what_a_chat_would_read_in_the_log_is_known_too(ada: Ada) -> None:
+    """A memory remembers a few facts, and a person sees what the chat answers."""
+    await ada.say("Good morning!")
+    await ada.say(BROTHER)
+
+    [fact] = (await ada.host.memories.known(ADA, ())).facts
+
+    assert (fact.question, fact.answer) == ("What is my brother's name?", "Your brother is called Emil.")
+    assert (fact.position, fact.said, fact.read, fact.sure) == (1, BROTHER, True, 1.0)
+    assert len(await ada.log()) == 2
+
+
+async def test_a_corrected_answer_is_known_as_it_was_corrected(ada: Ada) -> None:
+    await ada.say("What car do I drive?")
+    await ada.host.give_feedback(ADA, 0, Opinion(correction="You drive a Volvo."))
+    await ada.say("I just moved to Ghent.")
+
+    known = await ada.host.memories.known(ADA, ())
+
+    assert [(fact.answer, fact.position, fact.read) for fact in known.facts] == [
+        ("You drive a Volvo.", 0, True),
+        ("You live in Ghent.", 1, False),
+    ]
+
+
+async def test_what_was_read_in_a_turn_that_is_gone_is_not_known(ada: Ada) -> None:
+    read = KnownFact("What is my brother's name?", "Your brother is called Emil.", 1.0, 7, BROTHER, read=True)
+    asked = Answer(read.question, read.answer, (), "")
+
+    assert known_of(ADA, [asked], [(7, BROTHER)], [read]).facts == (read,)
+    assert known_of(ADA, [asked], [(8, "Hello.")], [read]).unknown == (read.question,)
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("I have a tortoise called Klaus.", "What is my tortoise's name?"),
+        ("We adopted a grey cat named Mimo.", "What is my grey cat's name?"),
+    ],
+)
+def test_what_people_have_and_name_is_asked_for(text: str, question: str) -> None:
+    assert log_questions([(0, text)]) == (question,)
+    assert log_questions([(0, f"Why? {text.replace('called', 'like').replace('named', 'like')}")]) == ()
 
 
 async def test_what_was_forgotten_is_no_source(ada: Ada) -> None:

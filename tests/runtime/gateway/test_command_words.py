@@ -43,7 +43,8 @@ async def test_a_chat_prints_what_was_said_and_what_went_wrong_as_it_is(
 
 @pytest.mark.parametrize("said", SAID)
 def test_facts_and_votes_are_printed_as_they_are(said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    fact = {"question": f"Q {said}", "answer": f"A {said}", "sure": 0.5, "position": 0, "said": f"S {said}"}
+    fact = {"question": f"Q {said}", "answer": f"A {said}", "sure": 0.5, "read": False, "position": 0}
+    fact["said"] = f"S {said}"
     vote = {"model": "ada", "revision": "f" * 64, "answer": f"V {said}", "weight": 1, "seconds": 1.0}
 
     print_known({"id": "ada"}, {"facts": [fact], "unknown": [f"U {said}"]})

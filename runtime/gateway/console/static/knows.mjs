@@ -54,7 +54,7 @@ function Facts({ model, reload }) {
     ${
       busy &&
       html`<div role="status" class="stack"><div class="bar moving"><i /></div>
-      <p class="hint">It is being asked some forty questions; that takes as long as as many replies.</p>
+      <p class="hint">It is being asked some forty questions. That takes as long as forty short replies.</p>
         </div>`
     }
     ${failure && html`<${Problem} failure=${failure} again=${ask} />`}
@@ -104,8 +104,10 @@ function Fact({ fact, name, onGone, reload }) {
     <${Words} text=${fact.answer} />
     <p class="small quiet"><q class="whole-text" dir="auto">${fact.said}</q></p>
     <div class="row small">
-      <${Bar} share=${fact.sure} label=${`${percent(fact.sure)} sure`} />
-        <span class="quiet numbers">${percent(fact.sure)} sure · turn ${fact.position}</span>
+      ${fact.read || html`<${Bar} share=${fact.sure} label=${`${percent(fact.sure)} sure`} />`}
+        <span class="quiet numbers">${
+          fact.read ? `read in turn ${fact.position}` : `${percent(fact.sure)} sure · turn ${fact.position}`
+        }</span>
       <button class="plain" onClick=${() => setCorrecting(!correcting)}
         aria-expanded=${correcting ? "true" : "false"}>Correct</button>
       <button class="plain danger" onClick=${forgetIt}>Forget</button>
