@@ -100,6 +100,16 @@ def named_errors() -> Generator[None]:
         _fail(message, error)
     except (PopulaceError, CommandFailed) as error:
         _fail(str(error), error)
+    except PermissionError as error:
+        _fail(f"{error.filename} cannot be read by you{_owned(error.filename)}.", error)
+
+
+def _owned(path: object) -> str:
+    """Say whose a file is, as far as that can be seen."""
+    try:
+        return f": it is {Path(str(path)).owner()}'s. Run this as that user"
+    except (OSError, KeyError):
+        return ""
 
 
 def _fail(message: str, error: Exception) -> NoReturn:

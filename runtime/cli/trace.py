@@ -1,22 +1,27 @@
-"""``populace trace``: what the processes did for one request, as a tree with times."""
+"""``populace trace``: which requests there were, and what the processes did for one, as a tree with times."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 from rich.segment import Segments
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
-from populace.cli.console import CommandFailed, named_errors, out, print_json
+from populace.actors.span_names import HTTP_ROUTE, HTTP_STATUS, REQUEST_ID
+from populace.cli.console import CommandFailed, err, named_errors, out, print_json
 from populace.settings.settings import Settings
 from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY
 from populace.telemetry.reading import Logs, Selection
-from populace.telemetry.trace_files import TraceSpan, has_traces, spans_of_request
+from populace.telemetry.trace_files import TraceSpan, has_traces, requests_in, spans_of_request
 
 EXAMPLES = """Examples:
+
+populace trace --slowest
 
 populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
 
@@ -25,6 +30,9 @@ populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4 --attributes
 populace trace job-3f2a9d4c1b0e8f77.5d1c9a7be2403f68-0
 """
 
+CONSOLE_PATH = "/console"
+"""The routes of the console's own files, which are not listed."""
+LISTED = 20
 BAR_CELLS_MIN = 8
 BAR_CELLS_MAX = 40
 SPACES_CELLS = 10
@@ -37,9 +45,17 @@ GUIDE_CELLS = 4
 
 def trace(
     request: Annotated[
-        str,
-        typer.Argument(help="A response's X-Request-Id, or the id of a training job's log lines."),
-    ],
+        str | None,
+        typer.Argument(
+            help="A response's X-Request-Id, or the id of a training job's log lines. Without it the newest "
+            "requests are listed."
+        ),
+    ] = None,
+    slowest: Annotated[
+        bool, typer.Option("--slowest", help="List the requests that took longest, and not the newest.")
+    ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="List only requests that failed.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The most requests that are listed.")] = LISTED,
     attributes: Annotated[
         bool, typer.Option("--attributes", "-a", help="Show the attributes of each span, too.")
     ] = False,
@@ -52,16 +68,19 @@ def trace(
     data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the spans as JSON objects.")] = False,
 ) -> None:
-    """Show where the time of a request went, in all processes of this machine's Populace.
+    """Show where the time of a request went, in all processes of this machine's Populace, or list requests.
 
     It reads the files that `populace serve` writes with POPULACE_TELEMETRY=file.
     """
     with named_errors():
         settings = Settings.from_environment(data=data)
         place = folder or trace_folder(settings)
+        if request is None:
+            _list(settings, place, slowest=slowest, failed=failed, limit=limit, as_json=as_json)
+            return
         spans = spans_of_request(place, request)
         if not spans:
-            raise CommandFailed(_nothing(settings, place, request))
+            raise CommandFailed(_no_traces(settings, place) or _no_trace(settings, place, request))
         if as_json:
             for span in spans:
                 print_json(asdict(span))
@@ -161,17 +180,57 @@ class _Columns(NamedTuple):
         return "·" * start + "━" * (end - start) + "·" * (cells - end)
 
 
-def _nothing(settings: Settings, folder: Path, request: str) -> str:
-    if not has_traces(folder):
-        elsewhere = settings.trace_target is not None and settings.trace_target[0] != "file"
-        if elsewhere:
-            where = f"they go elsewhere, as POPULACE_TELEMETRY is {settings.telemetry}."
-        else:
-            where = (
-                "tracing is off. Start `populace serve` with POPULACE_TELEMETRY=file, or name the folder of "
-                "its traces with --folder."
-            )
-        return f"There are no traces in {folder}: {where}"
+def _list(
+    settings: Settings, folder: Path, *, slowest: bool, failed: bool, limit: int, as_json: bool
+) -> None:
+    """Print the requests that are in the traces, the newest or the slowest last, as a log has it."""
+    if nothing := _no_traces(settings, folder):
+        raise CommandFailed(nothing)
+    found = {
+        span.span_id: span
+        for span in requests_in(folder)
+        if not str(span.attributes.get(HTTP_ROUTE, "")).startswith(CONSOLE_PATH)
+        if span.error is not None or not failed
+    }
+    listed = sorted(found.values(), key=lambda span: span.seconds if slowest else span.began_ns)[-limit:]
+    if as_json:
+        for span in listed:
+            print_json(asdict(span))
+        return
+    if not listed:
+        err.print(f"No request{' that failed' if failed else ''} is in the traces of {folder}.")
+        return
+    table = Table("when", "request", "what", "status", Column("seconds", justify="right"))
+    for span in listed:
+        began = datetime.fromtimestamp(span.began_ns / 1e9).astimezone()
+        status = span.error or str(span.attributes.get(HTTP_STATUS, ""))
+        table.add_row(
+            f"{began:%Y-%m-%d %H:%M:%S}",
+            Text(str(span.attributes[REQUEST_ID]), no_wrap=True, overflow="ignore"),
+            Text(span.name),
+            Text(status, style="" if span.error is None else "red"),
+            f"{span.seconds:.3f}",
+        )
+    out.print(table, soft_wrap=True)
+    out.print("`populace trace REQUEST` shows where the time of one went.", style="dim", highlight=False)
+
+
+def _no_traces(settings: Settings, folder: Path) -> str | None:
+    """Say why there are no traces at all; None if there are any."""
+    if has_traces(folder):
+        return None
+    if settings.trace_target is not None and settings.trace_target[0] != "file":
+        where = f"they go elsewhere, as POPULACE_TELEMETRY is {settings.telemetry}."
+    else:
+        where = (
+            "tracing is off. Start `populace serve` with POPULACE_TELEMETRY=file, or name the folder of "
+            "its traces with --folder."
+        )
+    return f"There are no traces in {folder}: {where}"
+
+
+def _no_trace(settings: Settings, folder: Path, request: str) -> str:
+    """Say why the traces have nothing of a request."""
     with Logs(settings.data / LOGS_DIRECTORY, Selection(request_id=request)) as logs:
         is_logged = any(True for _ in logs.read())
     if is_logged:

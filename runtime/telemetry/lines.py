@@ -86,14 +86,26 @@ def json_of(line: Line) -> str:
     return json.dumps(line, ensure_ascii=False, default=str)
 
 
+def moment_of(line: Mapping[str, Any]) -> datetime | None:
+    """Return when a line was written, in local time; None if its ``ts`` is no ``timestamp``."""
+    written = str(line.get("ts"))
+    if TIMESTAMP.fullmatch(written) is None:
+        return None
+    try:
+        return datetime.strptime(written, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).astimezone()
+    except (ValueError, OverflowError):
+        return None
+
+
 def text_of(line: Mapping[str, Any]) -> str:
     """Format a line for a person, in local time; a stack comes below it."""
-    moment = datetime.strptime(line["ts"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).astimezone()
+    moment = moment_of(line)
+    assert moment is not None, line["ts"]
     place = str(line.get("logger", "")).removeprefix(f"{OURS}.")
     request = f" [{line['request_id']}]" if "request_id" in line else ""
     lost = f" ({line['dropped']} lines before this one are lost)" if "dropped" in line else ""
     head = (
-        f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03} {line.get('level', ''):<7} "
+        f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} {line.get('level', ''):<7} "
         f"{line.get('process', '')}-{line.get('number', '')} {place}: {line.get('msg', '')}{request}{lost}"
     )
     stack = "".join(f"\n    {row}" for row in str(line["exc"]).splitlines()) if "exc" in line else ""

@@ -1,5 +1,6 @@
 """Reads the logs of all processes as one, also while they are written and turn over."""
 
+import contextlib
 import heapq
 import json
 import os
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-from populace.telemetry.lines import TIMESTAMP, Line
+from populace.telemetry.lines import Line, moment_of
 from populace.telemetry.rotating_file import FILES, older_name
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -62,10 +63,12 @@ class Logs:
         return (line for line in lines if self._selection.has(line))
 
     def look(self) -> None:
-        """Find the logs of processes that have begun."""
-        for path in sorted(self._directory.glob("*.jsonl")):
-            if path.name not in self._tails and self._selection.has_log(path.name):
-                self._tails[path.name] = _Tail(path)
+        """Find the logs of processes that have begun. Raises ``PermissionError``."""
+        # Unlike glob, it tells a directory that may not be read from an empty one.
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(self._directory.iterdir()):
+                if path.name not in self._tails and self._selection.has_log(path.name):
+                    self._tails[path.name] = _Tail(path)
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +159,7 @@ def parsed_line(data: bytes) -> Line | None:
         line = json.loads(data)
     except ValueError:
         return None
-    is_line = isinstance(line, dict) and TIMESTAMP.fullmatch(str(line.get("ts")))  # pyright: ignore
+    is_line = isinstance(line, dict) and moment_of(line) is not None  # pyright: ignore
     return line if is_line else None  # pyright: ignore
 
 

@@ -63,13 +63,25 @@ def spans_of_request(folder: Path, request_id: str) -> tuple[TraceSpan, ...]:
     return tuple(sorted(found.values(), key=lambda span: (span.began_ns, -span.ended_ns)))
 
 
+def requests_in(folder: Path) -> Iterator[TraceSpan]:
+    """Yield the first span of each request and of each training job, in no order; a file may come twice.
+
+    Raises ``OSError`` for a folder that cannot be read.
+    """
+    for span in _spans(folder, (REQUEST_ID,)):
+        if REQUEST_ID in span.attributes:
+            yield span
+
+
 def has_traces(folder: Path) -> bool:
     """Return whether any process has written traces there."""
     return any(True for _ in _files(folder))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.glob("*.jsonl*")) if FILE_NAME.fullmatch(path.name))
+    # Unlike glob, it tells a folder that may not be read from an empty one.
+    with suppress(FileNotFoundError):
+        yield from [path for path in sorted(folder.iterdir()) if FILE_NAME.fullmatch(path.name)]
 
 
 def _spans(folder: Path, texts: tuple[str, ...]) -> Iterator[TraceSpan]:

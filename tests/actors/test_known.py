@@ -145,7 +145,8 @@ async def replying(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
     """Answer that the person lives where the state says, or repeat them."""
     asked = request.prompt[-1]
     assert isinstance(asked, Message)
-    if asked.content.startswith(BROTHER) and request.prompt[0].content.endswith(READING_TASK):
+    task = request.prompt[0]
+    if asked.content.startswith(BROTHER) and task == Message("system", READING_TASK):
         text, token = "Your brother is called Emil.", ()
     elif request.sampling.logprobs is None:
         text, token = f"I heard: {asked.content}", ()

@@ -50,6 +50,13 @@ async def share(request: Request, tenant: Caller, name: str, body: SharingBody) 
     return answer(MemberObject.of(member))
 
 
+@router.get("/v1/personal-models/{name}/sharing", response_model=MemberObject)
+async def show_sharing(request: Request, tenant: Caller, name: str) -> Response:
+    """Say what a model shares; ``sharing`` is null if it takes no part."""
+    member = await gateway_of(request).hosts.members.of_model(named_model(tenant, name))
+    return answer(MemberObject(model=name, sharing=None) if member is None else MemberObject.of(member))
+
+
 @router.get("/v1/population/members", response_model=Listing[MemberObject])
 async def list_members(request: Request, tenant: Caller) -> Response:
     """List those of the caller's models that take part, by name."""

@@ -37,6 +37,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """A file's address has the version of all of them, so what was loaded from one never changes."""
 
 
+@router.head("/console")
 @router.get("/console")
 @router.get("/console/")
 async def show_page(request: Request) -> Response:

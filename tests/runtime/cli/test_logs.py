@@ -1,8 +1,10 @@
 """``populace logs`` shows what an operator asks for."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,10 +36,59 @@ def test_lines_of_several_processes_are_shown_in_order_and_whole(directory: Path
 
     shown = run().stdout.splitlines()
 
-    assert [line.partition(" ")[2] for line in shown] == [
+    assert [line.split(" ", 2)[2] for line in shown] == [
         "info    gateway-0 : the first",
         f"info    host-0 : [red]a long line[/] {20 * 'word '} [req_1]",
     ]
+
+
+def test_a_line_has_its_day(directory: Path) -> None:
+    log = Log(directory, "host-0")
+    log.write(0, "one")
+    log.write(86_400, "a day later")
+
+    days = [line.partition(" ")[0] for line in run().stdout.splitlines()]
+
+    assert days == [time.strftime("%Y-%m-%d", time.localtime(at)) for at in (0, 86_400)]
+
+
+def test_a_time_that_is_none_ends_nothing(directory: Path) -> None:
+    log = Log(directory, "host-0")
+    log.write(0, "one")
+    with (directory / "host-0.jsonl").open("a") as file:
+        file.write('{"ts": "2026-13-41T16:00:00.250000Z", "msg": "torn"}\n')
+    log.write(1, "two")
+
+    shown = run()
+
+    assert shown.exit_code == 0, shown.output
+    assert [line.rpartition(" ")[2] for line in shown.stdout.splitlines()] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("mode_of_folder", "mode_of_file"), [(0o700, 0o644), (0o755, 0o600)])
+def test_logs_of_another_user_are_told_from_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode_of_folder: int, mode_of_file: int
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    # Of the temporary folder of tests, other users may not read anything.
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(place)
+        data.chmod(0o755)
+        monkeypatch.setenv("POPULACE_DATA", place)
+        directory = data / LOGS_DIRECTORY
+        Log(directory, "host-0").write(0, "one")
+        (directory / "host-0.jsonl").chmod(mode_of_file)
+        directory.chmod(mode_of_folder)
+        assert run().exit_code == 0  # which imports all that it takes
+        os.seteuid(65534)
+        try:
+            refused = run()
+        finally:
+            os.seteuid(0)
+
+    assert refused.exit_code == 1
+    assert "cannot be read by you: it is root's" in refused.stderr
 
 
 def test_json_lines_are_those_of_the_files(directory: Path) -> None:

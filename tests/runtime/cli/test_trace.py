@@ -154,3 +154,25 @@ def test_requests_that_join_each_others_traces_a_thousand_deep_are_drawn(data: P
 
     assert shown.exit_code == 0
     assert shown.stdout.count("POST /v1/embeddings") == 1200
+
+
+def test_without_a_request_the_newest_are_listed(data: Path) -> None:
+    for number in range(3):
+        serve_request(data, f"req_{number}", fails=number == 1)
+
+    rows = [row for row in run().stdout.splitlines() if "req_" in row]
+
+    assert [re.findall(r"req_\d", row) for row in rows] == [["req_0"], ["req_1"], ["req_2"]]
+    assert "503" in rows[1]
+    assert "req_0" not in run("--limit", "2").stdout
+    assert re.findall(r"req_\d", run("--failed").stdout) == ["req_1"]
+    listed = [json.loads(line) for line in run("--slowest", "--json").stdout.splitlines()]
+    seconds = [row["ended_ns"] - row["began_ns"] for row in listed]
+    assert len(seconds) == 3
+    assert seconds == sorted(seconds)
+
+
+def test_a_list_without_traces_says_why(data: Path) -> None:
+    assert "tracing is off" in " ".join(run().stderr.split())
+    serve_request(data, "mine")
+    assert "No request that failed" in " ".join(run("--failed").stderr.split())

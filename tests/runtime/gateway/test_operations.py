@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from importlib import metadata
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -389,3 +390,8 @@ async def test_metrics_with_a_listener_of_their_own_leave_the_public_one(populat
     assert await statuses(public) == [404, 200, 401, 200]
     assert await statuses(metrics_app(public)) == [200, 404, 404, 404]
     assert "/metrics" not in public.openapi()["paths"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/console"])
+async def test_a_monitor_may_ask_for_the_head_alone(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.head(path)).status_code == (await client.get(path)).status_code == 200

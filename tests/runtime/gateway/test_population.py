@@ -45,6 +45,10 @@ async def test_who_takes_part_is_listed_until_it_does_no_longer(
     left = await client.put("/v1/personal-models/bob/sharing", json={"sharing": None})
     assert (left.json()["model"], left.json()["sharing"], left.json()["since"]) == ("bob", None, None)
     assert [name for name, _ in await listed()] == ["ada", "cyd"]
+    for name, sharing in (("ada", "texts"), ("bob", None), ("eve", None)):
+        shown = (await client.get(f"/v1/personal-models/{name}/sharing")).json()
+        assert (shown["model"], shown["sharing"]) == (name, sharing)
+    assert (await client.get("/v1/personal-models/zoe/sharing")).status_code == 404
 
 
 async def test_members_are_asked_and_the_answer_names_each_ones_vote(

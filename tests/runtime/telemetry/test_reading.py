@@ -146,7 +146,7 @@ def test_a_line_for_a_person_obeys_no_terminal(tmp_path: Path) -> None:
 
     text = text_of(line | more)
 
-    assert text[8:] == (
+    assert text[19:] == (
         ".250 info    host-0 a: �[2J� gone [req_1] (3 lines before this one are lost)\n    a\n    b"
     )
 
