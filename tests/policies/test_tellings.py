@@ -58,6 +58,27 @@ def test_who_introduces_themselves_tells_their_name(said: str, is_name: bool) ->
     assert telling_for("What's my name?", [*LOG, told]) == (told if is_name else None)
 
 
+@pytest.mark.parametrize(
+    ("said", "question", "is_home"),
+    [
+        ("I moved to Maribor last week.", "Where do I live?", True),
+        ("By the way, we've just moved back to New York.", "Where do we live?", True),
+        ("My sister has moved to Linz.", "Where does my sister live?", True),
+        ("My sister has moved to Linz.", "Where does my brother live?", False),
+        ("I moved to the second floor.", "Where do I live?", False),
+        ("I moved house.", "Where do I live?", False),
+    ],
+)
+def test_who_moved_to_a_place_tells_where_they_live(said: str, question: str, is_home: bool) -> None:
+    older, told = exchange(7, "I live in Graz."), exchange(8, said)
+
+    found = telling_for(question, [told])
+
+    assert found == (told if is_home else None)
+    if question == "Where do I live?":
+        assert telling_for(question, [older, told]) == (told if is_home else older)
+
+
 def test_what_was_told_anew_counts() -> None:
     moved = exchange(7, "I moved, my flat is in the city of Piran now.")
 
