@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from populace.storage.records import keys
 from populace.storage.records.transaction import WriteTransaction
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class LmdbCursor(Protocol):
 class LmdbTransaction(Protocol):
     def get(self, key: bytes, /) -> bytes | None: ...
 
-    def put(self, key: bytes, value: bytes, /) -> bool: ...
+    def put(self, key: bytes, value: bytes, /, *, append: bool = ...) -> bool: ...
 
     def delete(self, key: bytes, /) -> bool: ...
 
@@ -99,16 +100,20 @@ def put_verbatim(
 ) -> None:
     """Put rows as they are on disk, in several transactions if needed to keep each one small.
 
-    Use it only on an environment that is not a shard yet: a failure leaves a part of the rows in it.
+    Use it only on an environment that has a shard's header and no other row, and is not a shard yet: a
+    failure leaves a part of the rows in it. Rows that ascend take less space.
     """
     remaining = iter(rows)
+    highest = keys.SHARD_KEY
     ended = False
     while not ended:
         with begin() as transaction:
             put_bytes = 0
             ended = True
             for key, value in remaining:
-                transaction.put(key, value)
+                # LMDB fills a page to its end if it is told that nothing will come between its rows.
+                transaction.put(key, value, append=key > highest)
+                highest = max(highest, key)
                 put_bytes += len(key) + len(value)
                 if put_bytes >= VERBATIM_BYTES_A_COMMIT:
                     ended = False
