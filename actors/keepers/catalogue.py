@@ -2,7 +2,10 @@
 
 import asyncio
 import heapq
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from dataclasses import asdict
+from itertools import islice
 
 from populace.actors.clock import Clock
 from populace.actors.engine import Message
@@ -160,13 +163,15 @@ class Catalogue:
 
     def list(self, tenant: str, after: str | None, limit: int, prefix: str = "") -> tuple[StoredModel, ...]:
         """List this host's models of a tenant, merged over its shards in name order."""
-        pages: list[list[StoredModel]] = []
-        for number in self._shards.numbers:
-            with self._shards.read(number) as transaction:
-                found = ledger.list_models(transaction, tenant, after=after, limit=limit, prefix=prefix)
-                pages.append(list(found))
-        merged = heapq.merge(*pages, key=lambda stored: stored.identity.name)
-        return tuple(stored for stored, _ in zip(merged, range(limit), strict=False))
+        with ExitStack() as stack:
+            walks: list[Generator[StoredModel]] = []
+            for number in self._shards.numbers:
+                transaction = stack.enter_context(self._shards.read(number))
+                walk = ledger.walk_models(transaction, tenant, after=after, prefix=prefix)
+                walks.append(stack.enter_context(closing(walk)))
+            # Of each shard one model more is read than listed, and not as many as are asked for in all.
+            merged = heapq.merge(*walks, key=lambda stored: stored.identity.name)
+            return tuple(islice(merged, limit))
 
     async def create_key(self, key: ApiKey) -> None:
         problem = name_problem(key.tenant)

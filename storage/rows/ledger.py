@@ -6,7 +6,9 @@ the name of a model that does not exist. An absent row is always ``None`` or an 
 default: a model that cannot be found must not be served as a fresh one.
 """
 
+from collections.abc import Generator
 from hashlib import blake2b
+from itertools import islice
 from typing import NamedTuple
 
 from populace.storage.records import keys
@@ -192,13 +194,20 @@ def list_models(
 
     Only those whose names begin with ``prefix``.
     """
+    return list(islice(walk_models(txn, tenant, after=after, prefix=prefix), limit))
+
+
+def walk_models(
+    txn: ReadTransaction, tenant: str, *, after: str | None = None, prefix: str = ""
+) -> Generator[StoredModel]:
+    """Walk over the tenant's models as ``list_models`` returns them; each is read when it is asked for."""
     # Both may be any text, also one too long for an LMDB key. A NUL ends a name in it.
     if "\0" in prefix:
-        return []
+        return
     tenants = keys.identities(tenant)
     start = None if after is None else tenants + after.encode(errors="replace")[:256] + b"\0"
-    found = txn.scan(tenants + prefix.encode(errors="replace")[:256], after=start, limit=limit)
-    return [_model(txn, IdentityRecord.unpack(data)) for _, data in found]
+    for _, data in txn.scan(tenants + prefix.encode(errors="replace")[:256], after=start):
+        yield _model(txn, IdentityRecord.unpack(data))
 
 
 def find_operation(
