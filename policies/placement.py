@@ -1,10 +1,14 @@
 """Places personal models: model → shard → host, by arithmetic that never changes.
 
-The shard count is fixed when a store is made, so ``shard_of`` is part of the on-disk format:
-another function would look for every model in the wrong environment.
+The shard count of a store only changes when all of its rows are moved (``storage/resharding``), so
+``shard_of`` is part of the on-disk format: another function would look for every model in the wrong
+environment.
 """
 
 from hashlib import blake2b
+
+KEY_SHARD_TENANT = "\x00keys"
+"""API keys live in the shard of this pseudo tenant and their key id; no tenant name can equal it."""
 
 
 def shard_of(tenant: str, model: str, shards: int) -> int:
@@ -17,6 +21,11 @@ def shard_of(tenant: str, model: str, shards: int) -> int:
         digest.update(len(data).to_bytes(4, "big"))
         digest.update(data)
     return int.from_bytes(digest.digest(), "big") % shards
+
+
+def shard_of_key(key_id: str, shards: int) -> int:
+    """Return the shard in ``[0, shards)`` that holds the API key."""
+    return shard_of(KEY_SHARD_TENANT, key_id, shards)
 
 
 def host_of(shard: int, hosts: int) -> int:

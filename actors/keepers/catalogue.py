@@ -16,7 +16,7 @@ from populace.actors.memory import MemoryTrace
 from populace.actors.names import check_model_name
 from populace.actors.revision_names import find_revision
 from populace.actors.turn import BASE_REVISION, Interaction, ModelId
-from populace.policies.placement import shard_of
+from populace.policies.placement import shard_of, shard_of_key
 from populace.storage.records import erasures
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
 from populace.storage.records.keys import alias_problem, name_problem
@@ -30,9 +30,6 @@ from populace.storage.rows import ledger, portable
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
-
-KEY_SHARD_TENANT = "\x00keys"
-"""API keys live in the shard of this pseudo tenant and their key id; no tenant name can equal it."""
 
 
 class Catalogue:
@@ -207,7 +204,7 @@ class Catalogue:
         return None if record is None else key_view(record)
 
     def key_shard(self, key_id: str) -> int:
-        return shard_of(KEY_SHARD_TENANT, key_id, self._shard_count)
+        return shard_of_key(key_id, self._shard_count)
 
     async def _give_up(self, model: ModelId, revision: Revision) -> None:
         """Note for a sweep an adapter that was stored for a model but not registered with it."""

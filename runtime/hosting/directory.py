@@ -18,7 +18,6 @@ from populace.actors.hosts import (
     ModelView,
     Revision,
 )
-from populace.actors.keepers.catalogue import KEY_SHARD_TENANT
 from populace.actors.peek import Peek
 from populace.actors.retries import LOST, retrying
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
@@ -29,7 +28,7 @@ from populace.hosting.member_directory import MemberDirectory
 from populace.hosting.memory_directory import MemoryDirectory
 from populace.hosting.operations import Method, P, T, operation_of
 from populace.hosting.suite_directory import SuiteDirectory
-from populace.policies.placement import host_of, shard_of
+from populace.policies.placement import KEY_SHARD_TENANT, host_of, shard_of
 from populace.storage.rows.portable import PortableModel
 
 RETRY_SECONDS_MAX = 20.0
