@@ -47,11 +47,13 @@ from populace.storage.records.errors import (
 from populace.storage.records.files import disk_named, forget_cached, sync_directory
 from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
 from populace.storage.records.sealing import Sealing
+from populace.storage.records.transaction import ReadTransaction
 from populace.storage.revisions import RevisionFiles
 from populace.storage.shards import generations
 from populace.storage.shards.generations import DATA_FILE
 from populace.storage.shards.migration import migrate_shard
-from populace.storage.shards.pages import check_pages
+from populace.storage.shards.ownership import check_header
+from populace.storage.shards.pages import check_pages, read_snapshot
 from populace.storage.shards.shard import MAP_BYTES, Shard
 
 logger = logging.getLogger(__name__)
@@ -183,6 +185,18 @@ class Store:
             shard.close()
             raise ShardStopped(number, str(error)) from error
         return shard
+
+    @contextlib.contextmanager
+    def read_shard(self, number: int) -> Generator[ReadTransaction]:
+        """Read one consistent snapshot of a shard without owning it, values as they are on disk.
+
+        Raises ``StoreInvalid``, also if the store has another number of shards by now, ``DiskRefused``, and
+        ``StoreInUse`` if this process has the shard open.
+        """
+        path = self.shard_path(number)
+        with read_snapshot(path) as transaction:
+            check_header(transaction, str(path), number, self.shards)
+            yield transaction
 
     def recover_shard(self, number: int, owner: str) -> Shard:
         """Open the shard after its disk failed: read it from disk and not from memory, and check all of it.

@@ -29,7 +29,6 @@ from populace.storage.backups.unfinished import building
 from populace.storage.records import keys
 from populace.storage.records.files import disk_named, sync_directory, sync_file
 from populace.storage.records.transaction import ReadTransaction
-from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
 
 _MODELS_A_REPORT = 64
@@ -88,7 +87,7 @@ def write_keys(store: Store, key_file: Path, *, now_ms: int, report: Report) -> 
     with disk_named(key_file), _keys_of(store, key_file, now_ms) as writer:
         for number in range(store.shards):
             writer.begin_shard(number)
-            with read_snapshot(store.shard_path(number)) as txn:
+            with store.read_shard(number) as txn:
                 for _, record in data_keys(txn):
                     writer.add_key(record)
                     models += 1
@@ -135,7 +134,7 @@ class _Writer:
     def _write_shard(self, number: int) -> _Written:
         file = shard_file(number)
         self._keys.begin_shard(number)
-        with writing(self._place / file) as writer, read_snapshot(self._store.shard_path(number)) as txn:
+        with writing(self._place / file) as writer, self._store.read_shard(number) as txn:
             models, total = 0, count_models(txn)
             master_key, salt = self._store.sealing.master_key, self._manifest.salt
             for identity, record in data_keys(txn):

@@ -10,9 +10,10 @@ from populace.storage.backups.key_file import KeyFile, ShardKeys
 from populace.storage.backups.manifest import Manifest, Report, check_files, shard_file
 from populace.storage.backups.shard_stream import Row, ShardReader
 from populace.storage.backups.unfinished import building
-from populace.storage.records import keys
+from populace.storage.records import erasures, keys
 from populace.storage.records.errors import MasterKeyRefused, RecordInvalid
 from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
+from populace.storage.shards.ownership import check_header
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
@@ -50,8 +51,6 @@ def restore_backup(
     opened = KeyFile.load(key_file)
     if (opened.store_id, opened.master_key.key_id) != (manifest.store_id, manifest.master_key):
         raise KeyFileRefused(str(key_file), "it is that of another store than the backup")
-    if opened.shards != manifest.shards:
-        raise KeyFileRefused(str(key_file), "it has another number of shards than the backup")
     if target.resolve().is_relative_to(backup.resolve()):
         raise DirectoryRefused(str(target), "it lies in the backup")
     _refuse_other_key(opened.master_key, master_key)
@@ -86,29 +85,69 @@ class _Restore:
         self._store = store
         self._partial = partial
         self._report = report
-        self._former = () if erasures_of is None else Store.shard_paths(erasures_of, manifest.store_id)
+        self._erased_by_shard = self._known_erasures(erasures_of)
+        self._erasures = frozenset[bytes]().union(*self._erased_by_shard)
         self._models = self._adapters = self._api_keys = self._erased = self._lacking = 0
 
     def run(self) -> Restored:
+        for number, wrapped in enumerate(self._wrapped_keys()):
+            self._restore_shard(number, wrapped)
+            self._report("Restoring the models", (number + 1) / self._manifest.shards)
+        return Restored(self._models, self._adapters, self._api_keys, self._erased, self._lacking)
+
+    def _wrapped_keys(self) -> Iterator[Mapping[bytes, bytes]]:
+        """Yield the keys for each shard of the backup.
+
+        If the store was resharded between the backup and the key file, these are all keys each time.
+        """
+        by_shard = (shard_keys.wrapped for shard_keys in self._read_keys())
+        if self._key_file.shards == self._manifest.shards:
+            yield from by_shard
+            return
+        every_key = {key_id: wrapped for shard in by_shard for key_id, wrapped in shard.items()}
+        for _ in range(self._manifest.shards):
+            yield every_key
+
+    def _read_keys(self) -> Iterator[ShardKeys]:
         shards = 0
         for shard_keys in self._key_file.read_shards():
             if shard_keys.number != shards:
                 raise KeyFileRefused(str(self._key_file.path), f"it does not begin with shard {shards}")
-            self._restore_shard(shard_keys)
+            yield shard_keys
             shards += 1
-            self._report("Restoring the models", shards / self._manifest.shards)
-        if shards != self._manifest.shards:
+        if shards != self._key_file.shards:
             raise KeyFileRefused(str(self._key_file.path), f"it has {shards} shards")
-        return Restored(self._models, self._adapters, self._api_keys, self._erased, self._lacking)
 
-    def _restore_shard(self, shard_keys: ShardKeys) -> None:
-        number = shard_keys.number
-        erased = {**shard_keys.erased, **self._erasures_of_former(number)}
+    def _known_erasures(self, erasures_of: Path | None) -> list[dict[bytes, bytes]]:
+        """Return the erasures for each shard of the new store: data key ids and the stored values.
+
+        A model of the backup may be erased in any of them, as a resharding spreads erasures anew.
+        """
+        shards = self._manifest.shards
+        erased: list[dict[bytes, bytes]] = [{} for _ in range(shards)]
+
+        def note(number: int, count: int, key_id: bytes, record: bytes) -> None:
+            place = number if count == shards else erasures.any_shard_of(keys.erasure(key_id), shards)
+            erased[place][key_id] = record
+
+        for shard_keys in self._read_keys():
+            for key_id, record in shard_keys.erased.items():
+                note(shard_keys.number, self._key_file.shards, key_id, record)
+        former = () if erasures_of is None else Store.shard_paths(erasures_of, self._manifest.store_id)
+        prefix = keys.erasures()
+        for number, path in enumerate(former):
+            with read_snapshot(path) as txn:
+                check_header(txn, str(path), number, len(former))
+                for key, record in txn.scan(prefix):
+                    note(number, len(former), key[len(prefix) :], record)
+        return erased
+
+    def _restore_shard(self, number: int, wrapped: Mapping[bytes, bytes]) -> None:
         reader = ShardReader(
             self._backup,
             shard_file(number),
             self._manifest.salt,
-            data_key_of=self._data_key_of(shard_keys.wrapped, erased),
+            data_key_of=self._data_key_of(wrapped),
             take_adapter=self._take_adapter,
         )
 
@@ -116,17 +155,15 @@ class _Restore:
             for key, value in reader.rows():
                 self._api_keys += key.startswith(keys.api_keys())
                 yield key, value
-            for key_id, record in erased.items():
+            for key_id, record in self._erased_by_shard[number].items():
                 yield keys.erasure(key_id), record
 
         Shard.create(self._store.shard_path(number), number, self._manifest.shards, rows())
         self._models += reader.models
 
-    def _data_key_of(
-        self, wrapped: Mapping[bytes, bytes], erased: Mapping[bytes, bytes]
-    ) -> Callable[[bytes], bytes | None]:
+    def _data_key_of(self, wrapped: Mapping[bytes, bytes]) -> Callable[[bytes], bytes | None]:
         def data_key_of(key_id: bytes) -> bytes | None:
-            if key_id in erased:
+            if key_id in self._erasures:
                 self._erased += 1
                 return None
             found = wrapped.get(key_id)
@@ -142,13 +179,6 @@ class _Restore:
             return self._key_file.master_key.unwrap(found, key_id)
 
         return data_key_of
-
-    def _erasures_of_former(self, number: int) -> dict[bytes, bytes]:
-        if not self._former:
-            return {}
-        prefix = keys.erasures()
-        with read_snapshot(self._former[number]) as txn:
-            return {key[len(prefix) :]: value for key, value in txn.scan(prefix)}
 
     def _take_adapter(self, grant: AdapterGrant) -> None:
         self._adapters += restore_adapter(self._backup, self._manifest.salt, grant, self._store.revisions)

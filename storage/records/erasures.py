@@ -76,6 +76,15 @@ def settle(txn: WriteTransaction, compacted: Erased | None) -> None:
         txn.delete(keys.ERASED_KEY)
 
 
+def any_shard_of(key: bytes, shards: int) -> int:
+    """Return a shard for the row of an erasure or an orphan when rows are spread anew.
+
+    An erasure puts it into the shard of the model, which cannot be told from the row. Whoever looks for such
+    rows looks in all shards.
+    """
+    return int.from_bytes(key[1:9], "big") % shards
+
+
 def read_orphans(txn: ReadTransaction) -> list[str]:
     """Return the digests of the adapters that erased models had."""
     prefix = keys.orphans()

@@ -21,8 +21,8 @@ def write_header(txn: WriteTransaction, number: int, shard_count: int) -> None:
     txn.put(keys.SHARD_KEY, _SHARD.pack(keys.SCHEMA, number, shard_count))
 
 
-def take_ownership(txn: WriteTransaction, path: str, number: int, shard_count: int, owner: str) -> int:
-    """Write the next epoch and return it; a shard of an older schema gets this release's schema number.
+def check_header(txn: ReadTransaction, path: str, number: int, shard_count: int) -> int:
+    """Check that the environment is that of this shard, and return its schema.
 
     Raises ``StoreVersionMismatch`` for a newer schema and ``StoreInvalid`` for the environment of another
     shard or of another program.
@@ -35,11 +35,25 @@ def take_ownership(txn: WriteTransaction, path: str, number: int, shard_count: i
         raise StoreVersionMismatch(path, schema, keys.SCHEMA)
     if header != _SHARD.pack(schema, number, shard_count):
         raise StoreInvalid(path, f"it is not shard {number} of {shard_count}")
+    return schema
+
+
+def take_ownership(txn: WriteTransaction, path: str, number: int, shard_count: int, owner: str) -> int:
+    """Write the next epoch and return it; a shard of an older schema gets this release's schema number.
+
+    Raises as ``check_header`` does.
+    """
+    schema = check_header(txn, path, number, shard_count)
     epoch = stored_epoch(txn) + 1
     if schema < keys.SCHEMA:
         write_header(txn, number, shard_count)
-    txn.put(keys.EPOCH_KEY, _EPOCH.pack(epoch) + owner.encode())
+    txn.put(*epoch_row(epoch, owner))
     return epoch
+
+
+def epoch_row(epoch: int, owner: str) -> tuple[bytes, bytes]:
+    """Return the row that says who the newest owner is."""
+    return keys.EPOCH_KEY, _EPOCH.pack(epoch) + owner.encode()
 
 
 def stored_epoch(txn: ReadTransaction) -> int:
@@ -61,4 +75,9 @@ def stored_served_ms(txn: ReadTransaction) -> int | None:
 
 
 def store_served_ms(txn: WriteTransaction, now_ms: int) -> None:
-    txn.put(keys.SERVED_KEY, _SERVED.pack(now_ms))
+    txn.put(*served_row(now_ms))
+
+
+def served_row(now_ms: int) -> tuple[bytes, bytes]:
+    """Return the row that says until when the shard was served."""
+    return keys.SERVED_KEY, _SERVED.pack(now_ms)
