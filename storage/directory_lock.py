@@ -1,7 +1,9 @@
 """Allows one serving process for each data directory, and refuses a second one early and in words."""
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,3 +49,14 @@ class DirectoryLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def alone_with_header(path: Path) -> Generator[None]:
+    """Let one process at a time look for the header of the directory and write it; the others wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -7,13 +7,14 @@ On disk::
     master.key          the key of the data keys, see ``storage/records/master_key.py``; may lie elsewhere
     LOCK                held with flock by the serving process; its text names it
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
+    shards-S/           the shards of a resharding that was interrupted, see ``storage/shard_directories.py``
     revisions/          adapters, see ``storage/revisions.py``
     training/           trainings that were interrupted or kept, see ``storage/training/sessions.py``
     uploads/            files that callers uploaded, see ``storage/uploads/upload_files.py``
     logs/               what its processes logged, see ``runtime/telemetry/log_file.py``
     traces/             their traces, if they are on, see ``runtime/telemetry/trace_files.py``
 
-S is fixed when the directory is made, because it decides which shard holds a model. The header is
+S decides which shard holds a model, so only a resharding, which moves all rows, changes it. The header is
 written first, then the shards, then ``whole``: from then on a shard that is absent was lost. It
 names the master key, so that another one is refused before anything is read with it.
 
@@ -26,21 +27,22 @@ release that wrote them cannot make a fresh shard where one was moved away.
 """
 
 import contextlib
-import fcntl
 import logging
-import os
 import secrets
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from populace.storage.directory_lock import LOCK_FILE, DirectoryLock
+from populace.storage import shard_directories
+from populace.storage.directory_lock import LOCK_FILE, DirectoryLock, alone_with_header
 from populace.storage.header import HEADER_FILE, SHARDS_MAX, Header, read_header, write_header
 from populace.storage.records import keys
 from populace.storage.records.errors import (
     MasterKeyRefused,
     RecordInvalid,
     ShardStopped,
+    StorageError,
     StoreDamaged,
     StoreInvalid,
 )
@@ -60,6 +62,16 @@ logger = logging.getLogger(__name__)
 
 REVISIONS_DIRECTORY = "revisions"
 SHARDS_DEFAULT = 8
+"""Each costs 90 kB of disk, 0.1 MiB of memory and three open files of its host."""
+
+ADDRESS_BYTES_MAX = 16 * 2**40
+"""The maps of all shards together take at most this of a process's addresses, which are 128 TiB.
+
+A map that becomes too small grows.
+"""
+
+CREATIONS_MAX = 8
+"""How many shards are made at a time. Each waits for its syncs, which a disk does together."""
 
 _OUR_NAMES_BEFORE_THE_HEADER = frozenset(
     {LOCK_FILE, MASTER_KEY_FILE, f".{HEADER_FILE}.tmp", f".{MASTER_KEY_FILE}.tmp"}
@@ -76,6 +88,7 @@ class Store:
         self.store_id = store_id
         self.sealing = sealing
         self.revisions = RevisionFiles(path / REVISIONS_DIRECTORY)
+        self._shards_directory = shard_directories.locate_shards(path, shards)
 
     @classmethod
     def create_or_open(cls, path: Path, shards: int | None = None, *, master_key: Path | None = None) -> Self:
@@ -83,15 +96,15 @@ class Store:
 
         ``master_key`` is the file of the master key, in the directory itself if None; it is made
         together with the store. A store of an older schema is migrated first, which fences the process
-        that serves it and takes some seconds for each GB. Processes that do this at once agree on one
-        store. Raises ``StoreInvalid`` (another shard count than ``shards``, a damaged header, a lost
-        shard, a directory of another program), ``MasterKeyRefused``, ``StoreVersionMismatch``,
-        ``DiskRefused`` and ``DiskFull``.
+        that serves it and takes some seconds for each GB. What an interrupted resharding left is removed.
+        Processes that do this at once agree on one store. Raises ``StoreInvalid`` (another shard count than
+        ``shards``, a damaged header, a lost shard, a directory of another program), ``MasterKeyRefused``,
+        ``StoreVersionMismatch``, ``DiskRefused`` and ``DiskFull``.
         """
         assert shards is None or 1 <= shards <= SHARDS_MAX, shards
         with disk_named(path):
             _make_directory(path)
-        with disk_named(path), _making(path):
+        with disk_named(path), alone_with_header(path):
             if not (path / HEADER_FILE).exists():
                 foreign = sorted({entry.name for entry in path.iterdir()} - _OUR_NAMES_BEFORE_THE_HEADER)
                 if foreign:
@@ -103,7 +116,11 @@ class Store:
                 write_header(path, header)
             header = read_header(path)
             if shards is not None and shards != header.shards:
-                raise StoreInvalid(str(path), f"it has {header.shards} shards and not {shards}")
+                raise StoreInvalid(
+                    str(path),
+                    f"it has {header.shards} shards and not {shards}; `populace reshard` changes that",
+                )
+            shard_directories.settle(path, header.shards)
             if not (header.whole and header.sealed):
                 _make_whole(path, header, cls.master_key_path(path, master_key))
             elif header.schema_version < keys.SCHEMA:
@@ -118,7 +135,7 @@ class Store:
         Raises ``StoreInvalid``, also for a store whose creation or migration was not finished,
         ``MasterKeyRefused`` and ``StoreVersionMismatch``.
         """
-        header = _read_made_header(path)
+        header = read_made_header(path)
         key = _load_key(cls.master_key_path(path, master_key), header)
         return cls(path, header.shards, header.store_id, Sealing(key))
 
@@ -129,7 +146,7 @@ class Store:
         Raises ``DiskRefused``.
         """
         with disk_named(path):
-            (path / "shards").mkdir()
+            (path / shard_directories.SHARDS_DIRECTORY).mkdir()
             header = Header(
                 shards=shards, store_id=store_id, master_key=master_key.key_id, whole=True, sealed=True
             )
@@ -145,7 +162,8 @@ class Store:
         header = read_header(path)
         if header.store_id != store_id:
             raise StoreInvalid(str(path), "it is another store")
-        return [_shard_path(path, number) for number in range(header.shards)]
+        directory = shard_directories.locate_shards(path, header.shards)
+        return [shard_directories.shard_path(directory, number) for number in range(header.shards)]
 
     @staticmethod
     def master_key_path(path: Path, master_key: Path | None) -> Path:
@@ -158,12 +176,12 @@ class Store:
 
         Raises ``StoreInvalid``, also if a migration was not finished, and ``StoreVersionMismatch``.
         """
-        _read_made_header(path)
+        read_made_header(path)
         return RevisionFiles(path / REVISIONS_DIRECTORY)
 
     def shard_path(self, number: int) -> Path:
         assert 0 <= number < self.shards, number
-        return _shard_path(self.path, number)
+        return shard_directories.shard_path(self._shards_directory, number)
 
     def open_shard(self, number: int, owner: str, *, map_bytes: int = MAP_BYTES) -> Shard:
         """Open the shard and fence every earlier owner. See ``Shard.open``."""
@@ -173,7 +191,7 @@ class Store:
             self.shards,
             owner,
             sealing=self.sealing,
-            map_bytes=map_bytes,
+            map_bytes=min(map_bytes, ADDRESS_BYTES_MAX // self.shards),
             create=False,
         )
         try:
@@ -181,9 +199,13 @@ class Store:
             # names, and a commit makes a file's content durable but not its name.
             for directory in (shard.path, shard.path.parent, self.path):
                 sync_directory(directory)
+            self._check_shard_count()
         except OSError as error:
             shard.close()
             raise ShardStopped(number, str(error)) from error
+        except StorageError:
+            shard.close()
+            raise
         return shard
 
     @contextlib.contextmanager
@@ -228,8 +250,22 @@ class Store:
         """Take the directory for one serving process. Raises ``StoreInUse``."""
         return DirectoryLock(self.path, owner)
 
+    def _check_shard_count(self) -> None:
+        """Raise ``StoreInvalid`` if a resharding replaced the shards.
 
-def _read_made_header(path: Path) -> Header:
+        It does so under the writer locks of all former shards, so that every later owner of one sees it.
+        """
+        shards = read_header(self.path).shards
+        if shards != self.shards:
+            raise StoreInvalid(str(self.path), f"it has {shards} shards by now and not {self.shards}")
+
+
+def read_made_header(path: Path) -> Header:
+    """Read the header of a store that can be opened.
+
+    Raises ``StoreInvalid``, also for a store whose creation or migration was not finished, and
+    ``StoreVersionMismatch``.
+    """
     header = read_header(path)
     if not (header.whole and header.sealed and header.schema_version == keys.SCHEMA):
         raise StoreInvalid(
@@ -254,21 +290,22 @@ def _make_whole(path: Path, header: Header, master_key: Path) -> None:
     header = header.model_copy(update={"schema_version": keys.SCHEMA})
     write_header(path, header)
     sealing = Sealing(_load_key(master_key, header), opens_plain=True)
-    shards = path / "shards"
+    shards = path / shard_directories.SHARDS_DIRECTORY
     shards.mkdir(exist_ok=True)
     sync_directory(path)
     generations.sweep_unmade(shards)
-    for number in range(header.shards):
-        shard_path = _shard_path(path, number)
-        if not header.whole and generations.locate(shard_path) is None:
-            Shard.create(shard_path, number, header.shards)
-        else:
+    paths = [shard_directories.shard_path(shards, number) for number in range(header.shards)]
+    found = [header.whole or generations.locate(shard_path) is not None for shard_path in paths]
+
+    def create(number: int) -> None:
+        Shard.create(paths[number], number, header.shards)
+
+    with ThreadPoolExecutor(CREATIONS_MAX, thread_name_prefix="populace-create") as pool:
+        list(pool.map(create, (number for number in range(header.shards) if not found[number])))
+    for number, shard_path in enumerate(paths):
+        if found[number]:
             migrate_shard(shard_path, number, header.shards, sealing)
     write_header(path, header.model_copy(update={"whole": True, "sealed": True}))
-
-
-def _shard_path(path: Path, number: int) -> Path:
-    return path / "shards" / f"{number:04d}"
 
 
 def _make_directory(path: Path) -> None:
@@ -279,14 +316,3 @@ def _make_directory(path: Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreInvalid(str(path), str(error)) from error
     sync_directory(path.parent)
-
-
-@contextlib.contextmanager
-def _making(path: Path) -> Generator[None]:
-    """Let one process at a time look for the header and write it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

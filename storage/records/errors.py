@@ -26,7 +26,7 @@
     │   ├── MasterKeyRefused       the store's master key is missing or another one's
     │   ├── ArchiveInvalid         not a whole and sound export of a personal model
     │   └── RecordInvalid          bytes on disk do not match the record schema
-    └── (errors.py of actors and of storage/backups, packed, training and uploads continue the tree)
+    └── (errors.py of actors and of storage/backups, packed, resharding, training and uploads continue it)
 
 The root lives here because this is the lowest floor that raises.
 """

@@ -45,7 +45,7 @@ from populace.storage.shards import generations
 from populace.storage.shards.compaction import write_copy
 from populace.storage.shards.opening import Claim, take_over
 from populace.storage.shards.ownership import stored_epoch, write_header
-from populace.storage.shards.pages import raise_if_cut
+from populace.storage.shards.pages import begin_read, begin_whole, begin_write
 from populace.storage.shards.reads import READ_SECONDS_MAX, ReadsInProgress
 from populace.storage.shards.refusal import Refusal
 from populace.storage.shards.rows import Poisoned, Reader, Writer, put_verbatim, run_operations
@@ -76,7 +76,14 @@ class Shard:
     """
 
     def __init__(
-        self, path: Path, number: int, shard_count: int, owner: str, *, sealing: Sealing, map_bytes: int
+        self,
+        path: Path,
+        number: int,
+        shard_count: int,
+        owner: str,
+        *,
+        sealing: Sealing | None,
+        map_bytes: int,
     ) -> None:
         """Use ``Shard.open``."""
         self.path = path
@@ -101,14 +108,15 @@ class Shard:
         shard_count: int,
         owner: str,
         *,
-        sealing: Sealing,
+        sealing: Sealing | None,
         map_bytes: int = MAP_BYTES,
         create: bool = True,
     ) -> "Shard":
         """Open the shard and take ownership of it: every earlier owner is fenced.
 
         With ``create``, an absent or empty directory becomes a fresh shard. The file of a shard of
-        schema 1 is moved. ``owner`` names the owner for humans. Raises ``StoreVersionMismatch``,
+        schema 1 is moved. ``owner`` names the owner for humans. With ``sealing`` None, rows are read as they
+        are on disk, and ``write`` must not be called. Raises ``StoreVersionMismatch``,
         ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
         ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
         stopped process that keeps it is killed, see ``storage/shards/takeover.py``.
@@ -183,8 +191,9 @@ class Shard:
         self._refusal.check()
         read = self._reads.begin()
         try:
-            with self._begin_read() as transaction:
-                yield SealedReader(transaction, self._sealing)
+            with begin_read(self._environment) as transaction:
+                sealing = self._sealing
+                yield Reader(transaction) if sealing is None else SealedReader(transaction, sealing)
         except _BROKEN as error:
             advice = "check the disk, and restore a backup if the file is damaged"
             self._refusal.stop(ShardStopped(self.number, f"{error}; {advice}"), error)
@@ -193,6 +202,18 @@ class Shard:
             raise ShardStopped(self.number, str(error)) from error
         finally:
             self._reads.end(read)
+
+    @contextlib.contextmanager
+    def held(self) -> Generator[None]:
+        """Keep the writer lock for the block, so that no other owner takes over. Raises as ``write`` does."""
+        with self._writing:
+            self._refusal.check()
+            try:
+                with self._owned() as transaction:
+                    yield
+                    transaction.abort()
+            except lmdb.Error as error:
+                self._refusal.stop(ShardStopped(self.number, str(error)), error)
 
     def compact(self) -> None:
         """Replace the file, at the same epoch, with one that has the live rows and no bytes of deleted ones.
@@ -239,7 +260,7 @@ class Shard:
         self._refusal.check()
         read = self._reads.begin()  # so that no compaction closes what is measured
         try:
-            with self._begin_read() as transaction:
+            with begin_read(self._environment) as transaction:
                 erased = transaction.get(keys.ERASED_KEY)
             long_reads = self._reads.longer_than(READ_SECONDS_MAX)
             return measure(self._environment, erased=erased, long_reads=long_reads, full_maps=self._full_maps)
@@ -265,7 +286,7 @@ class Shard:
     def _open(self) -> tuple[lmdb.Environment, Path, int]:
         claim = Claim(self.path, self.number, self.shard_count, self.owner)
         try:
-            taken = take_over(claim, self._open_environment, _begin_whole, fatal=lmdb.Error)
+            taken = take_over(claim, self._open_environment, begin_whole, fatal=lmdb.Error)
         except ShardStopped as error:
             if isinstance(error.__cause__, _DAMAGED):
                 raise StoreDamaged(str(self.path), str(error.__cause__)) from error
@@ -307,7 +328,7 @@ class Shard:
     def _swap(self, environment: lmdb.Environment, place: Path) -> None:
         """Make the copy the shard, unless another owner took over meanwhile."""
         try:
-            with _begin_write(self._environment) as transaction, environment.begin() as copied:
+            with begin_write(self._environment) as transaction, environment.begin() as copied:
                 stored = stored_epoch(Reader(transaction))
                 if stored == stored_epoch(Reader(copied)) == self.epoch:
                     generations.point(self.path, place)
@@ -324,19 +345,27 @@ class Shard:
         self, operations: Sequence[Callable[[WriteTransaction], T]], failed: dict[int, Exception]
     ) -> list[T | Exception]:
         """Try the batch without the operations in ``failed``, whose outcomes are their errors."""
-        transaction = _begin_write(self._environment)
+        assert self._sealing is not None
+        sealing = self._sealing
+        with self._owned() as transaction:
+            outcomes = run_operations(
+                operations, failed, lambda: SealedWriter(transaction, sealing), fatal=lmdb.Error
+            )
+        self._commit(transaction)
+        return outcomes
+
+    @contextlib.contextmanager
+    def _owned(self) -> "Generator[lmdb.Transaction[bytes]]":
+        """Begin to write as the owner; the transaction is the caller's, unless the block raises."""
+        transaction = begin_write(self._environment)
         try:
             stored = stored_epoch(Reader(transaction))
             if stored != self.epoch:
                 self._refusal.stop(Fenced(self.number, self.epoch, stored))
-            outcomes = run_operations(
-                operations, failed, lambda: SealedWriter(transaction, self._sealing), fatal=lmdb.Error
-            )
+            yield transaction
         except BaseException:
             transaction.abort()
             raise
-        self._commit(transaction)
-        return outcomes
 
     def _commit(self, transaction: "lmdb.Transaction[bytes]") -> None:
         began_s = time.monotonic()
@@ -348,14 +377,6 @@ class Shard:
         except BaseException as error:
             self._refusal.stop(UnknownOutcome(self.number, str(error)), error)
         self.synced.add(time.monotonic() - began_s)
-
-    def _begin_read(self) -> "lmdb.Transaction[bytes]":
-        environment = self._environment
-        try:
-            return environment.begin()
-        except lmdb.ReadersFullError:
-            environment.reader_check()
-            return environment.begin()
 
     def _look_ahead(self) -> None:
         """Grow the map before it is full, at a moment without reads, and report long reads."""
@@ -374,22 +395,3 @@ class Shard:
             self._refusal.stop(ShardStopped(self.number, str(error)), error)
         self._map_bytes = size
         logger.warning("shard %d outgrew its map, which is %d bytes now", self.number, size)
-
-
-def _begin_whole(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
-    transaction = _begin_write(environment)
-    try:
-        raise_if_cut(environment)
-    except BaseException:
-        transaction.abort()
-        raise
-    return transaction
-
-
-def _begin_write(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
-    try:
-        return environment.begin(write=True)
-    except lmdb.MapResizedError:
-        # The next owner grew the map; adopt its size, then find its newer epoch.
-        environment.set_mapsize(0)
-        return environment.begin(write=True)

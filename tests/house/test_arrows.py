@@ -68,8 +68,8 @@ ALLOWED: Mapping[str, str] = {
     ),
     "gateway.http": (
         "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures settings "
-        "storage.backups storage.packed storage.records storage.training storage.uploads telemetry "
-        "telemetry.tracing"
+        "storage.backups storage.packed storage.records storage.resharding storage.training storage.uploads "
+        "telemetry telemetry.tracing"
     ),
     "gateway.metrics": "actors storage.records",
     "gateway.personal_models": (
@@ -98,6 +98,7 @@ ALLOWED: Mapping[str, str] = {
     "storage": "storage.packed storage.records storage.shards",
     "storage.backups": "storage storage.packed storage.records storage.shards",
     "storage.packed": "storage.records",
+    "storage.resharding": "storage storage.records storage.shards",
     "storage.rows": "storage.records storage.training",
     "storage.shards": "storage.records storage.rows",
     "storage.training": "storage.records",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.storage.backups.backup import write_backup
-from populace.storage.backups.manifest import Manifest
+from populace.storage.backups.manifest import Manifest, Report
 from populace.storage.backups.restore import Restored, restore_backup
 from populace.storage.records import keys
 from populace.storage.records.records import (
@@ -190,8 +190,10 @@ class Place(NamedTuple):
     keys: Path
     new: Path
 
-    def back_up(self, backup: Path | None = None, keys: Path | None = None) -> Manifest:
-        return write_backup(self.store, backup or self.backup, keys or self.keys, now_ms=5, report=quiet)
+    def back_up(
+        self, backup: Path | None = None, keys: Path | None = None, *, report: Report = quiet
+    ) -> Manifest:
+        return write_backup(self.store, backup or self.backup, keys or self.keys, now_ms=5, report=report)
 
     def restore(
         self,

@@ -13,9 +13,11 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
+from populace.policies.placement import shard_of
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.revisions import SUFFIX
@@ -31,7 +33,7 @@ from tests.storage.disk_recording import (
     Write,
     read_recording,
 )
-from tests.storage.power_loss_writer import LATEST, operation_of, reply_of
+from tests.storage.power_loss_writer import LATEST, RESHARDED, operation_of, reply_of
 from tests.storage.samples import TENANT
 
 BLOCK_BYTES = 4096
@@ -185,25 +187,28 @@ def check(path: Path, lines: list[str]) -> None:
         verb, *words = line.split()
         told[verb].append(words)
 
-    store = Store.create_or_open(path, 1)
+    store = Store.create_or_open(path, None if told["resharding"] else 1)
+    assert store.shards in ((RESHARDED,) if told["resharded"] else (1, RESHARDED))
+    assert [entry.name for entry in path.glob("*shards*")] == ["shards"]
     if told["store"]:
         assert [store.store_id] == told["store"][0]
     for [digest] in told["stored"]:
         store.revisions.verify(digest)
     for entry in store.revisions.root.glob("[!.]*"):
         store.revisions.verify(entry.name.removesuffix(SUFFIX))
-    shard = store.open_shard(0, "the heir")
-    try:
-        shard.check_integrity()
-        with shard.read() as txn:
-            _check_models(txn, told)
-    finally:
-        shard.close()
+    with ExitStack() as stack:
+        txns: list[ReadTransaction] = []
+        for number in range(store.shards):
+            shard = stack.enter_context(closing(store.open_shard(number, "the heir")))
+            shard.check_integrity()
+            txns.append(stack.enter_context(shard.read()))
+        _check_models(txns, told)
 
 
-def _check_models(txn: ReadTransaction, told: dict[str, list[list[str]]]) -> None:
+def _check_models(txns: list[ReadTransaction], told: dict[str, list[list[str]]]) -> None:
     turns = Counter(name for name, _ in told["turn"])
     for [name] in told["created"]:
+        txn = txns[shard_of(TENANT, name, len(txns))]
         try:
             log = ledger.read_log(txn, TENANT, name, limit=1000)
         except ModelNotFound:
@@ -217,6 +222,7 @@ def _check_models(txn: ReadTransaction, told: dict[str, list[list[str]]]) -> Non
             assert found is not None, f"the operation of turn {position} of {name} is lost"
             assert found[1] == interaction, f"turn {position} of {name} is there twice"
     for name, digest in dict(told["published"]).items():
+        txn = txns[shard_of(TENANT, name, len(txns))]
         latest = ledger.read_revision(txn, TENANT, name, LATEST).digest
         # The one after it may have been committed and not been acknowledged yet.
         assert latest == digest or [name, latest] not in told["published"], f"{name} is back at {latest}"

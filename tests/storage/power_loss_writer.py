@@ -14,8 +14,10 @@ from pathlib import Path
 
 import lmdb
 
+from populace.policies import placement
 from populace.storage.header import HEADER_FILE
 from populace.storage.records import erasures
+from populace.storage.resharding.reshard import reshard
 from populace.storage.rows import ledger
 from populace.storage.shards.committer import Committer
 from populace.storage.store import Store
@@ -35,6 +37,9 @@ DOOMED = "doomed"
 TURNS = 24
 PUBLISHED = (5, 15)
 LATEST = "latest"
+RESHARDED = 3
+"""The number of shards in the end; at first there is one."""
+
 KILLED_EARLY = "a store whose maker was killed before it synced names"
 """No flaw: this is what a store opened by the next process may meet."""
 
@@ -77,6 +82,9 @@ class Writer:
         self._committer.close()
         assert self._shard.statistics().bytes_map > MAP_BYTES
         self._shard.close()
+        say("resharding")
+        reshard(self._store.path, RESHARDED, placement=placement, report=lambda step, fraction: None)
+        say("resharded")
 
     def _live(self, name: str) -> None:
         self._create(name)

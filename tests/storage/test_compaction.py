@@ -10,11 +10,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from populace.storage.records.errors import DiskFull, Fenced, ShardStopped, StoreInvalid
 from populace.storage.records.transaction import WriteTransaction
-from populace.storage.shards import generations
+from populace.storage.shards import generations, pages
 from populace.storage.shards import shard as shard_module
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
@@ -82,6 +83,8 @@ KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 from tests.storage.samples import open_shard
+from populace.policies import placement
+from populace.storage.resharding.reshard import reshard
 from populace.storage.store import Store
 
 template, root, work = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -98,7 +101,9 @@ def do(path, calls_left):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    if shard is None:
+    if work == "reshard":
+        reshard(path, 3, placement=placement, report=lambda step, fraction: None)
+    elif shard is None:
         Store.create_or_open(path, 1 if work == "make" else None)
     else:
         shard.compact()
@@ -265,13 +270,13 @@ def test_an_opening_that_waited_for_a_compaction_takes_the_new_file_and_not_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, is_open = tmp_path / "shard", threading.Event()
-    begin_write = vars(shard_module)["_begin_write"]
+    begin_write = pages.begin_write
 
-    def begin_write_and_say_so(environment: object) -> object:
+    def begin_write_and_say_so(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
         is_open.set()
         return begin_write(environment)
 
-    monkeypatch.setattr(shard_module, "_begin_write", begin_write_and_say_so)
+    monkeypatch.setattr(pages, "begin_write", begin_write_and_say_so)
     command = [sys.executable, "-c", SLOW_SWAP, str(path)]
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as former,

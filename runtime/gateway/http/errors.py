@@ -19,6 +19,7 @@ from populace.storage.backups import errors as backups
 from populace.storage.packed import errors as packed
 from populace.storage.records import errors as storage
 from populace.storage.records.errors import PopulaceError
+from populace.storage.resharding import errors as resharding
 from populace.storage.training import errors as training
 from populace.storage.uploads import errors as uploads
 from populace.telemetry.calls import current_request_id
@@ -56,6 +57,8 @@ STATUS: Mapping[type[PopulaceError], int] = {
     backups.BackupVersionMismatch: 500,
     backups.KeyFileRefused: 500,
     backups.DirectoryRefused: 500,
+    resharding.ReshardingNeedsSpace: 503,
+    resharding.ReshardingFailed: 500,
     packed.PackedAdapterInvalid: 400,
     packed.PackedAdapterVersionMismatch: 400,
     storage.ArchiveInvalid: 400,
