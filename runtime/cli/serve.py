@@ -49,7 +49,7 @@ def serve(
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="Number of engine replicas.")] = None,
     shards: Annotated[
-        int | None, typer.Option(help="Number of shards of a new store; fixed when the store is created.")
+        int | None, typer.Option(help="Number of shards of a new store; `populace reshard` changes it. [64]")
     ] = None,
     ray_address: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster to join instead of starting one.")

@@ -99,8 +99,9 @@ class Settings(BaseModel):
     """What logs and traces say of people: ``none`` has keyed hashes of tenants' and models' names, ``names``
     the names. Nothing that was said is ever logged, nor traced."""
 
-    shards: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Number of shards, written into the store's header at its creation; later values are ignored."""
+    shards: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Number of shards of a new store, 64 if None; a store with another number is refused. Only ``populace
+    reshard`` changes that of an existing store."""
     hosts: Positive = Field(default_factory=lambda: hosts_default(os.cpu_count() or 1))
     replicas: Positive = 1
     threads: Positive = Field(default_factory=lambda given: threads_default(physical_cores(), given))

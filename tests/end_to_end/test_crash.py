@@ -130,4 +130,4 @@ def test_a_store_survives_kill_9_of_everything_and_ctrl_c_leaves_no_process(
     assert "POPULACE_PORT" in taken.stderr
     assert f"in use by populace serve at {served.url}" in " ".join(same_directory.stderr.split())
     assert not (tmp_path / "other").exists()
-    assert json.loads((served.data / "store.json").read_text())["shards"] == 8
+    assert json.loads((served.data / "store.json").read_text())["shards"] == 64

@@ -34,7 +34,7 @@ def test_a_made_store_opens_again_as_the_same_one(tmp_path: Path) -> None:
     again = Store.create_or_open(tmp_path / "data")
 
     assert (again.shards, again.store_id) == (3, made.store_id)
-    assert Store.create_or_open(tmp_path / "other").shards == 8
+    assert Store.create_or_open(tmp_path / "other").shards == 64
     assert json.loads((tmp_path / "data" / "store.json").read_bytes()) == {
         "format": "populace-store",
         "schema": keys.SCHEMA,
@@ -125,7 +125,7 @@ def test_a_crash_before_the_header_was_renamed_leaves_a_directory_that_opens(tmp
     (tmp_path / ".store.json.tmp").write_bytes(b'{"form')
     (tmp_path / "LOCK").touch()
 
-    assert Store.create_or_open(tmp_path).shards == 8
+    assert Store.create_or_open(tmp_path).shards == 64
 
 
 def test_each_shard_has_an_environment_of_its_own(tmp_path: Path) -> None:
