@@ -19,6 +19,8 @@ from populace.cli.logs import logs
 from populace.cli.memory_module import app as memory_app
 from populace.cli.models import app as model_app
 from populace.cli.population import app as population_app
+from populace.cli.reshard import EXAMPLES as RESHARD_EXAMPLES
+from populace.cli.reshard import reshard
 from populace.cli.restore import EXAMPLES as RESTORE_EXAMPLES
 from populace.cli.restore import restore
 from populace.cli.serve import EXAMPLES as SERVE_EXAMPLES
@@ -64,6 +66,7 @@ app.add_typer(memory_app, name="memory")
 app.add_typer(key_app, name="key")
 app.command(epilog=BACKUP_EXAMPLES)(backup)
 app.command(epilog=RESTORE_EXAMPLES)(restore)
+app.command(epilog=RESHARD_EXAMPLES)(reshard)
 app.command()(doctor)
 app.command(epilog=LOGS_EXAMPLES)(logs)
 app.command(epilog=TRACE_EXAMPLES)(trace)

@@ -37,7 +37,7 @@ ALLOWED: Mapping[str, str] = {
     "cli": (
         "actors actors.aggregation adapters adapters.memory api archive base bench bench.recall client "
         "cluster gateway.http learning.on_policy module_training pictures policies settings storage "
-        "storage.backups storage.packed storage.records telemetry"
+        "storage.backups storage.packed storage.records storage.resharding telemetry"
     ),
     "client": (
         "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
