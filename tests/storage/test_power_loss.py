@@ -10,7 +10,7 @@ import pytest
 
 from tests.storage.disk_recording import record
 from tests.storage.power_loss import Verdict, judge
-from tests.storage.power_loss_writer import KILLED_EARLY
+from tests.storage.power_loss_writer import KILLED_EARLY, RESHARDED_OFTEN
 from tests.torture import amounts
 
 WRITER = "tests.storage.power_loss_writer"
@@ -39,6 +39,13 @@ def test_it_is_there_also_if_the_store_was_made_by_a_process_that_was_killed(
     tmp_path: Path, images: int
 ) -> None:
     wrong, report = lose_power_often(tmp_path, images, KILLED_EARLY)
+
+    assert wrong == [], report
+
+
+@pytest.mark.parametrize("images", amounts(320, sample=40))
+def test_a_resharding_leaves_one_whole_store_after_power_loss(tmp_path: Path, images: int) -> None:
+    wrong, report = lose_power_often(tmp_path, images, RESHARDED_OFTEN)
 
     assert wrong == [], report
 
