@@ -5,8 +5,13 @@ import { key, signOut } from "./session.mjs";
 /** Whether the server answers; while it does not, the console looks again by itself. */
 export const reachable = signal(true);
 
-/** Counts how often the server came back: pages that watch it load again. */
-export const returns = signal(0);
+const returns = signal(0);
+
+/** Do something each time that the server has come back, from now on. Returns what ends that. */
+export function onReturn(work) {
+  const from = returns.peek();
+  return returns.subscribe((times) => times > from && work());
+}
 
 const AGAIN_MS = 1500;
 
@@ -25,6 +30,7 @@ const ADVICE = {
   request_not_found:
     "The id is in the header X-Request-Id of every response, and below every error here. " +
     "`populace logs --request` on the server finds what was sent with other keys too.",
+  slow: "It may be overloaded, or a part of it hangs: see System.",
   foreign: "A proxy between this page and the server answers in its place: sign in there first.",
   broken: "Send it again: a reply that was recorded already comes back as it is.",
 };

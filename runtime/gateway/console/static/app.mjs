@@ -65,7 +65,7 @@ function Frame() {
       </div>
     </header>
     <main ref=${main} tabindex="-1">
-      <${Page} page=${page} name=${name} key=${page === "person" ? name : page} /></main>
+      <${Page} page=${page} name=${name} key=${page === "person" ? `person ${name}` : page} /></main>
   </div>`;
 }
 

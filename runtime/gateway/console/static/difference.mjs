@@ -4,9 +4,14 @@ import { Loaded, useLoaded } from "./loading.mjs";
 import { Bar, html } from "./view.mjs";
 import { decimal } from "./words.mjs";
 
+/** Two large adapters are read and decomposed for it. */
+const COMPARING_MS = 60000;
+
 export function Difference({ name, one, other }) {
   const query = new URLSearchParams({ one, other });
-  const loaded = useLoaded((signal) => get(path(name, `/diff?${query}`), { signal }), [name, one, other]);
+  const loaded = useLoaded((signal) => get(path(name, `/diff?${query}`), { signal }), [name, one, other], {
+    limitMs: COMPARING_MS,
+  });
   return html`<${Loaded} of=${loaded}>${({ data }) => {
     const most = Math.max(...data.map((layer) => layer.distance), 1e-12);
     if (!data.length) return html`<p class="hint">Neither changes the base.</p>`;

@@ -1,27 +1,39 @@
 // What is loaded for a page: while it comes, when it failed, and again when the server has come back.
-import { Failure, returns } from "./api.mjs";
+import { Failure, onReturn } from "./api.mjs";
 import { RequestLink } from "./places.mjs";
 import { html, useCallback, useEffect, useRef, useState } from "./view.mjs";
 
+const LIMIT_MS = 8000;
+
 /**
- * Load a value when `dependencies` change, and each `everyMs` while the page is looked at.
+ * Load a value when `dependencies` change, and each `everyMs` while the page is looked at and nothing loads.
  *
- * Returns {value, failure, reload}; the last value stays while a newer one is on its way, or failed.
+ * Returns {value, failure, reload}; the last value stays while a newer one is on its way, or failed. A load
+ * that takes longer than `limitMs` has failed.
  */
-export function useLoaded(load, dependencies, everyMs = 0) {
+export function useLoaded(load, dependencies, { everyMs = 0, limitMs = LIMIT_MS } = {}) {
   const [state, setState] = useState({ value: undefined, failure: null });
   const running = useRef(null);
   const reload = useCallback(async () => {
     running.current?.abort();
     const abort = new AbortController();
     running.current = abort;
+    let late = null;
+    const timer = setTimeout(() => {
+      late = new Failure(`The server does not answer within ${limitMs / 1000} s.`, { code: "slow" });
+      abort.abort();
+    }, limitMs);
     try {
       const value = await load(abort.signal);
+      if (late) throw late;
       if (!abort.signal.aborted) setState({ value, failure: null });
     } catch (error) {
-      if (abort.signal.aborted) return;
-      if (!(error instanceof Failure)) throw error;
-      setState((before) => ({ ...before, failure: error }));
+      if (abort.signal.aborted && !late) return;
+      if (!late && !(error instanceof Failure)) throw error;
+      setState((before) => ({ ...before, failure: late ?? error }));
+    } finally {
+      clearTimeout(timer);
+      if (running.current === abort) running.current = null;
     }
   }, dependencies);
   useEffect(() => {
@@ -29,10 +41,10 @@ export function useLoaded(load, dependencies, everyMs = 0) {
     reload();
     return () => running.current?.abort();
   }, [reload]);
-  useEffect(() => returns.subscribe((times) => times && reload()), [reload]);
+  useEffect(() => onReturn(reload), [reload]);
   useEffect(() => {
     if (!everyMs) return undefined;
-    const timer = setInterval(() => document.hidden || reload(), everyMs);
+    const timer = setInterval(() => document.hidden || running.current || reload(), everyMs);
     return () => clearInterval(timer);
   }, [reload, everyMs]);
   return { ...state, reload };

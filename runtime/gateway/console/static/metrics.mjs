@@ -27,7 +27,19 @@ export const total = (samples, name, fits = () => true) =>
 export const by = (samples, name, label) =>
   new Map(all(samples, name).map((one) => [one.labels[label], one.value]));
 
-/** What lies below a share of a histogram's values, between two moments; null if there were none. */
+/** Whether a series of a counter fell or went between two moments: what counts has started anew. */
+export function fell(before, after, name) {
+  const series = (samples) =>
+    new Map(all(samples, name).map(({ labels, value }) => [JSON.stringify(labels), value]));
+  const now = series(after);
+  return [...series(before)].some(([labels, value]) => (now.get(labels) ?? 0) < value);
+}
+
+/**
+ * What lies below a share of a histogram's values, between two moments; null if there were none.
+ *
+ * If what counts started anew in between, all that it has counted since is looked at.
+ */
 export function quantile(after, before, name, share) {
   const counted = (samples) =>
     new Map(
@@ -36,7 +48,8 @@ export function quantile(after, before, name, share) {
         one.value,
       ]),
     );
-  const [now, then] = [counted(after), before ? counted(before) : new Map()];
+  const isWhole = before === null || fell(before, after, `${name}_bucket`);
+  const [now, then] = [counted(after), isWhole ? new Map() : counted(before)];
   const edges = [...now.keys()].sort((one, other) => one - other);
   const below = (edge) => now.get(edge) - (then.get(edge) ?? 0);
   const most = edges.length ? below(edges.at(-1)) : 0;

@@ -1,5 +1,5 @@
 // A list of people that is longer than a browser can hold: pages near the view, and where the others begin.
-import { Failure, get, returns } from "./api.mjs";
+import { Failure, get, onReturn } from "./api.mjs";
 import { signal } from "./view.mjs";
 
 const PAGE = 200;
@@ -21,7 +21,7 @@ export class NameList {
     this.last = null;
     this.seen = [0, 0];
     this.state = signal({ length: 0, ended: false, failure: null, changes: 0 });
-    this.stop = returns.subscribe((times) => times && this.see(...this.seen));
+    this.stop = onReturn(() => this.see(...this.seen));
   }
 
   leave() {

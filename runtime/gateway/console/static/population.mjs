@@ -9,6 +9,9 @@ import { ago, count, percent, short, whole } from "./words.mjs";
 
 const SHOWN = 100;
 
+/** Of a large population every pair is compared. */
+const REPORT_MS = 120000;
+
 export default function Population() {
   const members = useLoaded((signal) => get("/v1/population/members", { signal }), []);
   return html`<section><div class="head"><h1 class="grow">Population</h1></div>
@@ -26,7 +29,9 @@ export default function Population() {
 
 /** The map comes by itself: every pair of members is compared for it. */
 function Likeness() {
-  const report = useLoaded((signal) => get("/v1/population/report", { signal }), []);
+  const report = useLoaded((signal) => get("/v1/population/report", { signal }), [], {
+    limitMs: REPORT_MS,
+  });
   return html`<${Loaded} of=${report}>${(found) => html`<${Landscape} report=${found} />`}</${Loaded}>`;
 }
 

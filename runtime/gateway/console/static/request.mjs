@@ -9,6 +9,7 @@ import { clock, count, moment } from "./words.mjs";
 const ID = "[A-Za-z0-9._:\\-]{1,128}";
 /** A search of the server's files ends after ten seconds, and it says to ask again after one. */
 const TRIES_MAX = 12;
+const SEARCH_MS = 12000;
 const TONE = { warning: "warm", error: "bad", critical: "bad" };
 
 export function RequestPage({ id }) {
@@ -36,7 +37,9 @@ export function LookUp({ id = "" }) {
 
 function Found({ id }) {
   const [waits, setWaits] = useState(false);
-  const found = useLoaded((signal) => lookedUp(id, signal, setWaits), [id]);
+  const found = useLoaded((signal) => lookedUp(id, signal, setWaits), [id], {
+    limitMs: TRIES_MAX * SEARCH_MS,
+  });
   return html`${
     waits &&
     html`<p class="hint" role="status">The server looks up another request, which takes seconds. This one is

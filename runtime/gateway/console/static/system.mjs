@@ -1,7 +1,7 @@
 // The system: whether it is well, what it does, where adapters are, and all trainings.
 import { failed, fetched, get, readiness } from "./api.mjs";
 import { Empty, Loaded, Problem, useLoaded } from "./loading.mjs";
-import { all, by, parsed, quantile, total } from "./metrics.mjs";
+import { all, by, fell, parsed, quantile, total } from "./metrics.mjs";
 import { at, place } from "./places.mjs";
 import { LookUp, RequestPage } from "./request.mjs";
 import { Spark } from "./spark.mjs";
@@ -12,56 +12,59 @@ import { ago, bytes, compact, count, decimal, lasting, percent, short, whole } f
 const LOOK_MS = 2000;
 const KEPT = 90;
 const RATE_LOOKS = 5;
-const REFUSED = new Set(["429", "503"]);
+/** The codes of what is refused because too much was asked for; probes have none of them. */
+const REFUSED = new Set(["overloaded", "mailbox_full", "host_overloaded", "engine_overloaded"]);
 
 export default function System() {
   const [, part, id] = place.value;
   return part === "requests" && id ? html`<${RequestPage} id=${id} />` : html`<${Overview} />`;
 }
 
+/** Whether the system is well and what it does are asked for apart: one of them may hang, and the other not. */
 function Overview() {
   const history = useRef([]);
-  const seen = useLoaded(
+  const health = useLoaded((signal) => readiness({ signal }), [], { everyMs: LOOK_MS });
+  const figures = useLoaded(
     async (signal) => {
-      const [metrics, ready] = await Promise.all([
-        fetched("/metrics", { signal }),
-        readiness({ signal }),
-      ]);
-      if (metrics.status === 404) return { ready, looks: null };
-      if (!metrics.ok) return { ready, looks: null, failure: await failed(metrics) };
-      history.current = [
-        ...history.current.slice(-KEPT),
-        { at: performance.now() / 1000, samples: parsed(await metrics.text()) },
-      ];
-      return { ready, looks: history.current };
+      const metrics = await fetched("/metrics", { signal });
+      if (metrics.status === 404) return null;
+      if (!metrics.ok) throw await failed(metrics);
+      const samples = parsed(await metrics.text());
+      const last = history.current.at(-1);
+      if (last && fell(last.samples, samples, "populace_http_requests_total")) history.current = [];
+      history.current = [...history.current.slice(-KEPT), { at: performance.now() / 1000, samples }];
+      return history.current;
     },
     [],
-    LOOK_MS,
+    { everyMs: LOOK_MS },
   );
   return html`<section><div class="head"><h1 class="grow">System</h1></div>
-    <div class="stack"><${Loaded} of=${seen}>${({ ready, looks, failure }) => html`<div class="stack">
+    <div class="stack">
       ${
-        seen.failure && seen.failure.code !== "unreachable"
-          ? html`<${Problem} failure=${seen.failure} />`
-          : html`<${Health} ready=${ready} />`
+        health.failure
+          ? html`<${Problem} failure=${health.failure} />`
+          : html`<${Loaded} of=${health}>${(ready) => html`<${Health} ready=${ready} />`}</${Loaded}>`
       }
       ${
+        figures.value !== undefined &&
+        figures.failure &&
+        figures.failure.code !== health.failure?.code &&
+        html`<${Problem} failure=${figures.failure} />`
+      }
+      <${Loaded} of=${figures}>${(looks) =>
         looks
-          ? html`<${Figures} looks=${looks} ready=${ready} />`
-          : failure
-            ? html`<${Problem} failure=${failure} />`
-            : html`<${Elsewhere} />`
-      }
-    </div>`}</${Loaded}><${Jobs} /><${LookUp} /></div></section>`;
+          ? html`<${Figures} looks=${looks} degraded=${health.value?.degraded ?? {}} />`
+          : html`<${Elsewhere} />`}</${Loaded}>
+      <${Jobs} /><${LookUp} /></div></section>`;
 }
 
-function Figures({ looks, ready }) {
+function Figures({ looks, degraded }) {
   const { samples } = looks.at(-1);
-  return html`<${Traffic} looks=${looks} />
-    <div class="pair"><${Hosts} samples=${samples} degraded=${ready.degraded} />
+  return html`<div class="stack"><${Traffic} looks=${looks} />
+    <div class="pair"><${Hosts} samples=${samples} degraded=${degraded} />
       <${Tiers} samples=${samples} /></div>
     <${Engines} samples=${samples} looks=${looks} />
-    <${Routes} samples=${samples} />`;
+    <${Routes} samples=${samples} /></div>`;
 }
 
 function Elsewhere() {
@@ -119,7 +122,7 @@ function Traffic({ looks }) {
   const first = looks[0].samples;
   const requests = (set) =>
     total(set, "populace_http_requests_total", ({ route }) => route.startsWith("/v1"));
-  const refused = total(samples, "populace_http_requests_total", ({ status }) => REFUSED.has(status));
+  const refused = total(samples, "populace_errors_total", ({ code }) => REFUSED.has(code));
   const tokens = (set) => total(set, "populace_tokens_total", ({ kind }) => kind === "completion");
   const wait =
     quantile(samples, looks.length > 1 ? first : null, "populace_first_token_seconds", 0.5) ??
@@ -270,7 +273,9 @@ function Routes({ samples }) {
 }
 
 function Jobs() {
-  const jobs = useLoaded((signal) => get("/v1/jobs?limit=50", { signal }), [], LOOK_MS * 2);
+  const jobs = useLoaded((signal) => get("/v1/jobs?limit=50", { signal }), [], {
+    everyMs: LOOK_MS * 2,
+  });
   return html`<section class="sheet flush"><header><h2>Trainings</h2></header>
     <${Loaded} of=${jobs}>${({ data }) =>
       data.length

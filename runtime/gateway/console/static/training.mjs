@@ -33,7 +33,7 @@ export default function Training({ model, reload }) {
   const jobs = useLoaded(
     (signal) => get(path(model.id, "/jobs"), { signal }),
     [model.id],
-    watching ? WATCH_MS : REST_MS,
+    { everyMs: watching ? WATCH_MS : REST_MS },
   );
   const newest = jobs.value?.data[0];
   const isOpen = newest !== undefined && OPEN.has(newest.state);
