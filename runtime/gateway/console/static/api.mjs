@@ -1,6 +1,6 @@
 // Requests to the API: what comes back, what went wrong and what to do about it.
 import { signal } from "./view.mjs";
-import { key, signOut } from "./session.mjs";
+import { dismiss, key } from "./session.mjs";
 
 /** Whether the server answers; while it does not, the console looks again by itself. */
 export const reachable = signal(true);
@@ -76,7 +76,7 @@ export async function send(method, address, { body, headers, signal: abort, as }
     body: body === undefined ? undefined : JSON.stringify(body),
     signal: abort,
   });
-  if (!response.ok) throw await failed(response, as === undefined && presented === key.value);
+  if (!response.ok) throw await failed(response, as === undefined ? presented : null);
   return response;
 }
 
@@ -132,10 +132,11 @@ export async function readiness(options) {
   return told;
 }
 
-/** The Failure of a response that is none of what was asked for; one with the session's key may end it. */
-export async function failed(response, isSession = false) {
+/** The Failure of a response that is none of what was asked for; if a session's key was sent, it may end. */
+export async function failed(response, sent = null) {
   const told = await toldBy(response);
-  if (response.status === 401 && isSession) signOut("The key is no longer valid. Sign in with another one.");
+  if (response.status === 401 && sent !== null)
+    dismiss(sent, "The key is no longer valid. Sign in with another one.");
   return failureOf(told, response);
 }
 

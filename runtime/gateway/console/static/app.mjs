@@ -2,7 +2,7 @@
 import { reachable } from "./api.mjs";
 import { Dialogs } from "./dialogs.mjs";
 import { Door, welcome } from "./door.mjs";
-import { Problem } from "./loading.mjs";
+import { Outdated } from "./loading.mjs";
 import { Notices } from "./notices.mjs";
 import { at, place } from "./places.mjs";
 import { key, population, signOut } from "./session.mjs";
@@ -60,7 +60,7 @@ function Frame() {
         }
         <button class="plain" onClick=${switchTheme} aria-label="Switch between light and dark">
           <${Icon} name="sun" /><span>Light or dark</span></button>
-        <button class="plain" onClick=${() => signOut()} aria-label="Sign out">
+        <button class="plain" onClick=${signOut} aria-label="Sign out">
           <${Icon} name="out" /><span>Sign out</span></button>
       </div>
     </header>
@@ -87,14 +87,6 @@ function Page({ page, name }) {
     };
   }, [page]);
   return drawn && html`<${drawn} />`;
-}
-
-function Outdated() {
-  const failure = {
-    message: "This page could not be loaded: the server may have a newer console.",
-    advice: "Load the console again.",
-  };
-  return html`<${Problem} failure=${failure} again=${() => location.reload()} />`;
 }
 
 recallTheme();

@@ -2,13 +2,20 @@
 import { get } from "./api.mjs";
 import { attempt } from "./notices.mjs";
 import { dismissed, population, signIn } from "./session.mjs";
-import { html, useState } from "./view.mjs";
+import { Coded, html, useState } from "./view.mjs";
 
 /** Ask what the session's key gives access to; an unknown key ends the session. */
 export async function welcome() {
   const told = await attempt(() => get("/v1/population"));
   if (told) population.value = told;
 }
+
+/** What a header can carry; a browser refuses to send anything else. */
+const KEY = /^[\x21-\x7e]+$/;
+const NO_KEY = {
+  message: "This is no API key: it has a letter or a space that no key has.",
+  advice: "Copy the key once more, from `populace_` to its end.",
+};
 
 export function Door() {
   const [failure, setFailure] = useState(null);
@@ -17,6 +24,10 @@ export function Door() {
     event.preventDefault();
     const form = new FormData(event.target);
     const presented = form.get("key").trim();
+    if (!KEY.test(presented)) {
+      setFailure(NO_KEY);
+      return;
+    }
     setBusy(true);
     try {
       signIn(presented, await get("/v1/population", { as: presented }), form.get("remember") !== null);
@@ -35,7 +46,8 @@ export function Door() {
       <label>API key<input name="key" type="password" required autocomplete="current-password" autofocus
         placeholder="populace_…" aria-invalid=${failure ? "true" : undefined} aria-describedby="key-help" />
           </label>
-      ${failure && html`<p role="alert" class="wrong">${failure.message} ${failure.advice}</p>`}
+      ${failure && html`<p role="alert" class="wrong">
+        <${Coded} text=${`${failure.message} ${failure.advice}`} /></p>`}
       <label class="check"><input type="checkbox" name="remember" /> Stay signed in on this device</label>
       <button class="main" disabled=${busy}>Sign in</button>
       <p class="hint" id="key-help">

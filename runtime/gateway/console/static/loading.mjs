@@ -1,7 +1,7 @@
 // What is loaded for a page: while it comes, when it failed, and again when the server has come back.
 import { Failure, onReturn } from "./api.mjs";
 import { RequestLink } from "./places.mjs";
-import { html, useCallback, useEffect, useRef, useState } from "./view.mjs";
+import { Coded, html, useCallback, useEffect, useRef, useState } from "./view.mjs";
 
 const LIMIT_MS = 8000;
 
@@ -57,14 +57,27 @@ export function Loaded({ of, children }) {
   return html`<div class="skeleton" role="status" aria-label="Loading"><i /><i /><i /></div>`;
 }
 
-/** What went wrong and what to do about it. */
-export function Problem({ failure, again }) {
+/** What went wrong and what to do about it: `children` are buttons beside that for another try. */
+export function Problem({ failure, again, children }) {
   return html`<div class="sheet failure" role="alert">
-    <p>${failure.message}</p>
-    ${failure.advice && html`<p>${failure.advice}</p>`}
+    <p><${Coded} text=${failure.message} /></p>
+    ${failure.advice && html`<p><${Coded} text=${failure.advice} /></p>`}
     <${RequestLink} id=${failure.request} />
-    ${again && html`<div class="row end"><button onClick=${again}>Try again</button></div>`}
+    ${
+      (again || children) &&
+      html`<div class="row end">${children}
+        ${again && html`<button type="button" onClick=${again}>Try again</button>`}</div>`
+    }
   </div>`;
+}
+
+/** In place of a page whose module is no longer there. */
+export function Outdated() {
+  const failure = {
+    message: "This page could not be loaded: the server may have a newer console.",
+    advice: "Load the console again.",
+  };
+  return html`<${Problem} failure=${failure} again=${() => location.reload()} />`;
 }
 
 /** What there is not yet, and how it comes about. */

@@ -17,11 +17,12 @@ export class NameList {
     this.dropped = [];
     this.pages = new Map();
     this.loading = new Set();
+    this.failed = new Set();
     this.abort = new AbortController();
     this.last = null;
     this.seen = [0, 0];
     this.state = signal({ length: 0, ended: false, failure: null, changes: 0 });
-    this.stop = onReturn(() => this.see(...this.seen));
+    this.stop = onReturn(() => this.again());
   }
 
   leave() {
@@ -66,10 +67,13 @@ export class NameList {
     });
     try {
       const found = await get(`/v1/personal-models?${query}`, { signal: this.abort.signal });
+      this.failed.delete(start);
       this.keep(this.starts.indexOf(start), found);
     } catch (error) {
-      if (error instanceof Failure) this.state.value = { ...this.state.value, failure: error };
-      else if (error.name !== "AbortError") throw error;
+      if (error instanceof Failure) {
+        this.failed.add(start);
+        this.state.value = { ...this.state.value, failure: error };
+      } else if (error.name !== "AbortError") throw error;
     } finally {
       this.loading.delete(start);
     }
@@ -81,7 +85,14 @@ export class NameList {
     if (found.after === null) this.last = { page: page + this.dropped.length, size: found.data.length };
     else if (this.starts[page + 1] === undefined) this.starts[page + 1] = found.after;
     this.want(...this.seen.map((row) => Math.floor(row / PAGE)));
+    this.tell(this.failed.size ? this.state.value.failure : null);
+  }
+
+  /** Load once more what has failed. */
+  again() {
+    this.failed.clear();
     this.tell(null);
+    this.see(...this.seen);
   }
 
   /** Let the first pages go, or take the last ones of those up again. */

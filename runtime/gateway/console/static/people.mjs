@@ -52,6 +52,7 @@ function Names({ prefix, first, onFirst }) {
   const scroller = useRef(null);
   const [view, setView] = useState({ from: 0, to: 30 });
   const look = () => {
+    if (!scroller.current) return;
     const { scrollTop, clientHeight } = scroller.current;
     const from = Math.max(0, Math.floor(scrollTop / ROW) - BEYOND);
     const to = Math.ceil((scrollTop + clientHeight) / ROW) + BEYOND;
@@ -68,7 +69,8 @@ function Names({ prefix, first, onFirst }) {
     };
   }, []);
   const { length, ended, failure } = list.state.value;
-  if (failure && !length) return html`<${Problem} failure=${failure} again=${() => list.see(0, 30)} />`;
+  useEffect(look, [length > 0]);
+  if (failure && !length) return html`<${Problem} failure=${failure} again=${() => list.again()} />`;
   if (ended && !length && list.before === 0) return html`<${Nothing} prefix=${prefix} first=${first} />`;
   const rows = [];
   for (let index = view.from; index < Math.min(view.to, length); index += 1) {
@@ -79,7 +81,7 @@ function Names({ prefix, first, onFirst }) {
   return html`<div class="names ${isLong ? "long" : ""}">
     <div class="sheet flush scroller" ref=${scroller} onScroll=${look} onKeyDown=${arrows} tabindex="-1">
       <ul style=${{ height: `${length * ROW}px` }} aria-label="People">${rows}</ul>
-      ${!ended && html`<p class="more quiet" role="status">${length ? "More are coming" : "Loading"}</p>`}
+      ${!ended && !failure && html`<p class="more quiet" role="status">${length ? "More are coming" : "Loading"}</p>`}
     </div>
     ${
       isLong &&
@@ -92,6 +94,7 @@ function Names({ prefix, first, onFirst }) {
       )}</nav>`
     }
   </div>
+  ${failure && html`<${Problem} failure=${failure} again=${() => list.again()} />`}
   <p class="hint numbers" role="status">${
     ended
       ? count(length + list.before, "person", "people") + (first ? ` from ${first} on` : "")

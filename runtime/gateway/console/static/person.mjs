@@ -1,6 +1,6 @@
 // One person: who they are, and a page for each thing that one does with their model.
 import { get, path } from "./api.mjs";
-import { Loaded, useLoaded } from "./loading.mjs";
+import { Loaded, Outdated, useLoaded } from "./loading.mjs";
 import { at, place } from "./places.mjs";
 import { Face, html, useEffect, useRef, useState } from "./view.mjs";
 import { ago, count, moment, short } from "./words.mjs";
@@ -15,13 +15,16 @@ const PARTS = [
 ];
 
 export default function Person() {
-  const [, name, part = "chat"] = place.value;
+  const [, name, wish] = place.value;
   const model = useLoaded((signal) => get(path(name), { signal }), [name]);
-  const [, , load] = PARTS.find(([id]) => id === part) ?? PARTS[0];
-  const [drawn, setDrawn] = useState(null);
+  const [part, , load] = PARTS.find(([id]) => id === wish) ?? PARTS[0];
+  const [drawn, setDrawn] = useState({ part: null, Page: null });
   useEffect(() => {
     let wanted = true;
-    load().then((module) => wanted && setDrawn(() => module.default));
+    load().then(
+      (module) => wanted && setDrawn({ part, Page: module.default }),
+      () => wanted && setDrawn({ part, Page: Outdated }),
+    );
     return () => {
       wanted = false;
     };
@@ -43,8 +46,8 @@ export default function Person() {
       href=${at("people", name, id)} aria-current=${id === part ? "page" : undefined}>${title}</a>`,
     )}</nav>
     <${Loaded} of=${model}>${(value) =>
-      drawn &&
-      html`<${drawn} model=${value} reload=${model.reload}
+      drawn.part === part &&
+      html`<${drawn.Page} model=${value} reload=${model.reload}
       key=${part} />`}</${Loaded}>
   </section>`;
 }

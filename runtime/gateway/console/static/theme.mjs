@@ -1,16 +1,18 @@
 // Light, dark, or as the device has it.
+import { device } from "./storage.mjs";
+
 const NAME = "populace.theme";
 const root = document.documentElement;
 
 /** Take on what was chosen here before, if anything was. */
 export function recallTheme() {
-  const chosen = localStorage.getItem(NAME);
+  const chosen = device.recall(NAME);
   if (chosen) root.dataset.theme = chosen;
 }
 
 export function switchTheme() {
-  const device = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const next = (root.dataset.theme ?? device) === "dark" ? "light" : "dark";
+  const usual = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const next = (root.dataset.theme ?? usual) === "dark" ? "light" : "dark";
   root.dataset.theme = next;
-  localStorage.setItem(NAME, next);
+  device.keep(NAME, next);
 }

@@ -42,6 +42,10 @@ export function Icon({ name }) {
     stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
 }
 
+/** A text of the API's or of ours: what stands in `backticks` is code. */
+export const Coded = ({ text }) =>
+  text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? html`<code>${part}</code>` : part));
+
 /** A person's first letter on a colour that is always the same for the name. */
 export function Face({ name, large }) {
   let hue = 7;

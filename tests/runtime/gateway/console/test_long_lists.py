@@ -12,6 +12,7 @@ from tests.runtime.gateway.population import Population
 pytestmark = pytest.mark.browser
 
 ROWS_DRAWN_MAX = 60
+ROW_PX = 58
 
 PERSON: dict[str, Any] = {"created": 0, "log_position": 3, "aliases": {}, "active": False, "begins_on": None}
 SCROLL_TO = """async ([end, name]) => {
@@ -41,6 +42,40 @@ async def test_a_long_list_of_people_scrolls_and_is_searched(population: Populat
     await expect(page.get_by_text("10 people", exact=True)).to_be_visible()
     await page.get_by_label("Find people").fill("zz")
     await expect(page.get_by_text("Nobody's name begins with")).to_be_visible()
+
+
+async def test_a_page_of_the_list_that_failed_is_asked_for_again(
+    population: Population, open_page: Open
+) -> None:
+    for number in range(230):
+        await population.create(f"p{number:04d}")
+    page = await open_page("door")
+    is_away = True
+
+    async def answer(route: Route) -> None:
+        if is_away and "after=" in route.request.url:
+            await route.fulfill(status=503, json={"error": {"message": "It is away.", "code": "away"}})
+        else:
+            await route.continue_()
+
+    await page.route("**/v1/personal-models?*", answer)
+    await sign_in(page, population.keys["acme"])
+    await expect(page.get_by_role("alert")).to_contain_text("It is away.")
+    is_away = False
+    await page.get_by_role("button", name="Try again").click()
+
+    await expect(page.get_by_text("231 people", exact=True)).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_high_screen_is_filled_before_one_scrolls(population: Population, open_page: Open) -> None:
+    for number in range(60):
+        await population.create(f"p{number:04d}")
+    page = await open_page("people", size=(1280, 2600))
+    rows = page.get_by_role("list", name="People").get_by_role("listitem")
+
+    height = await page.locator(".scroller").evaluate("box => box.clientHeight")
+    await expect(rows.nth(height // ROW_PX - 1)).to_be_visible()
 
 
 async def test_more_people_than_a_browser_can_draw_scroll_to_the_last_one_and_back(
