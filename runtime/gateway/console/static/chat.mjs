@@ -1,156 +1,52 @@
 // Talking with a person's model: replies as they are made, what was said before, and what one thinks of it.
-import { events, get, path } from "./api.mjs";
+import { onReturn } from "./api.mjs";
 import { Empty, Problem } from "./loading.mjs";
 import { tell } from "./notices.mjs";
+import { talkWith } from "./talk.mjs";
 import { Turn, Words } from "./turn.mjs";
-import { Icon, html, signal, useEffect, useLayoutEffect, useMemo, useRef } from "./view.mjs";
+import { Icon, html, useEffect, useLayoutEffect, useMemo, useRef } from "./view.mjs";
 
-const TURNS = 30;
 const NEAR = 120;
-const CONVERSATION = "console";
-
-/** What is on the page: the turns of the log, the one that is being made, and how far back one sees. */
-class Talk {
-  constructor(name, end, start) {
-    this.name = name;
-    this.oldest = start;
-    this.end = end;
-    this.turns = signal([]);
-    this.opinions = signal(new Map());
-    this.running = signal(null);
-    this.failure = signal(null);
-    this.loaded = signal(false);
-    this.earliest = signal(end);
-    this.abort = null;
-    this.isLoading = false;
-  }
-
-  async earlier() {
-    if (this.isLoading) return;
-    this.isLoading = true;
-    const end = this.earliest.value;
-    const start = Math.max(this.oldest, end - TURNS);
-    this.failure.value = null;
-    try {
-      const limit = Math.max(1, end - start);
-      const [log, given] = await Promise.all([
-        get(path(this.name, `/interactions?start=${start}&limit=${limit}`)),
-        get(path(this.name, `/feedback?start=${start}&limit=1000`)),
-      ]);
-      this.turns.value = [...log.data.filter((turn) => turn.position < end), ...this.turns.value];
-      const opinions = new Map(this.opinions.value);
-      for (const one of given.data)
-        opinions.set(one.position, { ...opinions.get(one.position), ...said(one) });
-      this.opinions.value = opinions;
-      this.earliest.value = start;
-      this.loaded.value = true;
-    } catch (error) {
-      if (error.advice === undefined) throw error;
-      this.failure.value = error;
-    } finally {
-      this.isLoading = false;
-    }
-  }
-
-  /** Send a message; `key` names the turn, so that it is made once however often it is sent. */
-  async send(text, peeks, key = crypto.randomUUID?.() ?? `console-${Date.now()}-${Math.random()}`) {
-    const reply = signal("");
-    this.running.value = { text, peeks, key, reply, state: "waiting", failure: null };
-    this.abort = new AbortController();
-    const body = {
-      model: peeks ? `${this.name}:peek` : this.name,
-      messages: [{ role: "user", content: text }],
-      conversation: CONVERSATION,
-      stream: true,
-    };
-    let last = null;
-    try {
-      for await (const part of events("/v1/chat/completions", body, {
-        signal: this.abort.signal,
-        headers: { "idempotency-key": key },
-      })) {
-        const [choice] = part.choices;
-        if (choice?.delta.content) reply.value += choice.delta.content;
-        if (part.populace) last = { ...part.populace, finish: choice?.finish_reason ?? "stop", id: part.id };
-      }
-      this.finish(text, reply.value, last, peeks);
-    } catch (error) {
-      if (error.name !== "AbortError" && error.advice === undefined) throw error;
-      const state = error.name === "AbortError" ? "stopped" : "failed";
-      this.running.value = { ...this.running.value, state, failure: state === "failed" ? error : null };
-    }
-  }
-
-  finish(text, reply, made, peeks) {
-    const turn = {
-      position: made?.log_position ?? null,
-      messages: [{ role: "user", content: text }],
-      reply,
-      revision: made?.revision ?? "base",
-      retrieved: made?.retrieved ?? [],
-      memory: made?.memory ?? null,
-      finish_reason: made?.finish ?? "stop",
-      created: Date.now() / 1000,
-      forgotten: false,
-      peeks,
-    };
-    this.running.value = null;
-    this.turns.value = [
-      ...this.turns.value.filter((other) => other.position === null || other.position !== turn.position),
-      turn,
-    ];
-  }
-
-  judge(position, opinion) {
-    this.opinions.value = new Map(this.opinions.value).set(position, {
-      ...this.opinions.value.get(position),
-      ...opinion,
-    });
-  }
-
-  drop(positions) {
-    this.turns.value = this.turns.value.map((turn) =>
-      positions.includes(turn.position) ? { ...turn, forgotten: true } : turn,
-    );
-  }
-}
-
-/** What an opinion says, without what it does not. */
-const said = ({ thumb, correction }) => ({ ...(thumb && { thumb }), ...(correction && { correction }) });
 
 export default function Chat({ model, reload }) {
-  const talk = useMemo(() => new Talk(model.id, model.log_position, model.log_start), []);
+  const talk = useMemo(() => talkWith(model), []);
   const feed = useRef(null);
+  const box = useRef(null);
   const held = useRef(null);
   useEffect(() => {
-    talk.earlier();
-    return () => talk.abort?.abort();
+    talk.newer();
+    if (talk.end > model.log_position) reload();
+    const ends = [onReturn(() => talk.newer()), talk.made.subscribe(heard(reload))];
+    return () => {
+      for (const end of ends) end();
+    };
   }, []);
   const turns = talk.turns.value;
   const running = talk.running.value;
+  const unsent = talk.unsent.value;
   useLayoutEffect(() => {
-    const box = feed.current;
-    if (!box) return;
-    if (held.current === null) box.scrollTop = box.scrollHeight;
-    else box.scrollTop = box.scrollHeight - held.current;
+    if (held.current === null) feed.current.scrollTop = feed.current.scrollHeight;
+    else feed.current.scrollTop = feed.current.scrollHeight - held.current;
     held.current = null;
-  }, [turns.length, running?.key, running?.state, talk.loaded.value]);
+  }, [turns.length, running?.key, unsent.length, talk.loaded.value]);
   const back = () => {
     held.current = feed.current.scrollHeight - feed.current.scrollTop;
     talk.earlier();
   };
-  const send = async (text, peeks, key) => {
-    await talk.send(text, peeks, key);
-    if (!talk.running.value) reload();
+  const send = (message) => talk.send(message).catch(tell);
+  const edit = (message) => {
+    talk.edit(message);
+    box.current.focus();
   };
-  const isEmpty = talk.loaded.value && !turns.length && !running;
+  const dropped = (positions) => {
+    talk.drop(positions);
+    // The buttons of the turn are gone.
+    feed.current.focus({ preventScroll: true });
+  };
+  const isEmpty = talk.loaded.value && !turns.length && !running && !unsent.length;
   return html`<div class="talk">
     <div class="feed" ref=${feed} role="log" aria-label=${`Conversation with ${model.id}`} tabindex="0">
-      ${
-        talk.failure.value &&
-        html`<${Problem} failure=${talk.failure.value}
-        again=${() => talk.earlier()} />`
-      }
+      ${talk.failure.value && html`<${Problem} failure=${talk.failure.value} again=${() => talk.newer()} />`}
       ${
         talk.loaded.value &&
         talk.earliest.value > talk.oldest &&
@@ -166,89 +62,108 @@ export default function Chat({ model, reload }) {
       ${turns.map(
         (turn) => html`<${Turn} key=${turn.position ?? turn.created} turn=${turn} name=${model.id}
         opinion=${talk.opinions.value.get(turn.position)}
-          onOpinion=${(given) => talk.judge(turn.position, given)}
-        onForgotten=${(positions) => talk.drop(positions)} />`,
+          onOpinion=${(given) => talk.judge(turn.position, given)} onForgotten=${dropped} />`,
       )}
-      ${
-        running &&
-        html`<${Running} running=${running} feed=${feed}
-        again=${() => send(running.text, running.peeks, running.key)}
-        close=${() => {
-          talk.running.value = null;
-        }} />`
-      }
+      ${unsent.map(
+        (message) => html`<${Unsent} key=${message.key} message=${message} again=${running ? null : send}
+        edit=${edit} dismiss=${() => talk.dismiss(message)} />`,
+      )}
+      ${running && html`<${Running} key=${running.key} message=${running} feed=${feed} />`}
     </div>
-    <${Composer} busy=${running !== null && running.state === "waiting"}
-      onSend=${(text, peeks) => send(text, peeks).catch(tell)}
-      onStop=${() => talk.abort.abort()} name=${model.id} />
+    <${Composer} talk=${talk} box=${box} busy=${running !== null} onSend=${send} />
   </div>`;
 }
 
+/** What a signal calls when it changes, and not when it is begun to be watched. */
+function heard(work) {
+  let isFirst = true;
+  return () => {
+    if (!isFirst) work();
+    isFirst = false;
+  };
+}
+
 /** The reply that is being made. Who reads further up is not pulled down by it. */
-function Running({ running, feed, again, close }) {
+function Running({ message, feed }) {
   useEffect(
     () =>
-      running.reply.subscribe(() => {
+      message.reply.subscribe(() => {
         const box = feed.current;
         if (box && box.scrollHeight - box.scrollTop - box.clientHeight < NEAR)
           requestAnimationFrame(() => {
             box.scrollTop = box.scrollHeight;
           });
       }),
-    [running.reply],
+    [message.reply],
   );
-  const text = running.reply.value;
+  const text = message.reply.value;
   return html`<article class="turn">
-    <div class="mine"><${Words} text=${running.text} /></div>
-    ${text && html`<div class="theirs"><${Words} text=${text} /></div>`}
+    <div class="mine"><${Words} text=${message.text} /></div>
     ${
-      running.state === "waiting" &&
-      !text &&
-      html`<div class="theirs thinking" role="status"
+      text
+        ? html`<div class="theirs"><${Words} text=${text} /></div>`
+        : html`<div class="theirs thinking" role="status"
       aria-label="The reply is being made"><i /><i /><i /></div>`
     }
-    ${
-      running.state === "stopped" &&
-      html`<div class="row small quiet"
-      role="status">Stopped: nothing of this turn is kept.
-      <button class="plain" onClick=${again}>Send again</button>
-        <button class="plain" onClick=${close}>Dismiss</button></div>`
-    }
-    ${running.failure && html`<${Problem} failure=${running.failure} again=${again} />`}
   </article>`;
 }
 
-function Composer({ busy, onSend, onStop, name }) {
-  const box = useRef(null);
-  const trace = useRef(null);
-  const grow = () => {
+/** A message whose reply failed or was stopped. */
+function Unsent({ message, again, edit, dismiss }) {
+  const buttons = html`<button type="button" onClick=${() => edit(message)}>Edit</button>
+    <button type="button" onClick=${dismiss}>Dismiss</button>`;
+  const retry = again && (() => again(message));
+  const text = message.reply.value;
+  return html`<article class="turn">
+    <div class="mine"><${Words} text=${message.text} /></div>
+    ${text && html`<div class="theirs"><${Words} text=${text} /></div>`}
+    ${
+      message.failure
+        ? html`<${Problem} failure=${message.failure} again=${retry}>${buttons}</${Problem}>`
+        : html`<div class="row small quiet stopped" role="status">Stopped: nothing of this turn is kept.
+      ${retry && html`<button type="button" onClick=${retry}>Send again</button>`}${buttons}</div>`
+    }
+  </article>`;
+}
+
+function Composer({ talk, box, busy, onSend }) {
+  const draft = talk.draft.value;
+  useLayoutEffect(() => {
     box.current.style.height = "auto";
     box.current.style.height = `${Math.min(box.current.scrollHeight + 2, 220)}px`;
-  };
+  }, [draft]);
+  useEffect(() => {
+    // On a touch screen the focus would open a keyboard over half of the page.
+    if (matchMedia("(pointer: fine)").matches) box.current.focus({ preventScroll: true });
+  }, []);
   const send = (event) => {
-    event?.preventDefault();
-    const text = box.current.value.trim();
+    event.preventDefault();
+    const text = talk.draft.value.trim();
     if (!text || busy) return;
-    box.current.value = "";
-    grow();
-    onSend(text, trace.current.checked);
+    talk.draft.value = "";
+    onSend({ text, peeks: talk.peeks.value });
   };
+  const stop = () => talk.abort.abort();
   const keys = (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
-    if (event.key === "Escape" && busy) onStop();
+    if (event.key === "Escape" && busy) stop();
   };
   return html`<form class="composer" onSubmit=${send}>
-    <textarea ref=${box} rows="1" onInput=${grow} onKeyDown=${keys} aria-label=${`Message to ${name}`}
-      dir="auto"
-      placeholder=${`Message ${name}`} autofocus></textarea>
+    <textarea ref=${box} rows="1" value=${draft} onKeyDown=${keys} dir="auto"
+      onInput=${(event) => {
+        talk.draft.value = event.target.value;
+      }}
+      aria-label=${`Message to ${talk.name}`} placeholder=${`Message ${talk.name}`}></textarea>
     <div class="row">
       <label class="check quiet"
         title="The reply reads what is remembered, and nothing of it is logged or remembered">
-        <input type="checkbox" ref=${trace} /> Leave no trace</label>
+        <input type="checkbox" checked=${talk.peeks.value} onChange=${(event) => {
+          talk.peeks.value = event.target.checked;
+        }} /> Leave no trace</label>
       <span class="hint wide">Enter sends, Shift and Enter begins a line${busy ? ", Escape stops" : ""}</span>
       ${
         busy
-          ? html`<button type="button" class="round" aria-label="Stop the reply" onClick=${onStop}>
+          ? html`<button type="button" class="round" aria-label="Stop the reply" onClick=${stop}>
           <${Icon} name="stop" /></button>`
           : html`<button class="main round" aria-label="Send"><${Icon} name="send" /></button>`
       }

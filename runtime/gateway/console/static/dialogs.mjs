@@ -1,12 +1,14 @@
 // Questions that have to be answered before something is done.
-import { html, signal, useEffect, useRef, useState } from "./view.mjs";
+import { place } from "./places.mjs";
+import { key } from "./session.mjs";
+import { effect, html, signal, useEffect, useRef, useState } from "./view.mjs";
 
 const open = signal(null);
 
 /**
  * Ask for consent. `word` has to be typed first, if there is one; `fields` are shown above the buttons.
  *
- * Resolves to whether it was given.
+ * Resolves to whether it was given. To go to another page, or to be signed out, is to refuse.
  */
 export function confirm({ title, text, action, danger = false, word = null, children = null }) {
   return new Promise((resolve) => {
@@ -20,12 +22,25 @@ export function Dialogs() {
 
 function Confirmation({ title, text, action, danger, word, children, resolve }) {
   const dialog = useRef(null);
+  const isAnswered = useRef(false);
   const [typed, setTyped] = useState("");
-  useEffect(() => dialog.current.showModal(), []);
   const answer = (given) => {
+    if (isAnswered.current) return;
+    isAnswered.current = true;
+    // Closed before it is gone, it gives the focus back to where that was.
+    dialog.current.close();
     open.value = null;
     resolve(given);
   };
+  useEffect(() => {
+    dialog.current.showModal();
+    let isHere = false;
+    return effect(() => {
+      const left = [place.value, key.value];
+      if (isHere && left) answer(false);
+      isHere = true;
+    });
+  }, []);
   const submit = (event) => {
     event.preventDefault();
     if (word === null || typed === word) answer(true);

@@ -46,8 +46,11 @@ export function Door() {
       <label>API key<input name="key" type="password" required autocomplete="current-password" autofocus
         placeholder="populace_…" aria-invalid=${failure ? "true" : undefined} aria-describedby="key-help" />
           </label>
-      ${failure && html`<p role="alert" class="wrong">
-        <${Coded} text=${`${failure.message} ${failure.advice}`} /></p>`}
+      ${
+        failure &&
+        html`<p role="alert" class="wrong">
+        <${Coded} text=${`${failure.message} ${failure.advice}`} /></p>`
+      }
       <label class="check"><input type="checkbox" name="remember" /> Stay signed in on this device</label>
       <button class="main" disabled=${busy}>Sign in</button>
       <p class="hint" id="key-help">

@@ -1,6 +1,7 @@
 // Who else may use a model, taking it elsewhere, and erasing it.
 import { get, path, post, put, remove, send } from "./api.mjs";
 import { confirm } from "./dialogs.mjs";
+import { Form } from "./forms.mjs";
 import { Loaded, useLoaded } from "./loading.mjs";
 import { attempt, say } from "./notices.mjs";
 import { go } from "./places.mjs";
@@ -22,7 +23,9 @@ const SHARES = [
 function Sharing({ name }) {
   const members = useLoaded((signal) => get("/v1/population/members", { signal }), [name]);
   const share = async (sharing) => {
-    if (await attempt(() => put(path(name, "/sharing"), { sharing: sharing || null }))) members.reload();
+    await attempt(() => put(path(name, "/sharing"), { sharing: sharing || null }));
+    // Also if it was refused: what is drawn anew is what the server has, and not what was pressed.
+    members.reload();
   };
   return html`<section class="sheet"><header><h2>Sharing with the population</h2></header>
     <${Loaded} of=${members}>${({ data }) => {
@@ -49,20 +52,16 @@ function Contribution({ model, reload }) {
 }
 
 function Fork({ name }) {
-  const fork = async (event) => {
-    event.preventDefault();
-    const made = await attempt(() =>
-      post(path(name, "/fork"), { name: new FormData(event.target).get("name").trim() }),
-    );
-    if (!made) return;
+  const fork = async (fields) => {
+    const made = await post(path(name, "/fork"), { name: fields.get("name").trim() });
     say(`${made.id} is a copy of ${name}.`);
     go("people", made.id);
   };
   return html`<section class="sheet"><header><h2>Copy</h2></header>
     <p class="hint">A new model with this log, memory and revisions, which goes its own way from here.</p>
-    <form class="row" onSubmit=${fork}>
+    <${Form} class="row" send=${fork}>
       <input class="grow" name="name" required placeholder="Name of the copy" aria-label="Name of the copy"
-      spellcheck=${false} autocapitalize="off" /><button>Copy</button></form></section>`;
+      spellcheck=${false} autocapitalize="off" /><button>Copy</button></${Form}></section>`;
 }
 
 function Export({ name }) {
@@ -98,7 +97,7 @@ function Erase({ name }) {
     go("people");
   };
   return html`<section class="sheet"><header><h2>Erase</h2>
-    <button class="danger" onClick=${erase}>Erase ${name}</button></header>
+    <button class="danger" onClick=${erase}>Erase</button></header>
     <p class="hint">All that ${name} ever said is removed from every file. Export it first if it may be wanted
       again.</p></section>`;
 }

@@ -1,11 +1,12 @@
 // What the model knows about its person, asked of it, with the turn that each answer comes from; its memory.
 import { get, path, post } from "./api.mjs";
 import { forget } from "./forgetting.mjs";
+import { Form } from "./forms.mjs";
 import { Empty, Problem } from "./loading.mjs";
 import { Memory } from "./memory.mjs";
-import { attempt, say } from "./notices.mjs";
+import { say } from "./notices.mjs";
 import { Words } from "./turn.mjs";
-import { Bar, html, useState } from "./view.mjs";
+import { Bar, html, useRef, useState } from "./view.mjs";
 import { count, moment, percent } from "./words.mjs";
 
 export default function Knows({ model, reload }) {
@@ -28,7 +29,10 @@ function Facts({ model, reload }) {
       setState({ known: null, failure, busy: false });
     }
   };
+  const again = useRef(null);
   const gone = (positions) => {
+    // The button that was pressed goes with what is forgotten.
+    again.current.focus();
     reload();
     setState((before) => ({
       ...before,
@@ -41,7 +45,7 @@ function Facts({ model, reload }) {
   const { known, failure, busy } = state;
   return html`<section class="sheet">
     <header><h2>What it knows about ${model.id}</h2>
-      <button class=${known ? "" : "main"} onClick=${ask} disabled=${busy}>
+      <button ref=${again} class=${known ? "" : "main"} onClick=${ask} disabled=${busy}>
         ${known ? "Ask again" : "Ask it"}</button></header>
     ${
       !known &&
@@ -88,14 +92,15 @@ function Fact({ fact, name, onGone, reload }) {
     const positions = await forget(name, [fact.position]);
     if (positions) onGone(positions);
   };
-  const tellAnew = async (event) => {
-    event.preventDefault();
-    const content = new FormData(event.target).get("words").trim();
-    const told = await attempt(() =>
-      post("/v1/chat/completions", { model: name, messages: [{ role: "user", content }] }),
+  const close = () => setCorrecting(false);
+  const tellAnew = async (fields, key) => {
+    const content = fields.get("words").trim();
+    await post(
+      "/v1/chat/completions",
+      { model: name, messages: [{ role: "user", content }] },
+      { headers: { "idempotency-key": key } },
     );
-    if (!told) return;
-    setCorrecting(false);
+    close();
     say("It was told. Ask again to see what it knows now.");
     reload();
   };
@@ -114,11 +119,11 @@ function Fact({ fact, name, onGone, reload }) {
     </div>
     ${
       correcting &&
-      html`<form class="stack" onSubmit=${tellAnew}>
-      <label>Tell it how it is, in a sentence of yours<input name="words" required dir="auto" autofocus
+      html`<${Form} class="stack" send=${tellAnew} cancel=${close}>
+      <label>Tell it how it is, in a sentence of yours<input name="words" required dir="auto"
         placeholder="My dog is called Bruno." /></label>
-      <div class="row end"><button type="button" onClick=${() => setCorrecting(false)}>Cancel</button>
-        <button class="main">Tell it</button></div></form>`
+      <div class="row end"><button type="button" onClick=${close}>Cancel</button>
+        <button class="main">Tell it</button></div></${Form}>`
     }
   </li>`;
 }
@@ -127,13 +132,11 @@ function Fact({ fact, name, onGone, reload }) {
 function Search({ name, reload }) {
   const [found, setFound] = useState(null);
   const [chosen, setChosen] = useState(new Set());
-  const search = async (event) => {
-    event.preventDefault();
-    const query = new FormData(event.target).get("query").trim();
+  const box = useRef(null);
+  const search = async (fields) => {
+    const query = fields.get("query").trim();
     if (!query) return;
-    const told = await attempt(() => post(path(name, "/forget"), { query }));
-    if (!told) return;
-    setFound(told.found);
+    setFound((await post(path(name, "/forget"), { query })).found);
     setChosen(new Set());
   };
   const toggle = (position) => {
@@ -146,14 +149,15 @@ function Search({ name, reload }) {
     if (!gone) return;
     setFound(found.filter((turn) => !gone.includes(turn.position)));
     setChosen(new Set());
+    box.current.focus();
     reload();
   };
   return html`<section class="sheet">
     <header><h2>Find and forget</h2></header>
-    <form class="row" onSubmit=${search}>
-      <input name="query" class="grow" aria-label="Words that were said" placeholder="Words that were said"
-      dir="auto" />
-      <button>Find</button></form>
+    <${Form} class="row" send=${search}>
+      <input ref=${box} name="query" class="grow" aria-label="Words that were said"
+      placeholder="Words that were said" dir="auto" />
+      <button>Find</button></${Form}>
     ${found && !found.length && html`<p class="hint">No turn says that.</p>`}
     ${
       found &&

@@ -71,6 +71,13 @@ export function Problem({ failure, again, children }) {
   </div>`;
 }
 
+/** The same below the form that it is about. */
+export function Said({ failure }) {
+  return html`<div class="wrong" role="alert"><p><${Coded} text=${failure.message} /></p>
+    ${failure.advice && html`<p class="small"><${Coded} text=${failure.advice} /></p>`}
+    <${RequestLink} id=${failure.request} /></div>`;
+}
+
 /** In place of a page whose module is no longer there. */
 export function Outdated() {
   const failure = {

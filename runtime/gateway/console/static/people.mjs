@@ -1,8 +1,9 @@
 // All people, by name. There may be a million: what is in view is drawn, and pages come as they are needed.
 import { post } from "./api.mjs";
+import { Form } from "./forms.mjs";
 import { Empty, Problem } from "./loading.mjs";
 import { NameList } from "./name_list.mjs";
-import { attempt, say } from "./notices.mjs";
+import { say } from "./notices.mjs";
 import { at, go } from "./places.mjs";
 import { Face, html, useEffect, useMemo, useRef, useState } from "./view.mjs";
 import { ago, count, short } from "./words.mjs";
@@ -81,7 +82,11 @@ function Names({ prefix, first, onFirst }) {
   return html`<div class="names ${isLong ? "long" : ""}">
     <div class="sheet flush scroller" ref=${scroller} onScroll=${look} onKeyDown=${arrows} tabindex="-1">
       <ul style=${{ height: `${length * ROW}px` }} aria-label="People">${rows}</ul>
-      ${!ended && !failure && html`<p class="more quiet" role="status">${length ? "More are coming" : "Loading"}</p>`}
+      ${
+        !ended &&
+        !failure &&
+        html`<p class="more quiet" role="status">${length ? "More are coming" : "Loading"}</p>`
+      }
     </div>
     ${
       isLong &&
@@ -136,22 +141,16 @@ function Nothing({ prefix, first }) {
 }
 
 function NewPerson() {
-  const [busy, setBusy] = useState(false);
-  const create = async (event) => {
-    event.preventDefault();
-    const name = new FormData(event.target).get("name").trim();
-    setBusy(true);
-    const made = await attempt(() => post("/v1/personal-models", { name }));
-    setBusy(false);
-    if (!made) return;
+  const create = async (fields) => {
+    const made = await post("/v1/personal-models", { name: fields.get("name").trim() });
     say(`${made.id} is there.`);
     go("people", made.id);
   };
-  return html`<form class="row new" onSubmit=${create}>
+  return html`<${Form} class="row new" send=${create}>
     <input name="name" required maxlength="64" placeholder="Name" aria-label="Name of a new person"
       spellcheck=${false}
       autocapitalize="off" autocomplete="off" />
-    <button class="main" disabled=${busy}>Create</button></form>`;
+    <button class="main">Create</button></${Form}>`;
 }
 
 /** Arrow keys go from person to person. */

@@ -2,6 +2,7 @@
 import { get, path, post, put, remove } from "./api.mjs";
 import { confirm } from "./dialogs.mjs";
 import { Difference } from "./difference.mjs";
+import { Form } from "./forms.mjs";
 import { placed } from "./lanes.mjs";
 import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { attempt, say } from "./notices.mjs";
@@ -112,13 +113,10 @@ function Revision({ revision, model, all, changed }) {
       changed();
     }
   };
-  const name = async (event) => {
-    event.preventDefault();
-    const alias = new FormData(event.target).get("alias").trim();
-    if (
-      await attempt(() => put(path(id, `/aliases/${encodeURIComponent(alias)}`), { revision: revision.id }))
-    )
-      changed();
+  const name = async (fields) => {
+    const alias = encodeURIComponent(fields.get("alias").trim());
+    await put(path(id, `/aliases/${alias}`), { revision: revision.id });
+    changed();
   };
   const unname = async (alias) =>
     (await attempt(() => remove(path(id, `/aliases/${encodeURIComponent(alias)}`)))) && changed();
@@ -140,10 +138,10 @@ function Revision({ revision, model, all, changed }) {
         <span>rank <b>${revision.rank}</b></span><span><b>${bytes(revision.bytes)}</b></span></p>
       <${Scores} lineage=${revision.lineage}
         parent=${all.find((one) => one.id === revision.parent)?.lineage} />
-      <form class="row" onSubmit=${name}>
+      <${Form} class="row" send=${name}>
         <input name="alias" class="grow" required placeholder="Another name for it: canary" aria-label="Alias"
         spellcheck=${false} autocapitalize="off" />
-        <button>Name it</button></form>
+        <button>Name it</button></${Form}>
       ${
         aliases.length > 0 &&
         html`<div class="row">

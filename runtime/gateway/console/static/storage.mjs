@@ -1,4 +1,4 @@
-// What a browser keeps for the console: for ever, or for a tab. Where it forbids that, this page's memory does.
+// What a browser keeps for the console, for ever or for a tab. If it forbids that, it is kept in the page.
 
 /** A browser's storage by its name. */
 function storage(name) {
@@ -11,11 +11,23 @@ function storage(name) {
     }
   };
   return {
-    recall: (item) => memory.get(item) ?? trying((kept) => kept.getItem(item), () => null),
-    keep: (item, value) => trying((kept) => kept.setItem(item, value), () => memory.set(item, value)),
+    recall: (item) =>
+      memory.get(item) ??
+      trying(
+        (kept) => kept.getItem(item),
+        () => null,
+      ),
+    keep: (item, value) =>
+      trying(
+        (kept) => kept.setItem(item, value),
+        () => memory.set(item, value),
+      ),
     drop(item) {
       memory.delete(item);
-      trying((kept) => kept.removeItem(item), () => {});
+      trying(
+        (kept) => kept.removeItem(item),
+        () => {},
+      );
     },
   };
 }

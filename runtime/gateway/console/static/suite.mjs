@@ -1,6 +1,7 @@
 // The questions that a model has to answer, and how its revisions answer them.
 import { Failure, get, path, post, put, remove } from "./api.mjs";
 import { confirm } from "./dialogs.mjs";
+import { Form } from "./forms.mjs";
 import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { attempt, say } from "./notices.mjs";
 import { Words } from "./turn.mjs";
@@ -39,12 +40,11 @@ function Editor({ name, stored, reload }) {
   const changed = JSON.stringify(questions) !== JSON.stringify(stored);
   const set = (index, field, value) =>
     setQuestions(questions.map((one, at) => (at === index ? { ...one, [field]: value } : one)));
-  const save = async (event) => {
-    event.preventDefault();
+  const save = async () => {
     const kept = questions.map((one) =>
       Object.fromEntries(Object.entries(one).filter(([, value]) => value !== null && value !== "")),
     );
-    if (!(await attempt(() => put(path(name, "/suite"), { questions: kept })))) return;
+    await put(path(name, "/suite"), { questions: kept });
     say("No training will replace a revision by one that fails what it passed.");
     reload();
   };
@@ -57,7 +57,7 @@ function Editor({ name, stored, reload }) {
     });
     if (agreed && (await attempt(() => remove(path(name, "/suite"))))) reload();
   };
-  return html`<form class="sheet" onSubmit=${save}>
+  return html`<${Form} class="sheet" send=${save}>
     <header><h2>Questions that ${name}'s model has to answer</h2>
       ${
         stored.length > 0 &&
@@ -91,7 +91,7 @@ function Editor({ name, stored, reload }) {
     <div class="row end"><button type="button"
       onClick=${() => setQuestions([...questions, NEW])}>Add a question</button>
       <button class="main" disabled=${!changed || !questions.length}>Save</button></div>
-  </form>`;
+  </${Form}>`;
 }
 
 /** A column for each revision that was asked since the page was opened. */

@@ -20,7 +20,7 @@ export default function System() {
   return part === "requests" && id ? html`<${RequestPage} id=${id} />` : html`<${Overview} />`;
 }
 
-/** Whether the system is well and what it does are asked for apart: one of them may hang, and the other not. */
+/** Whether it is well and what it does are asked for apart: one of them may hang, and the other not. */
 function Overview() {
   const history = useRef([]);
   const health = useLoaded((signal) => readiness({ signal }), [], { everyMs: LOOK_MS });

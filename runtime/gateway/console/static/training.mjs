@@ -2,6 +2,7 @@
 import { get, path, post, remove } from "./api.mjs";
 import { confirm } from "./dialogs.mjs";
 import { Curve } from "./curve.mjs";
+import { Form } from "./forms.mjs";
 import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { attempt, say } from "./notices.mjs";
 import { RequestLink } from "./places.mjs";
@@ -62,26 +63,20 @@ export default function Training({ model, reload }) {
 
 function Start({ model, reload }) {
   const due = model.log_position - model.cursor;
-  const [busy, setBusy] = useState(false);
-  const start = async (event) => {
-    event.preventDefault();
-    const form = new FormData(event.target);
+  const start = async (form, key) => {
     const body = { method: form.get("method"), from_base: form.get("from_base") !== null };
     if (body.method === "sft") body.unjudged = form.get("unjudged") !== null;
     for (const name of ["epochs", "rank"]) if (form.get(name)) body[name] = Number(form.get(name));
-    setBusy(true);
-    const job = await attempt(() => post(path(model.id, "/jobs"), body));
-    setBusy(false);
-    if (!job) return;
+    await post(path(model.id, "/jobs"), body, { headers: { "idempotency-key": key } });
     say("The training waits for the trainer.");
     reload();
   };
-  return html`<form class="sheet stack" onSubmit=${start}>
+  return html`<${Form} class="sheet stack" send=${start}>
     <header><h2>Train ${model.id}</h2>
       <span class="quiet small">
       ${due > 0 ? `${count(due, "turn")} since the last training` : "no turn since the last training"}</span>
       </header>
-    <div class="fields">
+    <div class="fields fit">
       <label>Learn from<select name="method">
         ${Object.entries(METHODS).map(
           ([id, title]) => html`<option key=${id} value=${id}>
@@ -95,8 +90,8 @@ function Start({ model, reload }) {
     <div class="row"><label class="check">
       <input type="checkbox" name="unjudged" /> Also replies that were not judged</label>
       <label class="check"><input type="checkbox" name="from_base" /> Begin anew from the base</label>
-      <span class="grow"></span><button class="main" disabled=${busy}>Train</button></div>
-  </form>`;
+      <span class="grow"></span><button class="main">Train</button></div>
+  </${Form}>`;
 }
 
 /** The training that is under way. */

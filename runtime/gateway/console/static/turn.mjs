@@ -1,6 +1,7 @@
 // One turn of a conversation: what was said, how it was made, and what one thinks of it.
 import { post } from "./api.mjs";
 import { forget } from "./forgetting.mjs";
+import { Form } from "./forms.mjs";
 import { attempt, say } from "./notices.mjs";
 import { Icon, html, useState } from "./view.mjs";
 import { moment, short } from "./words.mjs";
@@ -22,18 +23,23 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
   const asked =
     [...turn.messages].reverse().find((message) => message.role === "user") ?? turn.messages.at(-1);
   const judge = async (given) => {
-    const done = await attempt(() =>
-      post("/v1/feedback", { model: name, position: turn.position, ...given }),
-    );
-    if (done) onOpinion(given);
-    return done;
+    // Without an Idempotency-Key the server keeps the same opinion once, also if it is given anew.
+    await post("/v1/feedback", { model: name, position: turn.position, ...given });
+    onOpinion(given);
+  };
+  const close = () => setCorrecting(false);
+  const correct = async (fields) => {
+    await judge({ correction: fields.get("words") });
+    close();
+    say("The next training learns this.");
   };
   const forgetIt = async () => {
     const gone = await forget(name, [turn.position]);
     if (gone) onForgotten(gone);
   };
   const thumb = (which, label) => html`<button class="plain" aria-label=${label} title=${label}
-    aria-pressed=${opinion.thumb === which ? "true" : "false"} onClick=${() => judge({ thumb: which })}>
+    aria-pressed=${opinion.thumb === which ? "true" : "false"}
+    onClick=${() => attempt(() => judge({ thumb: which }))}>
       <${Icon} name=${which} /></button>`;
   return html`<article class="turn">
     ${asked && html`<div class="mine"><${Words} text=${asked.content} /></div>`}
@@ -57,14 +63,7 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
     }
     ${
       correcting &&
-      html`<${Correction} reply=${opinion.correction ?? turn.reply}
-      close=${() => setCorrecting(false)}
-      give=${async (correction) => {
-        if (await judge({ correction })) {
-          setCorrecting(false);
-          say("The next training learns this.");
-        }
-      }} />`
+      html`<${Correction} reply=${opinion.correction ?? turn.reply} close=${close} correct=${correct} />`
     }
   </article>`;
 }
@@ -79,16 +78,12 @@ function MadeWith({ turn }) {
     ${parts.join(" · ")}</span>`;
 }
 
-function Correction({ reply, give, close }) {
-  const submit = (event) => {
-    event.preventDefault();
-    give(new FormData(event.target).get("words"));
-  };
-  return html`<form class="correction stack" onSubmit=${submit}>
+function Correction({ reply, correct, close }) {
+  return html`<${Form} class="correction stack" send=${correct} cancel=${close}>
     <label>What the reply should have been
-      <textarea name="words" required rows="3" dir="auto" autofocus defaultValue=${reply}>${reply}</textarea>
-        </label>
-    <div class="row end"><button type="button" onClick=${close}>Cancel</button>
+      <textarea name="words" required rows="3" dir="auto" defaultValue=${reply}>${reply}</textarea></label>
+    <div class="row end"><span class="hint wide">Ctrl and Enter keeps it, Escape cancels</span>
+      <button type="button" onClick=${close}>Cancel</button>
       <button class="main">Keep this</button></div>
-  </form>`;
+  </${Form}>`;
 }

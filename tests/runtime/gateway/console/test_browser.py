@@ -42,12 +42,14 @@ async def test_a_person_signs_in_creates_a_model_and_talks_with_it(
 
     await page.get_by_label("Name of a new person").fill("<b>Eve</b>")
     await page.get_by_role("button", name="Create").click()
-    refused = page.get_by_role("status").filter(has_text="<b>Eve</b>")
+    refused = page.get_by_role("alert").filter(has_text="<b>Eve</b>")
     await expect(refused.get_by_role("link", name="req_")).to_be_visible()
     await page.get_by_label("Name of a new person").fill("eve")
     await page.get_by_role("button", name="Create").click()
     await expect(page.get_by_role("heading", name="eve", exact=True)).to_be_visible()
     await expect(page.get_by_text("Say something to eve")).to_be_visible()
+    await expect(page.get_by_label("Message to eve")).to_be_focused()
+    await expect(refused).to_have_count(0)
 
     population.engine.reply = ("Nice", " to", " meet", " you.")
     feed = page.get_by_role("log")
@@ -286,13 +288,13 @@ async def test_a_person_is_erased_only_after_their_name_was_typed(
     population: Population, open_page: Open
 ) -> None:
     page = await open_page("people/ada/keeping")
-    await page.get_by_role("button", name="Erase ada").click()
+    await page.get_by_role("button", name="Erase", exact=True).click()
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_role("button", name="Erase for ever")).to_be_disabled()
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
 
-    await page.get_by_role("button", name="Erase ada").click()
+    await page.get_by_role("button", name="Erase", exact=True).click()
     await dialog.get_by_label("Type ada to go on").fill("ada")
     await dialog.get_by_role("button", name="Erase for ever").click()
 

@@ -9,7 +9,8 @@ pytestmark = pytest.mark.browser
 
 REQUESTS = 'populace_http_requests_total{{route="/v1/models",status="200"}} {}\n'
 FIRST_TOKEN = "\n".join(
-    f'populace_first_token_seconds_bucket{{{{le="{edge}"}}}} {{}}' for edge in ("0.01", "0.025", "5.0", "+Inf")
+    f'populace_first_token_seconds_bucket{{{{le="{edge}"}}}} {{}}'
+    for edge in ("0.01", "0.025", "5.0", "+Inf")
 )
 BEFORE = REQUESTS.format(40) + FIRST_TOKEN.format(0, 6, 6, 6)
 RESTARTED = REQUESTS.format(2) + FIRST_TOKEN.format(0, 0, 1, 1)
