@@ -43,6 +43,16 @@ DRAWN = """() => [...document.querySelectorAll(".tiles-of-memory canvas")].map(t
 })"""
 """The sizes of the memory's tiles that have something in them."""
 
+WHOLE = """select => {
+    const free = select.cloneNode(true);
+    free.style.cssText = "width: max-content; position: absolute";
+    select.parentElement.append(free);
+    const wanted = free.offsetWidth;
+    free.remove();
+    return select.offsetWidth >= wanted;
+}"""
+"""Whether a choice has room for the longest of its texts."""
+
 LOOKS = [("light", DESK), ("dark", PHONE)]
 
 
@@ -133,6 +143,53 @@ async def test_every_page_can_be_read_by_everybody(
         await page.screenshot(path=pictures / f"{name}-{theme}.png")
 
     assert {name: found for name, found in problems.items() if found} == {}
+
+
+@pytest.mark.parametrize(("theme", "size"), LOOKS)
+async def test_what_went_wrong_and_what_one_thinks_can_be_read_by_everybody(
+    staged: None, open_page: Open, theme: str, size: tuple[int, int]
+) -> None:
+    page = await open_page("people/ada/chat", size=size, theme=theme)
+    correct = page.get_by_role("button", name="Correct")
+    turn = page.get_by_role("article").filter(has=correct).last
+    good, bad = (turn.get_by_role("button", name=f"A {which} reply") for which in ("good", "bad"))
+    await bad.click()
+    accent = await page.locator(".tabs [aria-current]").evaluate("tab => getComputedStyle(tab).color")
+    await expect(bad).to_have_css("color", accent)
+    await expect(good).not_to_have_css("color", accent)
+    refusal = {"error": {"message": "It is full: see `populace logs`.", "code": "mailbox_full"}}
+    for path in ("feedback", "chat/completions"):
+        await page.route(f"**/v1/{path}", lambda route: route.fulfill(status=429, json=refusal))
+    await page.get_by_label("Message to ada").fill("Hello")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Dismiss")).to_be_visible()
+    await turn.get_by_role("button", name="Correct").click()
+    await turn.get_by_role("button", name="Keep this").click()
+    await good.click()
+    await expect(page.locator("form .wrong, .notice.bad")).to_have_count(2)
+
+    assert serious(await read_by_axe(page)) == []
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await page.unroute_all(behavior="wait")
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+@pytest.mark.parametrize("place", ["people", "people/ada/chat"])
+async def test_a_page_that_scrolls_within_has_no_other_scroll_bar(
+    staged: None, open_page: Open, place: str, size: tuple[int, int]
+) -> None:
+    page = await open_page(place, size=size)
+    await expect(page.locator(".skeleton")).to_have_count(0)
+    await expect(page.locator(".scroller, .feed")).to_be_visible()
+
+    assert await page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE])
+async def test_a_choice_is_as_wide_as_its_text(open_page: Open, size: tuple[int, int]) -> None:
+    page = await open_page("people/ada/training", size=size)
+
+    assert await page.get_by_label("Learn from").evaluate(WHOLE)
 
 
 async def test_all_is_done_with_a_keyboard(staged: None, open_page: Open) -> None:

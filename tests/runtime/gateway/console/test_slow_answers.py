@@ -26,7 +26,7 @@ LATE = "The server does not answer within 8 s."
 
 @asynccontextmanager
 async def held(page: Page, path: str, **answer: Any) -> AsyncGenerator[tuple[list[str], asyncio.Event]]:
-    """Answers to a path wait for the event, and are these then. Yields which were asked for, and the event."""
+    """Answers to a path wait for the event, and are this one then. Yields what was asked, and the event."""
     asked: list[str] = []
     go_on = asyncio.Event()
 
