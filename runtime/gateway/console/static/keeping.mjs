@@ -23,7 +23,7 @@ const SHARES = [
 function Sharing({ name }) {
   const members = useLoaded((signal) => get("/v1/population/members", { signal }), [name]);
   const share = async (sharing) => {
-    await attempt(() => put(path(name, "/sharing"), { sharing: sharing || null }));
+    await attempt(() => put(path(name, "/sharing"), { sharing: sharing || null }), `sharing of ${name}`);
     // Also if it was refused: what is drawn anew is what the server has, and not what was pressed.
     members.reload();
   };
@@ -42,7 +42,7 @@ function Sharing({ name }) {
 function Contribution({ model, reload }) {
   const change = async (event) => {
     const to = path(model.id, "/contribution");
-    await attempt(() => (event.target.checked ? put(to) : remove(to)));
+    await attempt(() => (event.target.checked ? put(to) : remove(to)), to);
     reload();
   };
   return html`<section class="sheet"><header><h2>Learning for everybody</h2></header>

@@ -12,17 +12,23 @@ export function say(text) {
 }
 
 /** Tell of a failure of the API until it is closed; anything else is a fault of the console's own. */
-export function tell(error) {
+export function tell(error, about = null) {
   const failure = failureOf(error);
-  if (failure) add({ text: failure.message, failure }, SECONDS * 3);
+  if (failure) add({ text: failure.message, failure, about }, SECONDS * 3);
 }
 
-/** Run something that a person asked for, and tell of its failure. Returns undefined then. */
-export async function attempt(work) {
+/**
+ * Run something that a person asked for, and tell of its failure. Returns undefined then.
+ *
+ * A success takes away what was told of failures `about` the same.
+ */
+export async function attempt(work, about = null) {
   try {
-    return await work();
+    const done = await work();
+    if (about !== null) shown.value = shown.value.filter((notice) => notice.about !== about);
+    return done;
   } catch (error) {
-    tell(error);
+    tell(error, about);
     return undefined;
   }
 }

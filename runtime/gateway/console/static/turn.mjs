@@ -39,7 +39,7 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
   };
   const thumb = (which, label) => html`<button class="plain" aria-label=${label} title=${label}
     aria-pressed=${opinion.thumb === which ? "true" : "false"}
-    onClick=${() => attempt(() => judge({ thumb: which }))}>
+    onClick=${() => attempt(() => judge({ thumb: which }), `thumb ${name} ${turn.position}`)}>
       <${Icon} name=${which} /></button>`;
   return html`<article class="turn">
     ${asked && html`<div class="mine"><${Words} text=${asked.content} /></div>`}
