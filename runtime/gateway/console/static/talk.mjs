@@ -96,8 +96,7 @@ class Talk {
     ]);
     this.keep(log.data.filter((turn) => turn.position < end));
     const opinions = new Map(this.opinions.value);
-    for (const one of given.data)
-      opinions.set(one.position, { ...opinions.get(one.position), ...said(one) });
+    for (const one of given.data) opinions.set(one.position, { ...opinions.get(one.position), ...said(one) });
     this.opinions.value = opinions;
     return log.data.length;
   }
@@ -105,9 +104,7 @@ class Talk {
   /** Put turns where they belong; one that has no position stays behind what was before it. */
   keep(found) {
     const positions = new Set(found.map((turn) => turn.position));
-    const turns = this.turns.value.filter(
-      (turn) => turn.position === null || !positions.has(turn.position),
-    );
+    const turns = this.turns.value.filter((turn) => turn.position === null || !positions.has(turn.position));
     for (const turn of found) {
       const next = turns.findIndex((other) => other.position !== null && other.position > turn.position);
       turns.splice(next < 0 ? turns.length : next, 0, turn);
@@ -137,8 +134,7 @@ class Talk {
       })) {
         const [choice] = part.choices;
         if (choice?.delta.content) message.reply.value += choice.delta.content;
-        if (part.populace)
-          last = { ...part.populace, finish: choice?.finish_reason ?? "stop", id: part.id };
+        if (part.populace) last = { ...part.populace, finish: choice?.finish_reason ?? "stop", id: part.id };
       }
     } catch (error) {
       if (error.name !== "AbortError" && error.advice === undefined) throw error;

@@ -81,7 +81,7 @@ function MadeWith({ turn }) {
 function Correction({ reply, correct, close }) {
   return html`<${Form} class="correction stack" send=${correct} cancel=${close}>
     <label>What the reply should have been
-      <textarea name="words" required rows="3" dir="auto" defaultValue=${reply}>${reply}</textarea></label>
+      <textarea name="words" required rows="3" dir="auto" defaultValue=${reply} /></label>
     <div class="row end"><span class="hint wide">Ctrl and Enter keeps it, Escape cancels</span>
       <button type="button" onClick=${close}>Cancel</button>
       <button class="main">Keep this</button></div>

@@ -124,6 +124,7 @@ async def test_a_correction_is_written_and_kept_with_the_keyboard(
     field = turn.get_by_label("What the reply should have been")
     await correct.press("Enter")
     await expect(field).to_be_focused()
+    await expect(field).to_have_value("Your dog is called Bruno.")
     await page.keyboard.press("Escape")
     await expect(field).to_have_count(0)
     await expect(correct).to_be_focused()
