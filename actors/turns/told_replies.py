@@ -2,8 +2,9 @@
 
 The memory holds a few facts, and the log holds all. So where a question asks for what an earlier turn tells,
 that turn is read first, greedily and without the memory. What comes of it is the reply only if it is an
-answer made of the words of both and nothing else (``policies/told_answers.py``); if not, the reply is made as
-ever.
+answer made of the words of both and nothing else (``policies/told_answers.py``). If the model's own weights
+give none, the base reads it: one that learned to say "You have not told me your blood type." may say so of
+what it was told. If neither does, the reply is made as ever.
 """
 
 from contextlib import aclosing
@@ -33,20 +34,23 @@ async def told_reply(
     if not may_be_told(request) or _tells_itself(request, telling):
         return None
     asked = request.messages[-1]
-    prompt = reading_prompt((asked,), telling.said)
     most = min(REPLY_TOKENS, request.sampling.max_tokens or REPLY_TOKENS)
     generate = GenerateRequest(
         request_id=f"{grant.grant_id}:told",
-        prompt=prompt,
+        prompt=reading_prompt((asked,), telling.said),
         sampling=Sampling(most, temperature=0.0),
         adapter=grant.adapter,
         stream=False,
         owner=grant.model.owner,
     )
-    async with aclosing(engine.generate(generate)) as deltas:
-        reply = joined([delta async for delta in deltas])
-    is_whole = reply.finish_reason == "stop" and not ends_open(reply.text)
-    return reply if is_whole and is_answer(telling.said, asked.content, reply.text) else None
+    of_base = replace(generate, request_id=f"{grant.grant_id}:told:base", adapter=None)
+    for reading in (generate,) if grant.adapter is None else (generate, of_base):
+        async with aclosing(engine.generate(reading)) as deltas:
+            reply = joined([delta async for delta in deltas])
+        is_whole = reply.finish_reason == "stop" and not ends_open(reply.text)
+        if is_whole and is_answer(telling.said, asked.content, reply.text):
+            return reply
+    return None
 
 
 def may_be_told(request: ChatRequest) -> bool:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message, Sampling
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Hosts
 from populace.actors.turn import BASE_REVISION, ChatRequest, Interaction, ModelId
 from populace.actors.turns.requests import make_request
+from populace.actors.turns.told_replies import told_reply
 from populace.actors.turns.turn_director import begin_reply
 from populace.encoder.on_use import EncoderOnUse
 from populace.policies.tellings import READING_TASK
@@ -32,6 +33,7 @@ class Reader:
 
     def __init__(self, read: str = "Your dog is called Bruno.") -> None:
         self.read = read
+        self.unlearned: AdapterRef | None = None
         self.finish_reason: Any = "stop"
 
     async def __call__(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
@@ -39,6 +41,8 @@ class Reader:
         reads = isinstance(first, Message) and first.content.endswith(READING_TASK)
         state = b"written" if request.memory is not None and request.memory.new_from is not None else None
         text, reason = (self.read, self.finish_reason) if reads else (AS_EVER, "stop")
+        if reads and request.adapter is not None and request.adapter == self.unlearned:
+            text = "You have not told me what your dog is called."
         yield Delta(text, tuple(map(ord, text)), 7, finish_reason=reason, memory=state)
 
 
@@ -111,6 +115,26 @@ async def test_what_is_no_answer_is_not_shown(
     assert [one.request_id.rpartition(":")[2] for one in engine.requests[-2:]] == ["told", "0"]
     assert made.memory is not None
     assert made.memory.written_from is not None
+
+
+async def test_the_base_reads_what_a_model_has_unlearned_to_read(
+    host: ModelHost, engine: ScriptedEngine, reader: Reader
+) -> None:
+    """Who corrects "You have not told me your blood type." may get it for their name, which they told."""
+    asking = request(ASKED, "ask")
+    granted = await grant_of(host, asking.turn)
+    assert granted.telling is not None
+    adapter = AdapterRef("a" * 64, "there")
+    reader.unlearned = adapter
+
+    told = await told_reply(engine, asking, replace(granted, adapter=adapter), granted.telling)
+
+    assert told is not None
+    assert told.text == "Your dog is called Bruno."
+    readings = [one for one in engine.requests if ":told" in one.request_id]
+    assert [one.adapter for one in readings] == [adapter, None]
+    assert len({one.request_id for one in readings}) == 2
+    await host.abandon_turn(granted, "it was a trial")
 
 
 @pytest.mark.parametrize(
