@@ -1,7 +1,7 @@
 """The adapters of a backup: each once, sealed with a key of its own that its models carry.
 
 ``adapters/<name>`` is a frame ``"packed"`` and the packed file as a sealed stream
-(``storage/backups/sealed_stream.py``). One that is a directory in the store (``storage/revisions.py``) is
+(``storage/streams/sealed_stream.py``). One that is a directory in the store (``storage/revisions.py``) is
 two sealed streams without that frame, as in every backup up to schema 3: the config, then the tensors.
 
 Name and key come from a secret that is discarded once the backup is made, so only those who can open one of
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from populace.storage.backups.errors import BackupInvalid
-from populace.storage.backups.frames import Frame, FrameWriter, read_frames, writing
 from populace.storage.backups.manifest import ADAPTERS_DIRECTORY
-from populace.storage.backups.sealed_stream import SealBroken, read_sealed, write_sealed
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 from populace.storage.records.master_key import KEY_BYTES, derive_key
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
+from populace.storage.streams.frames import Frame, FrameWriter, read_frames, writing
+from populace.storage.streams.sealed_stream import SealBroken, read_sealed, write_sealed
 
 _PACKED = "packed"
 _NAME_BYTES = 16

@@ -11,7 +11,6 @@ from typing import NamedTuple, TextIO
 
 from populace.storage.backups.adapters import AdapterWriter
 from populace.storage.backups.errors import DirectoryRefused, KeyFileRefused
-from populace.storage.backups.frames import FrameWriter, writing
 from populace.storage.backups.key_file import KeyFileWriter, replacing
 from populace.storage.backups.manifest import (
     ADAPTERS_DIRECTORY,
@@ -30,6 +29,7 @@ from populace.storage.records import keys
 from populace.storage.records.files import disk_named, sync_directory, sync_file
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.store import Store
+from populace.storage.streams.frames import FrameWriter, writing
 
 _MODELS_A_REPORT = 64
 

@@ -4,7 +4,7 @@ It holds the master key and the wrapped data keys of the existing models, and na
 model is not in the next key file, so that nothing opens its data in older backups. Models are named by the
 random ids of their data keys.
 
-On disk, frames (``storage/backups/frames.py``)::
+On disk, frames (``storage/streams/frames.py``)::
 
     "populace-keys", version, store id, shards, master key as in its own file, created (ms)
     for each shard     "shard", number
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from populace.storage.backups.errors import KeyFileRefused
-from populace.storage.backups.frames import Frame, FrameWriter, pack, read_frames
 from populace.storage.records.files import disk_named, is_at, sync_directory
 from populace.storage.records.master_key import MasterKey
 from populace.storage.records.records import DataKeyRecord
+from populace.storage.streams.frames import Frame, FrameWriter, pack, read_frames
 
 FORMAT = "populace-keys"
 VERSION = 1

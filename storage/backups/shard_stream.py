@@ -1,8 +1,8 @@
 """One shard of a backup: its models, each sealed as a whole with a key derived from its data key.
 
-On disk, frames (``storage/backups/frames.py``)::
+On disk, frames (``storage/streams/frames.py``)::
 
-    for each model   "model", data key id, and a sealed stream (``storage/backups/sealed_stream.py``) of
+    for each model   "model", data key id, and a sealed stream (``storage/streams/sealed_stream.py``) of
                          "adapter", digest, name in the backup, content key     for each of its adapters
                          "row", key, value as in the shard                      for each of its rows
     for each API key and erasure, and the time that the shard was served
@@ -21,20 +21,20 @@ import msgpack
 
 from populace.storage.backups.adapters import AdapterGrant
 from populace.storage.backups.errors import BackupInvalid
-from populace.storage.backups.frames import Frame, FrameWriter, pack, read_frames
-from populace.storage.backups.sealed_stream import (
-    CHUNK_BYTES,
-    SealBroken,
-    read_chunks,
-    read_sealed,
-    write_sealed,
-)
 from populace.storage.records import keys
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.records.master_key import derive_key
 from populace.storage.records.record import RECORD_BYTES_MAX
 from populace.storage.records.records import DataKeyRecord, IdentityRecord
 from populace.storage.records.transaction import ReadTransaction
+from populace.storage.streams.frames import Frame, FrameWriter, pack, read_frames
+from populace.storage.streams.sealed_stream import (
+    CHUNK_BYTES,
+    SealBroken,
+    read_chunks,
+    read_sealed,
+    write_sealed,
+)
 
 Row = tuple[bytes, bytes]
 

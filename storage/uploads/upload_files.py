@@ -2,7 +2,7 @@
 
 On disk a file ``file-<24 hex>`` of the tenant acme is two files::
 
-    uploads/acme/file-<24 hex>.content   frames of sealed chunks, see ``storage/backups/sealed_stream.py``
+    uploads/acme/file-<24 hex>.content   frames of sealed chunks, see ``storage/streams/sealed_stream.py``
     uploads/acme/file-<24 hex>.info      its record with the content's key, wrapped by the master key
 
 The content is durable before the record is written, so a file is whole or absent. Removing the record first
@@ -18,14 +18,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from populace.storage.backups.frames import FrameWriter, read_frames
-from populace.storage.backups.sealed_stream import SealBroken, read_sealed, write_sealed
 from populace.storage.records.errors import DiskRefused, RecordInvalid
 from populace.storage.records.files import disk_named, replaced_durably, sync_directory, write_durably
 from populace.storage.records.keys import name_problem
 from populace.storage.records.master_key import KEY_BYTES, MASTER_KEY_FILE, MasterKey
 from populace.storage.records.named import Named
 from populace.storage.records.records import UploadRecord
+from populace.storage.streams.frames import FrameWriter, read_frames
+from populace.storage.streams.sealed_stream import SealBroken, read_sealed, write_sealed
 from populace.storage.uploads.errors import UploadNotFound, UploadsFull
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from populace.storage.backups.adapters import AdapterGrant, restore_adapter
 from populace.storage.backups.errors import BackupInvalid
-from populace.storage.backups.frames import read_frames
 from populace.storage.backups.key_file import KeyFile
 from populace.storage.backups.manifest import Manifest, shard_file
 from populace.storage.backups.shard_stream import ShardReader
@@ -16,6 +15,7 @@ from populace.storage.records import keys
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
 from populace.storage.revisions import RevisionFiles
+from populace.storage.streams.frames import read_frames
 
 WRAPPED = re.compile(rb"wrapped\xc4\x3c(.{60})", re.DOTALL)
 """A wrapped data key as msgpack writes it in a ``DataKeyRecord``, wherever in a file its bytes still are."""

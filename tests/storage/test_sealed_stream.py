@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from populace.storage.backups.sealed_stream import CHUNK_BYTES, Chunk, SealBroken, seal, unseal
+from populace.storage.streams.sealed_stream import CHUNK_BYTES, Chunk, SealBroken, seal, unseal
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 TEXT = bytes(range(256)) * (3 * CHUNK_BYTES // 256)

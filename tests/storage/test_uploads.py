@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from populace.storage.backups.sealed_stream import CHUNK_BYTES
 from populace.storage.records.errors import DiskRefused, RecordInvalid
 from populace.storage.records.master_key import MasterKey
+from populace.storage.streams.sealed_stream import CHUNK_BYTES
 from populace.storage.uploads import upload_files
 from populace.storage.uploads.errors import UploadNotFound, UploadsFull
 from populace.storage.uploads.upload_files import Upload, UploadFiles

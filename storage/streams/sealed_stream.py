@@ -4,7 +4,7 @@ Chunk number n is AES-256-GCM under a nonce of n (11 bytes) and whether it is th
 STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (2015). It detects a chunk that was changed,
 moved, left out or put in, and a missing end. A key must seal one stream only.
 
-In a file, a chunk is a frame (``storage/backups/frames.py``) ``"chunk", bytes``, and the last one is
+In a file, a chunk is a frame (``storage/streams/frames.py``) ``"chunk", bytes``, and the last one is
 ``"last", bytes``.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from populace.storage.backups.frames import Frame, FrameWriter
+from populace.storage.streams.frames import Frame, FrameWriter
 
 CHUNK_BYTES = 2**20
 
