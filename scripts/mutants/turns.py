@@ -8,9 +8,9 @@ FAULTS = (
         "P1",
         (
             Edit(
-                "storage/shards/shard.py",
+                "storage/shards/environments.py",
                 "readahead=False,\n",
-                "readahead=False,\n                sync=False,\n",
+                "readahead=False,\n            sync=False,\n",
             ),
         ),
         ("tests/storage/test_power_loss.py",),
@@ -219,5 +219,53 @@ FAULTS = (
             ),
         ),
         ("tests/actors/test_memory.py",),
+    ),
+    Mutant(
+        "a claim of a journal is not written",
+        "P3",
+        (
+            Edit(
+                "storage/journal/shard_journal.py",
+                "        try:\n            self.send(claim)\n",
+                "        try:\n            pass\n",
+            ),
+        ),
+        ("tests/storage/test_journal.py",),
+    ),
+    Mutant(
+        "a segment whose number is taken counts as written",
+        "P3",
+        (
+            Edit(
+                "storage/journal/shard_journal.py",
+                "        if not is_written:\n            self._is_claimed = False\n",
+                "        if False:\n            self._is_claimed = False\n",
+            ),
+        ),
+        ("tests/storage/test_journal.py",),
+    ),
+    Mutant(
+        "data keys follow the segment that needs them",
+        "P1",
+        (
+            Edit(
+                "storage/journal/shipping.py",
+                "            self._journal.write_keys(wrapped_keys(writer))\n",
+                "            pass\n",
+            ),
+        ),
+        ("tests/storage/test_journal.py",),
+    ),
+    Mutant(
+        "claims are removed with the segments around them",
+        "P3",
+        (
+            Edit(
+                "storage/journal/collecting.py",
+                "if found.size > CLAIM_BYTES_MAX or not journal.is_claim(place):",
+                "if True:",
+            ),
+        ),
+        ("tests/storage/test_journal.py",),
     ),
 )

@@ -6,6 +6,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     !erased                                   -> i64 ms, u64 count: the erasures since the last compaction
     !shard                                    -> u32 schema, u32 shard, u32 shard count
     !served                                   -> i64 ms, until when the shard was served
+    !journal, !shipping commit (u64)          -> see ``storage/records/journal_keys.py``
     d tenant NUL name NUL                     -> DataKeyRecord
     i tenant NUL name NUL                     -> IdentityRecord
     h tenant NUL name NUL                     -> HeadRecord
@@ -80,19 +81,6 @@ _ERASURE = b"e"
 _ORPHAN = b"x"
 _API_KEY = b"k"
 
-_SEALED = frozenset(
-    _INTERACTION
-    + _OPERATION
-    + _FEEDBACK
-    + _JOB
-    + _TASKS
-    + _KEPT
-    + _PROFILE
-    + _FORGOTTEN
-    + _SUITE
-    + _MEMORY
-    + _SNAPSHOT
-)
 _KINDS = {
     _INTERACTION[0]: "interaction",
     _OPERATION[0]: "operation",
@@ -106,6 +94,7 @@ _KINDS = {
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
+"""The kinds of sealed rows, by the first byte of their keys."""
 
 _DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
 _HASH_BYTES = 16
@@ -326,9 +315,14 @@ def data_key(tenant: str, name: str) -> bytes:
     return _DATA_KEY + model_part(tenant, name)
 
 
+def all_data_keys() -> bytes:
+    """The prefix of the wrapped data keys of all models in the shard."""
+    return _DATA_KEY
+
+
 def is_sealed(key: bytes) -> bool:
     """Whether the row's value is sealed on disk."""
-    return key[0] in _SEALED
+    return key[0] in _KINDS
 
 
 def kind_of(key: bytes) -> str:
@@ -344,7 +338,7 @@ def data_key_of(key: bytes) -> bytes:
 def sealed_prefixes(tenant: str, name: str) -> tuple[bytes, ...]:
     """The prefixes of the model's sealed rows."""
     part = model_part(tenant, name)
-    return tuple(bytes((kind,)) + part for kind in sorted(_SEALED))
+    return tuple(bytes((kind,)) + part for kind in sorted(_KINDS))
 
 
 def erasure(key_id: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Checks a shard's file for cuts and damage, begins transactions, and reads a snapshot without owning it."""
+"""Checks a shard's file for cuts and damage, and reads a snapshot of it without owning it."""
 
 import contextlib
 from collections.abc import Generator
@@ -58,34 +58,6 @@ def raise_if_cut(environment: lmdb.Environment) -> None:
     found = damage_of(place)
     if found is not None:
         raise StoreDamaged(environment.path(), f"the file lost its end ({found})")
-
-
-def begin_whole(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
-    """Begin to write unless the file lost its end. Raises as ``raise_if_cut`` does."""
-    transaction = begin_write(environment)
-    try:
-        raise_if_cut(environment)
-    except BaseException:
-        transaction.abort()
-        raise
-    return transaction
-
-
-def begin_write(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
-    try:
-        return environment.begin(write=True)
-    except lmdb.MapResizedError:
-        # The next owner grew the map; adopt its size, then find its newer epoch.
-        environment.set_mapsize(0)
-        return environment.begin(write=True)
-
-
-def begin_read(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
-    try:
-        return environment.begin()
-    except lmdb.ReadersFullError:
-        environment.reader_check()
-        return environment.begin()
 
 
 @contextlib.contextmanager

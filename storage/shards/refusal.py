@@ -26,13 +26,17 @@ class Refusal:
 
     def stop(self, error: StorageError, cause: BaseException | None = None) -> NoReturn:
         """Refuse all further work, then raise ``error``."""
+        self.begin(error)
+        raise error from cause
+
+    def begin(self, error: StorageError) -> None:
+        """Refuse all further work because of ``error``, unless it is refused already."""
         if self._error is None:
             logger.error("shard %d stops: %s", self._shard, error)
             # The outcome of a later call is known: it has not even begun.
             self._error = (
                 ShardStopped(self._shard, error.cause) if isinstance(error, UnknownOutcome) else error
             )
-        raise error from cause
 
     def close(self) -> None:
         """Refuse all further work; an earlier reason stays."""

@@ -6,12 +6,16 @@ declared as protocols, so that ``storage/shards/shard.py`` stays the only file t
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from populace.storage.records import keys
-from populace.storage.records.transaction import WriteTransaction
 
 T = TypeVar("T")
+
+PUT, DELETE, DELETE_PREFIX = 0, 1, 2
+
+Change: TypeAlias = tuple[int, bytes, bytes] | tuple[int, bytes]
+"""``(PUT, key, value)``, ``(DELETE, key)`` or ``(DELETE_PREFIX, prefix)``."""
 
 VERBATIM_BYTES_A_COMMIT = 16 * 2**20
 """The bytes that one transaction of ``put_verbatim`` writes: LMDB keeps its changes in memory."""
@@ -69,22 +73,24 @@ class Reader:
 
 
 class Writer(Reader):
-    """Implements ``WriteTransaction``, and knows whether it was written to."""
+    """Implements ``WriteTransaction``, and knows whether it was written to, and what."""
 
     def __init__(self, transaction: LmdbTransaction) -> None:
         super().__init__(transaction)
         self.writes = 0
+        self.changes: list[Change] | None = None
+        """Where to note the changes, with values as on disk; None if they are not needed."""
 
     def put(self, key: bytes, value: bytes) -> None:
-        self.writes += 1
+        self._note((PUT, key, value))
         self._transaction.put(key, value)
 
     def delete(self, key: bytes) -> bool:
-        self.writes += 1
+        self._note((DELETE, key))
         return self._transaction.delete(key)
 
     def delete_prefix(self, prefix: bytes) -> int:
-        self.writes += 1
+        self._note((DELETE_PREFIX, prefix))
         count = 0
         with self._transaction.cursor() as cursor:
             # LMDB's delete leaves the cursor on the successor.
@@ -93,6 +99,33 @@ class Writer(Reader):
                 found = cursor.delete() and bool(cursor.key())
                 count += 1
         return count
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Make changes that another writer noted."""
+        for change in changes:
+            match change:
+                case (_, key, value):
+                    self.put(key, value)
+                case (kind, key) if kind == DELETE:
+                    self.delete(key)
+                case (_, prefix):
+                    self.delete_prefix(prefix)
+
+    def _note(self, change: Change) -> None:
+        self.writes += 1
+        if self.changes is not None:
+            self.changes.append(change)
+
+
+class Recorder(Protocol):
+    """Takes note of what a shard commits, outside of it."""
+
+    def record(self, writer: Writer, changes: Sequence[Change]) -> None:
+        """Take the changes of a transaction that is about to be committed; ``writer`` may add rows to it.
+
+        What it raises aborts the transaction. ``Fenced`` and ``UnknownOutcome`` stop the shard too.
+        """
+        ...
 
 
 def put_verbatim(
@@ -130,7 +163,7 @@ class Poisoned(Exception):
 
 
 def run_operations(
-    operations: Sequence[Callable[[WriteTransaction], T]],
+    operations: Sequence[Callable[[Writer], T]],
     failed: Mapping[int, Exception],
     begin: Callable[[], Writer],
     *,
@@ -148,7 +181,7 @@ def run_operations(
 
 
 def _run(
-    index: int, operation: Callable[[WriteTransaction], T], writer: Writer, fatal: type[Exception]
+    index: int, operation: Callable[[Writer], T], writer: Writer, fatal: type[Exception]
 ) -> T | Exception:
     try:
         return operation(writer)

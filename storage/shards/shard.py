@@ -1,4 +1,4 @@
-"""One shard: one LMDB environment at a time with one writing owner. The only file that writes with ``lmdb``.
+"""One shard: one LMDB environment at a time with one writing owner.
 
 Ownership is an epoch in the environment itself. Opening takes the next one, and each write
 transaction compares the stored epoch with the held one before it changes anything, so an
@@ -21,6 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,43 +30,39 @@ import lmdb
 from populace.storage.records import erasures, keys
 from populace.storage.records.durations import Durations
 from populace.storage.records.errors import (
-    DiskRefused,
     Fenced,
     ShardStopped,
+    StorageError,
     StoreDamaged,
-    StoreInUse,
     StoreInvalid,
     UnknownOutcome,
 )
-from populace.storage.records.files import disk_named
 from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import integrity
 from populace.storage.shards import generations
 from populace.storage.shards.compaction import write_copy
+from populace.storage.shards.environments import (
+    BROKEN,
+    DAMAGED,
+    MAP_BYTES,
+    begin_read,
+    begin_whole,
+    begin_write,
+    create_environment,
+    open_environment,
+)
 from populace.storage.shards.opening import Claim, take_over
-from populace.storage.shards.ownership import stored_epoch, write_header
-from populace.storage.shards.pages import begin_read, begin_whole, begin_write
+from populace.storage.shards.ownership import stored_epoch
 from populace.storage.shards.reads import READ_SECONDS_MAX, ReadsInProgress
 from populace.storage.shards.refusal import Refusal
-from populace.storage.shards.rows import Poisoned, Reader, Writer, put_verbatim, run_operations
+from populace.storage.shards.rows import Change, Poisoned, Reader, Recorder, Writer, run_operations
 from populace.storage.shards.sealed_rows import SealedReader, SealedWriter
 from populace.storage.shards.statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-MAP_BYTES = 64 * 2**30
-"""The initial size of the map. It reserves addresses, not disk or memory: the file grows as it is written."""
-
-READERS_MAX = 1024
-
-_DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError)
-"""The errors of a page that does not contain what was written."""
-
-_BROKEN = (*_DAMAGED, lmdb.PanicError, lmdb.DiskError)
-"""The errors of a read that repeating it does not cure."""
 
 
 class Shard:
@@ -95,6 +92,7 @@ class Shard:
         self._writing = threading.Lock()
         self._reads = ReadsInProgress()
         self._refusal = Refusal(number)
+        self._recorder: Recorder | None = None
         self._full_maps = 0
         self.synced = Durations()
         """How long it took to make transactions durable, each with its fsync."""
@@ -136,20 +134,7 @@ class Shard:
         ``rows`` are put as they are: rows of models must be sealed. Raises ``DiskRefused``, and what
         iterating over ``rows`` raises; there is no shard then.
         """
-
-        def fill(generation: Path) -> None:
-            generations.reserve_lock(generation, READERS_MAX)
-            # A generation is synced before it becomes current.
-            with lmdb.open(str(generation), map_size=MAP_BYTES, sync=False) as environment:
-                with environment.begin(write=True) as txn:
-                    write_header(Writer(txn), number, shard_count)
-                put_verbatim(rows, lambda: environment.begin(write=True))
-
-        if generations.locate(path) is None:
-            try:
-                generations.create(path, fill)
-            except (lmdb.Error, OSError) as error:
-                raise DiskRefused(str(path), str(error)) from error
+        create_environment(path, number, shard_count, rows)
 
     def write(self, operations: Sequence[Callable[[WriteTransaction], T]]) -> list[T | Exception]:
         """Run the operations in one durable transaction and return each one's outcome, in order.
@@ -160,41 +145,31 @@ class Shard:
         outcomes are on disk.
 
         Raises ``Fenced``, ``ShardStopped`` (nothing took effect) or ``UnknownOutcome``; the shard
-        then refuses all work until ``reopen``.
+        then refuses all work until ``reopen``. What else a recorder raises had no effect either.
         """
-        with self._writing:
-            failed: dict[int, Exception] = {}
-            grown = False
-            self._refusal.check()
-            self._look_ahead()
-            while True:
-                try:
-                    return self._write_once(operations, failed)
-                except Poisoned as poisoned:
-                    failed[poisoned.index] = poisoned.error
-                except lmdb.MapFullError as error:
-                    if grown:
-                        self._refusal.stop(ShardStopped(self.number, str(error)), error)
-                    grown = True
-                    self._full_maps += 1
-                    self._grow()
-                except lmdb.Error as error:
-                    self._refusal.stop(ShardStopped(self.number, str(error)), error)
+        return self._write(operations, verbatim=False)
+
+    def apply(self, operation: Callable[[Writer], T]) -> T:
+        """Run one operation that puts values as they are on disk, without the recorder. See ``write``."""
+        [outcome] = self._write([operation], verbatim=True)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     @contextlib.contextmanager
-    def read(self) -> Generator[ReadTransaction]:
+    def read(self, *, verbatim: bool = False) -> Generator[ReadTransaction]:
         """Read one consistent snapshot; keep it short, for it pins every page freed meanwhile.
 
-        Raises ``ShardStopped`` if the shard is stopped or closed, and if its map has to grow or a
-        compaction ends meanwhile and does not get by without; reading again helps then.
+        ``verbatim``: values as on disk. Raises ``ShardStopped`` if the shard is stopped or closed, and if its
+        map has to grow or a compaction ends meanwhile and does not get by without; reading again helps then.
         """
         self._refusal.check()
         read = self._reads.begin()
         try:
             with begin_read(self._environment) as transaction:
-                sealing = self._sealing
+                sealing = None if verbatim else self._sealing
                 yield Reader(transaction) if sealing is None else SealedReader(transaction, sealing)
-        except _BROKEN as error:
+        except BROKEN as error:
             advice = "check the disk, and restore a backup if the file is damaged"
             self._refusal.stop(ShardStopped(self.number, f"{error}; {advice}"), error)
         except lmdb.Error as error:
@@ -215,6 +190,16 @@ class Shard:
             except lmdb.Error as error:
                 self._refusal.stop(ShardStopped(self.number, str(error)), error)
 
+    def record(self, recorder: Recorder) -> None:
+        """Give the changes of each transaction from now on to ``recorder``, before they are durable here."""
+        with self._writing:
+            self._recorder = recorder
+
+    def stop(self, error: StorageError) -> None:
+        """Refuse all further work with this error, after the running write."""
+        with self._writing:
+            self._refusal.begin(error)
+
     def compact(self) -> None:
         """Replace the file, at the same epoch, with one that has the live rows and no bytes of deleted ones.
 
@@ -226,7 +211,7 @@ class Shard:
         with self._writing:
             self._refusal.check()
             former, former_place = self._environment, self._place
-            size, open_copy = self.statistics(), self._open_environment
+            size, open_copy = self.statistics(), partial(open_environment, self.path, self._map_bytes)
             try:
                 environment, place = write_copy(former, self.path, self.number, size, open_copy=open_copy)
             except (lmdb.Error, OSError, StoreInvalid) as error:
@@ -285,36 +270,15 @@ class Shard:
 
     def _open(self) -> tuple[lmdb.Environment, Path, int]:
         claim = Claim(self.path, self.number, self.shard_count, self.owner)
+        open_own = partial(open_environment, self.path, self._map_bytes)
         try:
-            taken = take_over(claim, self._open_environment, begin_whole, fatal=lmdb.Error)
+            taken = take_over(claim, open_own, begin_whole, fatal=lmdb.Error)
         except ShardStopped as error:
-            if isinstance(error.__cause__, _DAMAGED):
+            if isinstance(error.__cause__, DAMAGED):
                 raise StoreDamaged(str(self.path), str(error.__cause__)) from error
             raise
         logger.info("shard %d is owned by %s at epoch %d", self.number, self.owner, taken[2])
         return taken
-
-    def _open_environment(self, place: Path) -> lmdb.Environment:
-        with disk_named(place):
-            generations.reserve_lock(place, READERS_MAX)
-        try:
-            environment = lmdb.open(
-                str(place),
-                map_size=self._map_bytes,
-                max_readers=READERS_MAX,
-                max_spare_txns=16,
-                readahead=False,
-                create=False,
-            )
-            # A process that was killed while reading pins pages until its slot is cleared.
-            environment.reader_check()
-        except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
-            raise StoreInvalid(str(place), f"{error}; restore the data directory from a backup") from error
-        except lmdb.Error as error:
-            if "already open in this process" in str(error):
-                raise StoreInUse(str(self.path), "this process") from error
-            raise DiskRefused(str(place), str(error)) from error
-        return environment
 
     def _migrate(self) -> None:
         """Move a shard of schema 1 into a generation; its new epoch already fences the older release."""
@@ -341,17 +305,47 @@ class Shard:
         generations.discard(place)
         self._refusal.stop(Fenced(self.number, self.epoch, stored))
 
+    def _write(self, operations: Sequence[Callable[[Writer], T]], *, verbatim: bool) -> list[T | Exception]:
+        with self._writing:
+            failed: dict[int, Exception] = {}
+            self._refusal.check()
+            self._look_ahead()
+            grown = False
+            while True:
+                try:
+                    return self._write_once(operations, failed, verbatim)
+                except Poisoned as poisoned:
+                    failed[poisoned.index] = poisoned.error
+                except lmdb.MapFullError as error:
+                    if grown:
+                        self._refusal.stop(ShardStopped(self.number, str(error)), error)
+                    grown = True
+                    self._full_maps += 1
+                    self._grow()
+                except lmdb.Error as error:
+                    self._refusal.stop(ShardStopped(self.number, str(error)), error)
+
     def _write_once(
-        self, operations: Sequence[Callable[[WriteTransaction], T]], failed: dict[int, Exception]
+        self,
+        operations: Sequence[Callable[[Writer], T]],
+        failed: dict[int, Exception],
+        verbatim: bool,
     ) -> list[T | Exception]:
         """Try the batch without the operations in ``failed``, whose outcomes are their errors."""
-        assert self._sealing is not None
-        sealing = self._sealing
+        recorder = None if verbatim else self._recorder
+        changes: list[Change] | None = None if recorder is None else []
         with self._owned() as transaction:
-            outcomes = run_operations(
-                operations, failed, lambda: SealedWriter(transaction, sealing), fatal=lmdb.Error
-            )
-        self._commit(transaction)
+
+            def begin() -> Writer:
+                sealing = None if verbatim else self._sealing
+                writer = Writer(transaction) if sealing is None else SealedWriter(transaction, sealing)
+                writer.changes = changes
+                return writer
+
+            outcomes = run_operations(operations, failed, begin, fatal=lmdb.Error)
+            if recorder is not None and changes:
+                recorder.record(Writer(transaction), changes)
+        self._commit(transaction, is_recorded=bool(changes))
         return outcomes
 
     @contextlib.contextmanager
@@ -363,18 +357,21 @@ class Shard:
             if stored != self.epoch:
                 self._refusal.stop(Fenced(self.number, self.epoch, stored))
             yield transaction
+        except (Fenced, UnknownOutcome) as error:
+            transaction.abort()
+            self._refusal.stop(error)
         except BaseException:
             transaction.abort()
             raise
 
-    def _commit(self, transaction: "lmdb.Transaction[bytes]") -> None:
+    def _commit(self, transaction: "lmdb.Transaction[bytes]", *, is_recorded: bool) -> None:
         began_s = time.monotonic()
         try:
             transaction.commit()
-        except lmdb.MapFullError:
-            # The free list did not fit; LMDB detects this before it writes a page.
-            raise
         except BaseException as error:
+            if isinstance(error, lmdb.MapFullError) and not is_recorded:
+                # The free list did not fit; LMDB detects this before it writes a page.
+                raise
             self._refusal.stop(UnknownOutcome(self.number, str(error)), error)
         self.synced.add(time.monotonic() - began_s)
 

@@ -15,7 +15,7 @@ import pytest
 
 from populace.storage.records.errors import DiskFull, Fenced, ShardStopped, StoreInvalid
 from populace.storage.records.transaction import WriteTransaction
-from populace.storage.shards import generations, pages
+from populace.storage.shards import environments, generations
 from populace.storage.shards import shard as shard_module
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
@@ -270,13 +270,13 @@ def test_an_opening_that_waited_for_a_compaction_takes_the_new_file_and_not_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, is_open = tmp_path / "shard", threading.Event()
-    begin_write = pages.begin_write
+    begin_write = environments.begin_write
 
     def begin_write_and_say_so(environment: lmdb.Environment) -> "lmdb.Transaction[bytes]":
         is_open.set()
         return begin_write(environment)
 
-    monkeypatch.setattr(pages, "begin_write", begin_write_and_say_so)
+    monkeypatch.setattr(environments, "begin_write", begin_write_and_say_so)
     command = [sys.executable, "-c", SLOW_SWAP, str(path)]
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as former,

@@ -11,7 +11,8 @@ import pytest
 from populace.storage.records.errors import ShardStopped
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger
-from populace.storage.shards.shard import READERS_MAX, Shard
+from populace.storage.shards.environments import READERS_MAX
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.limits import HANG_SECONDS
 from tests.storage.processes import running
