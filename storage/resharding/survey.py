@@ -4,7 +4,8 @@ Most rows belong to a model and move with it. The rows that do not are
 
 * API keys, which are found by the shard of their id;
 * erasures and orphans, which are looked for in all shards, and may be in several of them;
-* a shard's own: who owns it, until when it was served, which compaction is due, and which shard it is.
+* a shard's own: who owns it, until when it was served, which compaction is due, which shard it is, and up to
+  where its journal has it. The new shards begin journals of their own.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from populace.storage.records import erasures, keys
+from populace.storage.records import erasures, journal_keys, keys
 from populace.storage.records.errors import RecordInvalid, StoreDamaged
 from populace.storage.records.records import ApiKeyRecord
 from populace.storage.records.transaction import ReadTransaction
@@ -24,7 +25,6 @@ _MODEL_KINDS = frozenset(prefix[:1] for prefix in keys.model_prefixes("a", "a"))
 _SPREAD_KINDS = frozenset({keys.erasures(), keys.orphans()})
 _NEEDED_KINDS = (keys.data_key("a", "a")[:1], keys.head("a", "a")[:1])
 _KINDS = sorted(_MODEL_KINDS | _SPREAD_KINDS | {keys.api_keys()})
-_OWN_KEYS = frozenset({keys.EPOCH_KEY, keys.ERASED_KEY, keys.SHARD_KEY, keys.SERVED_KEY})
 
 
 class Placement(Protocol):
@@ -126,7 +126,7 @@ class Survey:
                 raise _Misplaced("it has an API key that belongs in another shard")
             if target is not None:
                 self._lone[self._placement.shard_of_key(key_id, target)].append((key, value))
-        elif key in _OWN_KEYS:
+        elif journal_keys.is_of_shard(key):
             return
         else:
             raise _Misplaced(f"it has a row of the unknown kind {kind!r}")

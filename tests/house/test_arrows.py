@@ -10,12 +10,14 @@ FACE = "face"
 
 ALLOWED: Mapping[str, str] = {
     "face": "actors actors.aggregation cli client pictures storage.records storage.training",
-    "actors": "policies policies.diversity storage.records storage.rows",
+    "actors": "policies policies.diversity storage.journal storage.records storage.rows",
     "actors.aggregation": "actors policies.diversity storage.records",
-    "actors.host": "actors actors.keepers actors.turns policies storage storage.records storage.rows",
+    "actors.host": (
+        "actors actors.keepers actors.turns policies storage storage.journal storage.records storage.rows"
+    ),
     "actors.keepers": (
-        "actors policies policies.diversity storage storage.records storage.rows storage.shards "
-        "storage.training"
+        "actors policies policies.diversity storage storage.journal storage.records storage.rows "
+        "storage.shards storage.training"
     ),
     "actors.turns": "actors policies storage.records",
     "adapters": "actors storage storage.packed storage.records",
@@ -37,15 +39,15 @@ ALLOWED: Mapping[str, str] = {
     "cli": (
         "actors actors.aggregation adapters adapters.memory api archive base bench bench.recall client "
         "cluster gateway.http learning.on_policy module_training pictures policies settings storage "
-        "storage.backups storage.packed storage.records storage.resharding telemetry"
+        "storage.backups storage.journal storage.packed storage.records storage.resharding telemetry"
     ),
     "client": (
         "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
         "settings storage storage.packed storage.records storage.rows storage.training suites"
     ),
     "cluster": (
-        "actors base encoder engines gateway gateway.http hosting policies settings storage storage.records "
-        "telemetry telemetry.tracing trainer"
+        "actors base encoder engines gateway gateway.http hosting policies settings storage "
+        "storage.journal storage.records telemetry telemetry.tracing trainer"
     ),
     "encoder": "base storage.records",
     "engines": (
@@ -67,11 +69,11 @@ ALLOWED: Mapping[str, str] = {
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
-        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures settings "
-        "storage.backups storage.packed storage.records storage.resharding storage.training storage.uploads "
-        "telemetry telemetry.tracing"
+        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures "
+        "settings storage.backups storage.journal storage.packed storage.records storage.resharding "
+        "storage.training storage.uploads telemetry telemetry.tracing"
     ),
-    "gateway.metrics": "actors storage.records",
+    "gateway.metrics": "actors storage.journal storage.records",
     "gateway.personal_models": (
         "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
         "suites telemetry"
@@ -81,7 +83,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "hosting": (
         "actors actors.aggregation actors.host actors.keepers encoder engines policies policies.diversity "
-        "settings storage storage.records storage.rows telemetry telemetry.tracing"
+        "settings storage storage.journal storage.records storage.rows telemetry telemetry.tracing"
     ),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
@@ -94,15 +96,17 @@ ALLOWED: Mapping[str, str] = {
     "module_training": "actors adapters adapters.memory engines storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",
     "policies.diversity": "policies",
-    "settings": "actors storage.records",
+    "settings": "actors storage.journal storage.records",
     "storage": "storage.packed storage.records storage.shards",
-    "storage.backups": "storage storage.packed storage.records storage.shards",
+    "storage.backups": "storage storage.packed storage.records storage.shards storage.streams",
+    "storage.journal": "storage storage.backups storage.records storage.shards storage.streams",
     "storage.packed": "storage.records",
     "storage.resharding": "storage storage.records storage.shards",
     "storage.rows": "storage.records storage.training",
     "storage.shards": "storage.records storage.rows",
+    "storage.streams": "storage.records",
     "storage.training": "storage.records",
-    "storage.uploads": "storage.backups storage.records",
+    "storage.uploads": "storage.records storage.streams",
     "suites": "actors actors.turns policies settings storage.records",
     "telemetry": "actors policies settings storage.records",
     "telemetry.metrics_push": "actors",

@@ -15,7 +15,8 @@ MODEL_ROOMS = (
 DOORS: Mapping[str, tuple[str, ...]] = {
     "bm25s": ("actors/keepers/log_index.py",),
     "llguidance": ("runtime/engines/",),
-    "lmdb": ("storage/shards/shard.py", "storage/shards/pages.py"),
+    "lmdb": ("storage/shards/shard.py", "storage/shards/environments.py", "storage/shards/pages.py"),
+    "obstore": ("storage/journal/object_bucket.py",),
     "vllm": ("runtime/engines/vllm_", "runtime/bench/vllm_stock.py"),
     "ray": ("runtime/",),
     "torch": MODEL_ROOMS,

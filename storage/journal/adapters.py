@@ -1,0 +1,79 @@
+"""The adapters of a store in its journal: objects by digest, there before a segment names them.
+
+In a bucket::
+
+    <store id>/adapters/<digest>/packed    a packed adapter, sealed (``storage/journal/sealed_object.py``)
+    <store id>/adapters/<digest>/<file>    each file of an adapter that is a directory, up to schema 3
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+from populace.storage.journal.bucket import Bucket
+from populace.storage.journal.errors import JournalDamaged
+from populace.storage.journal.sealed_object import read_object, write_object
+from populace.storage.journal.sealing import JournalSeal
+from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
+
+logger = logging.getLogger(__name__)
+
+PIECE_BYTES = 2**20
+
+_PACKED = "packed"
+
+
+class JournalAdapters:
+    """Copies adapters to the bucket and back. Safe from many threads at once."""
+
+    def __init__(self, bucket: Bucket, seal: JournalSeal, store_id: str, files: RevisionFiles) -> None:
+        self._bucket = bucket
+        self._seal = seal
+        self._folder = f"{store_id}/adapters"
+        self._files = files
+
+    def keep(self, digest: str) -> None:
+        """See to it that the bucket has an adapter. One whose files are gone here is left out."""
+        path = self._files.path(digest)
+        names = (CONFIG_FILE, TENSORS_FILE) if path.is_dir() else (_PACKED,)
+        for name in names:
+            file = path / name if path.is_dir() else path
+            object_name = self._name(digest, name)
+            if not file.exists():
+                logger.warning("the adapter %s is not here, and is not in the journal", digest)
+                return
+            if not self._bucket.has(object_name):
+                with file.open("rb") as content:
+                    pieces = iter(lambda: content.read(PIECE_BYTES), b"")
+                    write_object(self._bucket, self._seal, object_name, pieces)
+
+    def fetch(self, digest: str) -> bool:
+        """Store an adapter of the bucket here; return whether it is here now. Raises ``JournalDamaged``."""
+        if self._files.has(digest):
+            return True
+        with tempfile.TemporaryDirectory() as folder:
+            packed, config, tensors = (Path(folder) / name for name in (_PACKED, CONFIG_FILE, TENSORS_FILE))
+            if self._download(digest, _PACKED, packed):
+                found, _ = self._files.add(packed)
+            elif all(self._download(digest, file.name, file) for file in (config, tensors)):
+                found, _ = self._files.add_directory(config.read_bytes(), tensors)
+            else:
+                return False
+        if found != digest:
+            raise JournalDamaged(self._name(digest, _PACKED), f"it is the adapter {found}")
+        return True
+
+    def remove(self, digest: str) -> None:
+        self._bucket.remove([found.name for found in self._bucket.names(f"{self._folder}/{digest}")])
+
+    def _download(self, digest: str, name: str, to: Path) -> bool:
+        pieces = read_object(self._bucket, self._seal, self._name(digest, name))
+        if pieces is None:
+            return False
+        with to.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        return True
+
+    def _name(self, digest: str, name: str) -> str:
+        return f"{self._folder}/{digest}/{name}"

@@ -1,0 +1,183 @@
+"""The journals of the shards of one process: claimed as they are opened, then shipped and collected."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from populace.storage.journal.adapters import JournalAdapters
+from populace.storage.journal.attaching import attach, take_snapshot
+from populace.storage.journal.collecting import collect
+from populace.storage.journal.opening import open_bucket
+from populace.storage.journal.options import JournalOptions, JournalStatistics
+from populace.storage.journal.sealing import JournalSeal
+from populace.storage.journal.segment import number_in
+from populace.storage.journal.shard_journal import ShardJournal
+from populace.storage.journal.shipping import Shipping
+from populace.storage.journal.snapshot import read_snapshot
+from populace.storage.records.errors import Fenced, ShardStopped, StorageError
+from populace.storage.shards.shard import Shard
+from populace.storage.store import Store
+
+logger = logging.getLogger(__name__)
+
+SHIP_SECONDS = 0.5
+"""How often what was committed is shipped; with the time of a request, the most that ``async`` loses."""
+
+TEND_SECONDS = 5.0
+"""How often it is looked whether a snapshot is due."""
+
+COLLECT_SECONDS = 3600.0
+FINISH_SECONDS_MAX = 10.0
+SHIPPED_AT_ONCE = 8
+
+SEGMENTS_MAX = 2000
+"""Segments behind a snapshot. A restore reads some hundred in a second, each with a request of its own."""
+
+SEGMENT_BYTES_MIN = 16 * 2**20
+"""Segments with fewer bytes are not worth a snapshot."""
+
+
+@dataclass(slots=True)
+class _Attached:
+    shard: Shard
+    journal: ShardJournal
+    shipping: Shipping
+    snapshot_segment: int
+    snapshot_ms: int
+    snapshot_bytes: int = 0
+    collect_at_s: float = 0.0
+    shipped_at_s: float = 0.0
+
+
+class Journals:
+    """Attaches shards to their journals in a bucket, and ships and collects these on a thread of its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        options: JournalOptions,
+        *,
+        owner: str,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Send no request yet. Raises ``BucketRefused`` for a URL that names no bucket."""
+        self._store = store
+        self._bucket = open_bucket(options.url)
+        self._seal = JournalSeal(store.sealing.master_key, store.store_id)
+        self.adapters = JournalAdapters(self._bucket, self._seal, store.store_id, store.revisions)
+        self._options = options
+        self._owner = owner
+        self._now_ms = now_ms
+        self._attached: dict[int, _Attached] = {}
+        self._failures = 0
+        self._ended = threading.Event()
+        self._shippers = ThreadPoolExecutor(SHIPPED_AT_ONCE, thread_name_prefix="populace-ship")
+        for name, target in (("ship", self._run_shipping), ("tend", self._run_tending)):
+            threading.Thread(target=target, name=f"populace-journal-{name}", daemon=True).start()
+
+    def attach(self, shard: Shard) -> None:
+        """Bring a shard that was just opened and its journal together. Raises as ``attaching.attach``."""
+        folder = shard_folder(self._store.store_id, shard.number)
+        journal = ShardJournal(
+            self._bucket, self._seal, folder, shard.number, owner=self._owner, now_ms=self._now_ms
+        )
+        shipping = attach(shard, journal, self.adapters, is_sync=self._options.is_sync)
+        newest = number_in(journal.listed("s")[-1].name)
+        now_s = time.monotonic()
+        self._attached[shard.number] = _Attached(
+            shard,
+            journal,
+            shipping,
+            snapshot_segment=newest,
+            snapshot_ms=read_snapshot(journal, newest).written_ms,
+            collect_at_s=now_s + COLLECT_SECONDS,
+            shipped_at_s=now_s,
+        )
+
+    def detach(self, shard: Shard) -> None:
+        """Leave the shard alone from now on. What waits is shipped when it is attached again."""
+        attached = self._attached.get(shard.number)
+        if attached is not None and attached.shard is shard:
+            del self._attached[shard.number]
+
+    def finish(self) -> None:
+        """End the threads and ship what waits, as far as the bucket takes it in ``FINISH_SECONDS_MAX``."""
+        self._ended.set()
+        waiting = [self._shippers.submit(self._ship, one) for one in list(self._attached.values())]
+        wait(waiting, timeout=FINISH_SECONDS_MAX)
+        self._shippers.shutdown(wait=False, cancel_futures=True)
+
+    def statistics(self) -> JournalStatistics:
+        attached = list(self._attached.values())
+        behind = [one for one in attached if one.shipping.behind_bytes]
+        now_s = time.monotonic()
+        return JournalStatistics(
+            len(attached),
+            sum(one.shipping.behind_bytes for one in behind),
+            max((now_s - one.shipped_at_s for one in behind), default=0.0),
+            self._failures,
+        )
+
+    def _run_shipping(self) -> None:
+        """Ship all shards at once, again and again: one that is slow keeps the others waiting for a round."""
+        while not self._ended.wait(SHIP_SECONDS):
+            with contextlib.suppress(RuntimeError):  # it is being shut down
+                wait([self._shippers.submit(self._ship, one) for one in list(self._attached.values())])
+
+    def _run_tending(self) -> None:
+        while not self._ended.wait(TEND_SECONDS):
+            for attached in list(self._attached.values()):
+                if self._ended.is_set():
+                    return
+                self._guarded(attached, self._tend)
+
+    def _ship(self, attached: _Attached) -> None:
+        def ship(one: _Attached) -> None:
+            one.shipping.ship()
+            one.shipped_at_s = time.monotonic()
+
+        self._guarded(attached, ship)
+
+    def _guarded(self, attached: _Attached, work: Callable[[_Attached], None]) -> None:
+        try:
+            work(attached)
+        except (Fenced, ShardStopped):
+            # Its owner finds out by itself.
+            return
+        except StorageError as error:
+            self._failures += 1
+            logger.warning("the journal of shard %d: %s", attached.shard.number, error)
+        except Exception:  # a bug of ours; the other shards' journals go on
+            logger.exception("the journal of shard %d failed", attached.shard.number)
+
+    def _tend(self, attached: _Attached) -> None:
+        journal = attached.journal
+        now_s, now_ms = time.monotonic(), self._now_ms()
+        keep_ms = int(self._options.keep_seconds * 1000)
+        segments = journal.end.segment - attached.snapshot_segment
+        # Also if little was written: what was forgotten is to leave the journal in the time that it is kept.
+        is_old = segments > 0 and now_ms - attached.snapshot_ms > keep_ms // 2
+        if is_old or _snapshot_due(segments, journal.sent_bytes, attached.snapshot_bytes):
+            position, attached.snapshot_bytes = take_snapshot(journal, attached.shipping)
+            attached.snapshot_segment, attached.snapshot_ms, journal.sent_bytes = position.segment, now_ms, 0
+            attached.collect_at_s = now_s
+        if now_s >= attached.collect_at_s:
+            attached.collect_at_s = now_s + COLLECT_SECONDS
+            collect(journal, kept_from_ms=now_ms - keep_ms)
+
+
+def _snapshot_due(segments: int, segment_bytes: int, snapshot_bytes: int) -> bool:
+    """Whether a snapshot is due after these segments since the last one, which has ``snapshot_bytes``.
+
+    Segments are replayed about as fast as a snapshot is read, so that they may have as many bytes as it.
+    """
+    return segments >= SEGMENTS_MAX or segment_bytes >= max(SEGMENT_BYTES_MIN, snapshot_bytes)
+
+
+def shard_folder(store_id: str, number: int) -> str:
+    """Return the folder of a shard's journal in the bucket."""
+    return f"{store_id}/shard-{number:04d}"

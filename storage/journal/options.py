@@ -1,0 +1,24 @@
+"""How a store is journaled, and how that goes. Free of heavy imports."""
+
+from typing import NamedTuple
+
+
+class JournalOptions(NamedTuple):
+    """The bucket's URL, whether a commit waits for it, and how far back a restore can go."""
+
+    url: str
+    is_sync: bool
+    keep_seconds: float
+
+
+class JournalStatistics(NamedTuple):
+    """A snapshot of the journals of a host's shards.
+
+    ``behind_bytes`` are acknowledged and not in the journal yet, the oldest since ``behind_seconds``. Of the
+    attempts to write to it, ``failures`` failed.
+    """
+
+    shards: int
+    behind_bytes: int
+    behind_seconds: float
+    failures: int

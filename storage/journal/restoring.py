@@ -1,0 +1,132 @@
+"""Makes a store of its journal, as it is now or was at an earlier time."""
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from populace.storage.backups.unfinished import building
+from populace.storage.journal.adapters import JournalAdapters
+from populace.storage.journal.attaching import apply_commits, put_snapshot, revisions_of, take_keys
+from populace.storage.journal.bucket import Bucket
+from populace.storage.journal.description import read_description, stores_in
+from populace.storage.journal.errors import JournalDamaged, NothingThen, StoreNotNamed
+from populace.storage.journal.journals import shard_folder
+from populace.storage.journal.sealing import JournalSeal
+from populace.storage.journal.segment import Position, number_in
+from populace.storage.journal.shard_journal import ShardJournal
+from populace.storage.journal.shipping import JournalRow, put_row
+from populace.storage.journal.snapshot import read_snapshot
+from populace.storage.records import keys
+from populace.storage.records.errors import MasterKeyRefused
+from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
+from populace.storage.shards.shard import Shard
+from populace.storage.store import Store
+
+Report = Callable[[str, float], None]
+"""Called with what is being done now, and the share of that which is done, from 0 to 1."""
+
+SHARDS_AT_ONCE = 8
+OWNER = "populace restore"
+
+
+class RestoredStore(NamedTuple):
+    """The counts of the new store, and how many adapters its journal does not have."""
+
+    store_id: str
+    models: int
+    adapters: int
+    api_keys: int
+    lacking: int
+
+
+def restore_store(
+    bucket: Bucket,
+    target: Path,
+    master_key: Path,
+    *,
+    report: Report,
+    store_id: str | None = None,
+    at_ms: int | None = None,
+) -> RestoredStore:
+    """Make a store in ``target``, absent or empty, as its journal has it now, or had it at ``at_ms``.
+
+    Models that were erased since are left out. A store as of now goes on with its journal when it is served;
+    one as of an earlier time is another store, with a journal of its own. ``store_id`` may be left out if
+    the bucket has one store. The master key, of the file ``master_key``, is copied into ``target``. Raises
+    ``StoreNotNamed``, ``MasterKeyRefused``, ``NothingThen``, ``JournalDamaged``, ``BucketRefused``,
+    ``BucketUnreachable``, ``DirectoryRefused`` and ``DiskRefused``; nothing is made then.
+    """
+    found = stores_in(bucket)
+    if store_id is None and len(found) == 1:
+        [store_id] = found
+    if store_id is None or store_id not in found:
+        raise StoreNotNamed(bucket.url, ", ".join(found) or "none")
+    description = read_description(bucket, store_id)
+    key = MasterKey.load(master_key)
+    if key.key_id != description.master_key:
+        raise MasterKeyRefused(str(master_key), "it is that of another store than the journal")
+    seal = JournalSeal(key, store_id)
+    with building(target) as place:
+        made_id = store_id if at_ms is None else secrets.token_hex(16)
+        store = Store.lay_out(place, description.shards, made_id, key)
+        adapters = JournalAdapters(bucket, seal, store_id, store.revisions)
+
+        def restore(number: int) -> tuple[int, int, int, int]:
+            folder = shard_folder(description.store_id, number)
+            journal = ShardJournal(bucket, seal, folder, number, owner=OWNER, now_ms=lambda: 0)
+            path = store.shard_path(number)
+            Shard.create(path, number, description.shards)
+            with closing(store.open_shard(number, OWNER)) as shard:
+                position = restore_shard(shard, journal, at_ms=at_ms)
+                if at_ms is None:
+                    row = JournalRow(position, position.commit, journal.origin())
+                    shard.apply(lambda writer: put_row(writer, row))
+                shard.check_integrity()
+                with shard.read() as txn:
+                    digests = revisions_of(txn)
+                    models = sum(1 for _ in txn.scan(keys.all_identities()))
+                    api_keys = sum(1 for _ in txn.scan(keys.api_keys()))
+            fetched = sum(adapters.fetch(digest) for digest in digests)
+            return models, fetched, api_keys, len(digests) - fetched
+
+        counts = (0, 0, 0, 0)
+        with ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="populace-restore") as threads:
+            for number, of_shard in enumerate(threads.map(restore, range(description.shards))):
+                counts = tuple(map(sum, zip(counts, of_shard, strict=True)))
+                report("Restoring the shards", (number + 1) / description.shards)
+        key.save(place / MASTER_KEY_FILE)
+    models, fetched, api_keys, lacking = counts
+    return RestoredStore(made_id, models, fetched, api_keys, lacking)
+
+
+def restore_shard(shard: Shard, journal: ShardJournal, *, at_ms: int | None) -> Position:
+    """Fill an empty shard with what its journal had at ``at_ms``, or has now if None; return that position.
+
+    The journal is not claimed. Models that were erased since are left out: their keys are not there any more.
+    Raises ``NothingThen`` if the journal does not go back that far, and ``JournalDamaged``.
+    """
+    snapshots = [number_in(found.name) for found in journal.listed("s")]
+    for number in reversed(snapshots):
+        snapshot = read_snapshot(journal, number)
+        if at_ms is None or snapshot.written_ms <= at_ms:
+            break
+    else:
+        raise NothingThen(journal.shard)
+    put_snapshot(shard, snapshot)
+    journal.seek(snapshot.position)
+    position = snapshot.position
+    for segment in journal.follow():
+        if at_ms is not None and segment.written_ms > at_ms:
+            break
+        if segment.before > position.commit:
+            # It returned from being served without its journal: the snapshot behind it has what is between.
+            if at_ms is not None:
+                break
+            raise JournalDamaged(journal.name_of("j", segment.number), "a snapshot behind it is absent")
+        apply_commits(shard, segment.commits)
+        position = journal.end
+    take_keys(shard, journal.read_keys(), now_ms=0)
+    return position
