@@ -12,6 +12,7 @@ from populace.actors.peek import Peek
 from populace.actors.process_use import ProcessUse
 from populace.actors.training_statistics import TrainingStatistics
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
+from populace.storage.journal.options import JournalStatistics
 from populace.storage.records.durations import DurationCounts
 from populace.storage.records.lower_revision import lower_of
 from populace.storage.rows.portable import PortableModel
@@ -126,7 +127,8 @@ class StoreStatistics:
     longer than they may, ``full_maps`` how often a write met a full map since the host opened it.
     ``disk_free_bytes`` is what the file system has left. ``commit`` counts how long batches of writes took,
     ``fsync`` the part of it in which they were made durable. The last backup was finished at
-    ``backup_finished_ms``, None if there was none since the store is where it is.
+    ``backup_finished_ms``, None if there was none since the store is where it is. ``journal`` is None without
+    one.
     """
 
     shards_open: int
@@ -142,6 +144,7 @@ class StoreStatistics:
     commit: DurationCounts
     fsync: DurationCounts
     backup_finished_ms: int | None
+    journal: JournalStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True)

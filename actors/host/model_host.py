@@ -45,6 +45,8 @@ from populace.actors.tracing import NoTracer, Tracer
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.turn_director import begin_reply
+from populace.storage.journal.journals import Journals
+from populace.storage.journal.options import JournalOptions
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.rows.portable import PortableModel
@@ -69,13 +71,15 @@ class ModelHost:
         process_use: Callable[[], ProcessUse] | None = None,
         tracer: Tracer | None = None,
         used_elsewhere: UsedElsewhere | None = None,
+        journal: JournalOptions | None = None,
     ) -> None:
         """``community`` is the name of the model on which others of its tenant begin, if there is one.
 
         ``encoder`` finds what questions in other words ask for; without one words alone decide it.
         ``process_use`` measures the process, if the host has one of its own. ``tracer`` records what turns
         wait for, if traces are on. ``used_elsewhere`` asks the other hosts, if there are any, which adapters
-        they need.
+        they need. With a ``journal``, what is committed is in it, too. Raises ``BucketRefused`` if its URL
+        names no bucket.
         """
         self.name = name
         self._store = store
@@ -85,18 +89,16 @@ class ModelHost:
         self._limits = limits or HostLimits()
         self._grant_ids = GrantIds()
         tracer = tracer or NoTracer()
+        owner = f"{name}/{self._grant_ids.incarnation}"
+        journals = None if journal is None else Journals(store, journal, owner=owner, now_ms=clock.epoch_ms)
         self._owned = OwnedShards(
-            store,
-            shards,
-            owner=f"{name}/{self._grant_ids.incarnation}",
-            clock=clock,
-            on_lost=self._forget_shard,
+            store, shards, owner=owner, clock=clock, on_lost=self._forget_shard, journals=journals
         )
         self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
         self._communities = Communities(
             store, self._owned, self._catalogue.shard, name=community, clock=clock
         )
-        self._adapters = AdapterSweeper(store, self._owned, used_elsewhere)
+        self._adapters = AdapterSweeper(store, self._owned, used_elsewhere, journals)
         self._promotions = Promotions(self._catalogue, engine, self._adapter_of)
         turn_log = TurnLog(
             self._owned,

@@ -12,6 +12,16 @@ from dataclasses import dataclass
 
 from populace.actors.clock import Clock
 from populace.policies.reopening import seconds_until_next
+from populace.storage.journal.attaching import leave
+from populace.storage.journal.errors import (
+    BucketRefused,
+    BucketUnreachable,
+    JournalDamaged,
+    JournalElsewhere,
+    JournalNeeded,
+    JournalUnsettled,
+)
+from populace.storage.journal.journals import Journals
 from populace.storage.records.errors import (
     Fenced,
     ShardStopped,
@@ -24,6 +34,17 @@ from populace.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
+SOUND = (
+    StoreInUse,
+    BucketRefused,
+    BucketUnreachable,
+    JournalUnsettled,
+    JournalElsewhere,
+    JournalNeeded,
+    JournalDamaged,
+)
+"""What keeps a shard from being opened, and is no fault of its disk."""
+
 OPENINGS_MAX = 8
 """How many shards are opened at a time. One waits up to half a minute for a process that holds its lock."""
 
@@ -32,14 +53,14 @@ OPENINGS_MAX = 8
 class _Absent:
     """Why a shard is not open, and the attempt to open it, or when the next one is due.
 
-    ``is_busy``: another process had it open.
+    ``is_sound``: nothing is wrong with its disk. Another process had it open, or its journal is away.
     """
 
     error: StorageError
     attempt: "Future[_Attempt] | None" = None
     failures: int = 0
     due_s: float = 0.0
-    is_busy: bool = False
+    is_sound: bool = False
 
     def refusal(self) -> StorageError:
         # An exception that is raised again and again would collect the traceback of each time.
@@ -57,8 +78,10 @@ class _Attempt:
 class AbsentShards:
     """Opens shards in the background. Its methods are for one thread; only ``wait`` and ``close`` wait."""
 
-    def __init__(self, store: Store, *, owner: str, clock: Clock) -> None:
+    def __init__(self, store: Store, *, owner: str, clock: Clock, journals: Journals | None = None) -> None:
+        """With ``journals``, a shard is open once it and its journal are the same."""
         self._store = store
+        self._journals = journals
         self._owner = owner
         self._clock = clock
         self._absent: dict[int, _Absent] = {}
@@ -110,7 +133,7 @@ class AbsentShards:
         wait_s = seconds_until_next(absent.failures, attempt.seconds)
         absent.due_s = self._clock.monotonic() + wait_s
         absent.error = _refusal(number, attempt.opened)
-        absent.is_busy = isinstance(attempt.opened, StoreInUse)
+        absent.is_sound = isinstance(attempt.opened, SOUND)
         logger.error(
             "shard %d is not served; it is tried again in %.0f s: %s", number, wait_s, attempt.opened
         )
@@ -128,17 +151,28 @@ class AbsentShards:
         self._absent.clear()
 
     def _try_again(self, number: int, absent: _Absent) -> None:
-        # A shard that another process has open may be sound, and must not be read whole beside it.
-        pool = self._openers if absent.is_busy else self._recoverer
-        absent.attempt = pool.submit(self._attempt, number, whole=not absent.is_busy)
+        # A shard that another process has open must not be read whole beside it.
+        pool = self._openers if absent.is_sound else self._recoverer
+        absent.attempt = pool.submit(self._attempt, number, whole=not absent.is_sound)
 
     def _attempt(self, number: int, *, whole: bool) -> _Attempt:
         begun = time.monotonic()
         try:
             opening = self._store.recover_shard if whole else self._store.open_shard
-            return _Attempt(opening(number, self._owner), time.monotonic() - begun)
+            return _Attempt(self._attached(opening(number, self._owner)), time.monotonic() - begun)
         except Exception as error:  # whatever it is, the host's other shards are served
             return _Attempt(error, time.monotonic() - begun)
+
+    def _attached(self, shard: Shard) -> Shard:
+        try:
+            if self._journals is None:
+                leave(shard)
+            else:
+                self._journals.attach(shard)
+        except BaseException:
+            shard.close()
+            raise
+        return shard
 
 
 def _refusal(number: int, error: Exception) -> StorageError:

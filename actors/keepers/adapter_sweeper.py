@@ -13,6 +13,7 @@ from functools import partial
 
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.storage import warm_files
+from populace.storage.journal.journals import Journals
 from populace.storage.records import erasures, keys
 from populace.storage.records.errors import PopulaceError, StorageError
 from populace.storage.records.transaction import ReadTransaction
@@ -27,8 +28,15 @@ UsedElsewhere = Callable[[frozenset[str]], Awaitable[frozenset[str]]]
 class AdapterSweeper:
     """Removes the adapters that erasures left behind in the shards of one host."""
 
-    def __init__(self, store: Store, shards: OwnedShards, used_elsewhere: UsedElsewhere | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        shards: OwnedShards,
+        used_elsewhere: UsedElsewhere | None,
+        journals: Journals | None = None,
+    ) -> None:
         """``used_elsewhere`` None: there are no other hosts. What another one has is never removed then."""
+        self._journals = journals
         self._store = store
         self._shards = shards
         self._used_elsewhere = used_elsewhere
@@ -92,6 +100,8 @@ class AdapterSweeper:
         for digest in digests:
             files.remove(digest)
             warm_files.erase(warm, digest)
+            if self._journals is not None:
+                self._journals.adapters.remove(digest)
         files.sweep()
 
 

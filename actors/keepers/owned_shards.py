@@ -20,6 +20,8 @@ from populace.actors.keepers.absent_shards import AbsentShards
 from populace.policies.compaction import erasure_due, worth_compacting
 from populace.policies.served_time import SECONDS_FORGOTTEN_MAX, SECONDS_UNRECORDED, ServedTime
 from populace.storage.backup_note import read_finished_ms
+from populace.storage.journal.errors import JournalOutcomeUnknown
+from populace.storage.journal.journals import Journals
 from populace.storage.records.durations import added_up
 from populace.storage.records.errors import (
     DiskFull,
@@ -52,9 +54,12 @@ class OwnedShard:
     shard: Shard
     committer: Committer
     served: ServedTime
+    journals: Journals | None
 
     def close(self) -> None:
         self.committer.close()
+        if self.journals is not None:
+            self.journals.detach(self.shard)
         self.shard.close()
 
 
@@ -69,14 +74,16 @@ class OwnedShards:
         owner: str,
         clock: Clock,
         on_lost: Callable[[int, Exception], None],
+        journals: Journals | None = None,
     ) -> None:
         """Open the shards; waits for them, but no longer than ``OPENING_SECONDS_MAX``, and raises nothing."""
         self._store = store
+        self._journals = journals
         self._clock = clock
         self._on_lost = on_lost
         self._numbers = tuple(numbers)
         self._open: dict[int, OwnedShard] = {}
-        self._absent = AbsentShards(store, owner=owner, clock=clock)
+        self._absent = AbsentShards(store, owner=owner, clock=clock, journals=journals)
         self._closed = False
         self._absent.open(self._numbers)
         self._absent.wait(OPENING_SECONDS_MAX)
@@ -213,6 +220,7 @@ class OwnedShards:
             commit=added_up([owned.committer.statistics().spent for owned in self._open.values()]),
             fsync=added_up([owned.shard.synced.snapshot() for owned in self._open.values()]),
             backup_finished_ms=read_finished_ms(self._store.path),
+            journal=None if self._journals is None else self._journals.statistics(),
         )
 
     def commit_statistics(self) -> tuple[int, int]:
@@ -247,6 +255,8 @@ class OwnedShards:
     def close(self) -> None:
         """Release the shards; what is being opened or checked ends first."""
         self._closed = True
+        if self._journals is not None:
+            self._journals.finish()
         for owned in self._open.values():
             owned.close()
         self._open.clear()
@@ -271,7 +281,7 @@ class OwnedShards:
             stored_ms = stored_served_ms(transaction)
         wall_ms, monotonic_s = self._clock.epoch_ms(), self._clock.monotonic()
         served = ServedTime(stored_ms, wall_ms=wall_ms, monotonic_s=monotonic_s)
-        return OwnedShard(shard, Committer(shard), served)
+        return OwnedShard(shard, Committer(shard), served, self._journals)
 
     def _lose(self, number: int, owned: OwnedShard, error: Exception) -> None:
         if self._open.get(number) is not owned:
@@ -280,6 +290,8 @@ class OwnedShards:
         owned.close()
         if isinstance(error, Fenced):
             self._absent.fence(error)
+        elif isinstance(error, JournalOutcomeUnknown):
+            self._absent.open([number])
         else:
             self._absent.recover(number)
         self._on_lost(number, error)

@@ -1,11 +1,12 @@
-"""``populace restore``: makes a data directory from a backup and the key file."""
+"""``populace restore``: makes a data directory from a backup and the key file, or from a journal."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from populace.cli.console import counted, named_errors, out, print_json, reporting
+from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting
 from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
@@ -13,12 +14,34 @@ EXAMPLES = """Examples:
 populace restore /backups/monday --keys /safe/populace.keys --data ./restored
 
 populace restore /backups/monday --keys /safe/populace.keys --data ./restored --erasures-of ./my-data
+
+populace restore s3://my-bucket/populace --master-key /safe/master.key --data ./restored
+
+populace restore s3://my-bucket/populace --master-key /safe/master.key --at 2026-11-30T16:00 --data ./then
 """
+
+JOURNAL_MARK = "://"
+"""What a journal's URL has, and a directory has not."""
 
 
 def restore(
-    directory: Annotated[Path, typer.Argument(help="The backup's directory.", metavar="DIR")],
-    keys: Annotated[Path, typer.Option("--keys", help="The newest key file.", metavar="FILE")],
+    source: Annotated[
+        str, typer.Argument(help="A backup's directory, or a journal's URL.", metavar="DIR|URL")
+    ],
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="The newest key file of the backups.", metavar="FILE")
+    ] = None,
+    master_key: Annotated[
+        Path | None,
+        typer.Option("--master-key", help="The file of the store's master key, for a journal."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Restore a journal as it was at a local time such as 2026-11-30T16:00."),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="The id of the store, if the journal's bucket has several.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="The new data directory, absent or empty. Default: POPULACE_DATA.")
     ] = None,
@@ -35,17 +58,31 @@ def restore(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Restore a backup into a new data directory.
+    """Restore a backup, or a journal, into a new data directory.
 
     Everything is checked first; an error leaves nothing in the directory.
-    Models erased since the backup are left out, as far as FILE or
-    --erasures-of records them. API keys are as they were when the backup was made:
-    revoke again those that were revoked since.
+    Of a backup, models erased since are left out, as far as FILE or
+    --erasures-of records them. Of a journal they always are. API keys are as they
+    were then: revoke again those that were revoked since.
+
+    What is restored of a journal goes on with it when it is served with the same
+    POPULACE_JOURNAL, and the former directory cannot write any more. With --at it
+    becomes a store of its own.
     """
     with named_errors():
+        settings = Settings.from_environment(data=data)
+        if JOURNAL_MARK in source:
+            if keys is not None or erasures_of is not None or partial:
+                raise CommandFailed("--keys, --erasures-of and --partial are for backups.")
+            _restore_journal(settings, source, master_key, at, store, as_json=as_json)
+            return
+        if master_key is not None or at is not None or store is not None:
+            raise CommandFailed("--master-key, --at and --store are for a journal, whose URL has ://.")
+        if keys is None:
+            raise CommandFailed("A backup is opened by its key file: name it with --keys.")
         from populace.storage.backups.restore import restore_backup
 
-        settings = Settings.from_environment(data=data)
+        directory = Path(source)
         with reporting() as report:
             restored = restore_backup(
                 directory,
@@ -68,3 +105,46 @@ def restore(
             out.print(f"Left out {counted(restored.erased, 'model')}: erased.", highlight=False)
         if restored.lacking:
             out.print(f"Left out {counted(restored.lacking, 'model')}: {keys} has no key.", highlight=False)
+
+
+def _restore_journal(
+    settings: Settings,
+    url: str,
+    master_key: Path | None,
+    at: str | None,
+    store_id: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    from populace.storage.journal.opening import open_bucket
+    from populace.storage.journal.restoring import restore_store
+
+    key = master_key or settings.master_key
+    if key is None:
+        raise CommandFailed("A journal is opened by the store's master key: name its file with --master-key.")
+    with reporting() as report:
+        restored = restore_store(
+            open_bucket(url),
+            settings.data,
+            key,
+            report=report,
+            store_id=store_id,
+            at_ms=None if at is None else _milliseconds(at),
+        )
+    if as_json:
+        print_json({**restored._asdict(), "data": str(settings.data)})
+        return
+    out.print(
+        f"Restored {counted(restored.models, 'model')}, {counted(restored.adapters, 'adapter')} and "
+        f"{counted(restored.api_keys, 'API key')} to {settings.data}, with its master key.",
+        highlight=False,
+    )
+    if restored.lacking:
+        out.print(f"The journal lacks {counted(restored.lacking, 'adapter')}.", highlight=False)
+
+
+def _milliseconds(at: str) -> int:
+    try:
+        return int(datetime.fromisoformat(at).astimezone().timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise CommandFailed(f"--at {at!r} is no time such as 2026-11-30T16:00.") from None

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from populace.settings.environment import loud_variables, process_environment
 from populace.settings.machine import physical_cores
 from populace.settings.settings import GIB, MIB, Settings
 from populace.storage.header import HEADER_FILE
+from populace.storage.journal.bucket import CHECK_REQUESTS, check_bucket
+from populace.storage.journal.opening import open_bucket
 from populace.storage.records.errors import MasterKeyRefused, StorageError
 from populace.storage.store import Store
 
@@ -72,6 +75,7 @@ def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
     yield check_free_space("cache directory", settings.cache)
     yield check_data_directory(settings)
     yield check_master_key(settings)
+    yield check_journal(settings)
     yield check_shared_memory()
     yield check_memory()
     yield check_cores(settings)
@@ -216,6 +220,22 @@ def check_master_key(settings: Settings) -> Check:
     if path.stat().st_mode & 0o077:
         return Check(name, "warn", f"{path} can be read by others", f"chmod 600 {path}")
     return Check(name, "ok", f"{path}, readable by you alone")
+
+
+def check_journal(settings: Settings) -> Check:
+    """Check that the object store of the journal takes, refuses, returns and removes an object."""
+    name = "journal"
+    if settings.journal is None:
+        remedy = "set POPULACE_JOURNAL, so that people are not lost with this machine"
+        return Check(name, "ok", f"none; {remedy}")
+    try:
+        bucket = open_bucket(settings.journal)
+        began_s = time.monotonic()
+        check_bucket(bucket, "doctor")
+    except StorageError as error:
+        return Check(name, "fail", str(error), "see the variables of its provider, and docs/backup.md")
+    seconds = (time.monotonic() - began_s) / CHECK_REQUESTS
+    return Check(name, "ok", f"{bucket.url}, {settings.journal_mode}, {seconds * 1000:.0f} ms a request")
 
 
 def check_shared_memory() -> Check:

@@ -266,6 +266,7 @@ def _host_options(
             master_key=None if settings.master_key is None else str(settings.master_key),
             gateway=gateway,
             community=settings.community,
+            journal=settings.journal_options,
         )
         for index in range(settings.hosts)
     ]

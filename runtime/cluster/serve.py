@@ -24,6 +24,8 @@ from populace.settings.running import Running, remove_running, write_running
 from populace.settings.settings import Settings, SettingsError
 from populace.storage import warm_files
 from populace.storage.directory_lock import DirectoryLock
+from populace.storage.journal.description import describe
+from populace.storage.journal.opening import open_bucket
 from populace.storage.store import Store
 from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY, TelemetryOptions, TraceOptions
 from populace.telemetry.tracing.setup import telemetry_setup
@@ -70,6 +72,9 @@ def run_cluster(
     with contextlib.ExitStack() as stack:
         stack.enter_context(DirectoryLock(settings.data, owner))
         store = Store.create_or_open(settings.data, shards=settings.shards, master_key=settings.master_key)
+        if settings.journal is not None:
+            report("Looking at the journal")
+            describe(open_bucket(settings.journal), store)
         telemetry = telemetry_options(settings, store)
         stack.callback(telemetry_setup(telemetry, "serve"))
         base = prepare_base(

@@ -48,6 +48,7 @@ from populace.hosting.other_hosts import OtherHosts
 from populace.hosting.presence import PresenceAddress, PresenceListener
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
+from populace.storage.journal.options import JournalOptions
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.telemetry.calls import context_of
@@ -87,6 +88,7 @@ class HostOptions(NamedTuple):
     community: str | None = None
     encoder_directory: str | None = None
     telemetry: TelemetryOptions | None = None
+    journal: JournalOptions | None = None
 
 
 # Any: with Ray's types only a handle could call the method.
@@ -307,6 +309,7 @@ def _open_host(options: HostOptions) -> ModelHost:
         process_use=own_process_use,
         tracer=TRACER,
         used_elsewhere=OtherHosts(others).adapters_in_use if others else None,
+        journal=options.journal,
     )
 
 

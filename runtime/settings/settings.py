@@ -20,12 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, Val
 
 from populace.actors.engine import EngineKind
 from populace.settings.machine import has_gpu, physical_cores
+from populace.storage.journal.options import JournalOptions
 from populace.storage.records.errors import PopulaceError
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
 TrainingMode = Literal["auto", "asked", "off"]
+JournalMode = Literal["sync", "async"]
 Repetitions = Literal["end", "keep"]
 TaskPrompts = Literal["peek", "turn"]
 ToolChoiceAuto = Literal["refuse", "none"]
@@ -76,6 +78,15 @@ class Settings(BaseModel):
     """Directory of this user's API keys."""
     master_key: Path | None = None
     """File of the key that encrypts people's data keys; None is ``master.key`` in ``data``."""
+    journal: str | None = None
+    """URL of the object store that has all that is committed too, for when this machine is lost:
+    ``s3://bucket/prefix``, ``gs://…``, ``az://…`` or ``file:///directory``; None keeps no journal.
+    Credentials are those of the provider's own variables, such as ``AWS_ACCESS_KEY_ID``."""
+    journal_mode: JournalMode = "sync"
+    """Whether a turn is acknowledged once it is in the journal (``sync``: nothing acknowledged is lost with
+    the machine), or ships soon after (``async``: at most a second of it is)."""
+    journal_keep_seconds: Seconds = 7 * DAY_SECONDS
+    """How far ``populace restore --at`` can go back."""
     api_key: str | None = None
     """API key that the command line sends; None is the one that ``populace serve`` stored in ``config``."""
     address: str | None = None
@@ -223,6 +234,13 @@ class Settings(BaseModel):
         if kind == "file":
             return kind, str(Path(target).expanduser().absolute()) if target else ""
         return None
+
+    @property
+    def journal_options(self) -> JournalOptions | None:
+        """How the store is journaled, None if it is not."""
+        if self.journal is None:
+            return None
+        return JournalOptions(self.journal, self.journal_mode == "sync", self.journal_keep_seconds)
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

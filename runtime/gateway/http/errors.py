@@ -16,6 +16,7 @@ from populace.gateway.http.target import impossible_name
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.settings import SettingsError
 from populace.storage.backups import errors as backups
+from populace.storage.journal import errors as journal
 from populace.storage.packed import errors as packed
 from populace.storage.records import errors as storage
 from populace.storage.records.errors import PopulaceError
@@ -57,6 +58,18 @@ STATUS: Mapping[type[PopulaceError], int] = {
     backups.BackupVersionMismatch: 500,
     backups.KeyFileRefused: 500,
     backups.DirectoryRefused: 500,
+    journal.BucketRefused: 503,
+    journal.BucketUnreachable: 503,
+    journal.JournalUnsettled: 503,
+    journal.JournalOvertaken: 503,
+    journal.JournalBehind: 503,
+    journal.JournalDamaged: 500,
+    journal.SegmentsGone: 500,
+    journal.JournalElsewhere: 503,
+    journal.JournalNeeded: 503,
+    journal.JournalOutcomeUnknown: 503,
+    journal.NothingThen: 500,
+    journal.StoreNotNamed: 500,
     resharding.ReshardingNeedsSpace: 503,
     resharding.ReshardingFailed: 500,
     packed.PackedAdapterInvalid: 400,

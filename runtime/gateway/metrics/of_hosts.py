@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 from populace.actors.hosts import HostStatistics
 from populace.actors.hosts_report import HostsReport
 from populace.gateway.metrics.families import Labels, family, histogram
+from populace.storage.journal.options import JournalStatistics
 from populace.storage.records.durations import DurationCounts
 
 HOST_COUNTERS = {
@@ -44,6 +45,11 @@ DURATIONS = {
     "populace_host_mailbox_seconds": ("mailbox", "How long turns waited for their model"),
     "populace_store_commit_seconds": ("store.commit", "How long batches of writes took"),
     "populace_store_fsync_seconds": ("store.fsync", "How long it took to make a batch of writes durable"),
+}
+JOURNAL_GAUGES = {
+    "shards": "Shards that are in a journal",
+    "behind_bytes": "Bytes of changes that are acknowledged and not in the journal yet",
+    "behind_seconds": "How long the oldest of them waits",
 }
 STORE_COUNTERS = {"full_maps": "Writes that met a full map and had to begin anew"}
 HOST = ("host",)
@@ -96,3 +102,14 @@ def _of_answers(hosts: HostsReport) -> Iterator[Metric]:
         yield family("counter", f"populace_store_{name}", text, HOST, values(attrgetter(f"store.{name}")))
     for name, text in STORE_GAUGES.items():
         yield family("gauge", f"populace_store_{name}", text, HOST, values(attrgetter(f"store.{name}")))
+    journals: dict[Labels, JournalStatistics] = {
+        (answer.host,): answer.statistics.store.journal
+        for answer in hosts.answers
+        if answer.statistics is not None and answer.statistics.store.journal is not None
+    }
+    for name, text in JOURNAL_GAUGES.items():
+        found = {host: getattr(journal, name) for host, journal in journals.items()}
+        yield family("gauge", f"populace_journal_{name}", text, HOST, found)
+    text = "Attempts to write to the journal, or to tidy it, that failed"
+    failures: dict[Labels, float | None] = {host: journal.failures for host, journal in journals.items()}
+    yield family("counter", "populace_journal_failures", text, HOST, failures)
