@@ -63,15 +63,15 @@ _MOVE = re.compile(
 """A place begins with a capital: "I moved to the second floor" tells no home."""
 
 
-def _with_what_it_means(said: str) -> str:
-    """Return what was said with a name or a home that it tells in other words than people ask for them.
+def what_it_means(said: str) -> str:
+    """Return a name or a home that is told in other words than people ask for them, in those; else nothing.
 
     Those are a name after a greeting ("Hi, I'm Nora.") and a place that someone moved to.
     """
     introduced, moved = _INTRODUCTION.match(said), _MOVE.search(said)
     name = "" if introduced is None else f" My name is {introduced['name']}."
     home = "" if moved is None else f" {moved['who']} live in {moved['place']}."
-    return f"{said}{name}{home}"
+    return name + home
 
 
 class Tellings:
@@ -80,7 +80,7 @@ class Tellings:
     def __init__(self, turns: Sequence[tuple[int, str]]) -> None:
         """``turns`` are positions and what their person said there; those that tell nothing are left out."""
         telling: list[tuple[int, frozenset[str]]] = []
-        turns = [(position, _with_what_it_means(said)) for position, said in turns]
+        turns = [(position, said + what_it_means(said)) for position, said in turns]
         for position, said in turns:
             words = words_of(told_in(said)) if len(said) <= TEXT_CHARACTERS_MAX else []
             if any(map(is_content, words)) and not is_question(said):

@@ -28,9 +28,18 @@ from populace.policies.corrections import comparable as comparable_corrections
 from populace.policies.follow_ups import is_follow_up
 from populace.policies.ingestion import turns_in
 from populace.policies.questions import QUESTION_CHARACTERS_MAX, asks_for_told, is_question
-from populace.policies.retrieval import Exchange, Found, Retrieval, end_of, exchange_of, spoken_in, turn_words
+from populace.policies.retrieval import (
+    Exchange,
+    Found,
+    Retrieval,
+    end_of,
+    exchange_of,
+    spoken_in,
+    turn_words,
+    words_of,
+)
 from populace.policies.tellings import comparable as comparable_tellings
-from populace.policies.tellings import says_something, telling_for
+from populace.policies.tellings import says_something, telling_for, what_it_means
 from populace.storage.records.records import InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import ledger
@@ -268,7 +277,14 @@ def _words(
     walk = takewhile(lambda record: record.position <= last, walk_feedback(txn, *model, first))
     given = feedback_by_position(feedback_view(model, record) for record in walk)
     return start, [
-        (record.position, turn_words(record.messages, record.reply, judged(given.get(record.position, ()))))
+        (
+            record.position,
+            [
+                *turn_words(record.messages, record.reply, judged(given.get(record.position, ()))),
+                # Else a name that was told in greeting is found only among the newest turns.
+                *(word for said in spoken_in(record.messages) for word in words_of(what_it_means(said))),
+            ],
+        )
         for record in records
     ]
 

@@ -11,6 +11,7 @@ import pytest
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message, Sampling
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
+from populace.actors.host.retriever import NEWEST_MAX
 from populace.actors.hosts import Hosts
 from populace.actors.turn import BASE_REVISION, ChatRequest, Interaction, ModelId
 from populace.actors.turns.requests import make_request
@@ -115,6 +116,22 @@ async def test_what_is_no_answer_is_not_shown(
     assert [one.request_id.rpartition(":")[2] for one in engine.requests[-2:]] == ["told", "0"]
     assert made.memory is not None
     assert made.memory.written_from is not None
+
+
+async def test_a_name_told_in_greeting_is_found_however_long_ago(
+    make_host: MakeHost, engine: ScriptedEngine, reader: Reader
+) -> None:
+    """The words of a greeting are not those of the question, so that its turn is no newest one for long."""
+    host = make_host(engine=engine)
+    await host.create_model(ADA)
+    await say(host, "Hi, I'm Nora.", "hello")
+    for number in range(NEWEST_MAX + 8):
+        await say(host, f"It rains, for the {number}th time.", f"rain-{number}")
+    reader.read = "Your name is Nora."
+
+    made = await say(host, "What is my name?", "ask")
+
+    assert (made.reply, made.retrieved) == ("Your name is Nora.", (0,))
 
 
 async def test_the_base_reads_what_a_model_has_unlearned_to_read(
