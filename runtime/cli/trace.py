@@ -8,7 +8,6 @@ from typing import Annotated, NamedTuple
 
 import typer
 from rich.segment import Segments
-from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -186,12 +185,16 @@ def _list(
     """Print the requests that are in the traces, the newest or the slowest last, as a log has it."""
     if nothing := _no_traces(settings, folder):
         raise CommandFailed(nothing)
-    found = {
-        span.span_id: span
-        for span in requests_in(folder)
-        if not str(span.attributes.get(HTTP_ROUTE, "")).startswith(CONSOLE_PATH)
-        if span.error is not None or not failed
-    }
+    found: dict[str, TraceSpan] = {}
+    for span in requests_in(folder):
+        if str(span.attributes.get(HTTP_ROUTE, "")).startswith(CONSOLE_PATH):
+            continue
+        request = str(span.attributes[REQUEST_ID])
+        # A training has spans of its parts, too, and the whole began first.
+        if request not in found or span.began_ns < found[request].began_ns:
+            found[request] = span
+    if failed:
+        found = {request: span for request, span in found.items() if span.error is not None}
     listed = sorted(found.values(), key=lambda span: span.seconds if slowest else span.began_ns)[-limit:]
     if as_json:
         for span in listed:
@@ -200,18 +203,14 @@ def _list(
     if not listed:
         err.print(f"No request{' that failed' if failed else ''} is in the traces of {folder}.")
         return
-    table = Table("when", "request", "what", "status", Column("seconds", justify="right"))
     for span in listed:
         began = datetime.fromtimestamp(span.began_ns / 1e9).astimezone()
         status = span.error or str(span.attributes.get(HTTP_STATUS, ""))
-        table.add_row(
-            f"{began:%Y-%m-%d %H:%M:%S}",
-            Text(str(span.attributes[REQUEST_ID]), no_wrap=True, overflow="ignore"),
-            Text(span.name),
-            Text(status, style="" if span.error is None else "red"),
-            f"{span.seconds:.3f}",
-        )
-    out.print(table, soft_wrap=True)
+        row = Text(f"{began:%Y-%m-%d %H:%M:%S} {span.seconds:>9.3f} s  ")
+        row.append(f"{status:<4}", "" if span.error is None else "red")
+        row.append(f" {span.attributes[REQUEST_ID]}  {span.name}")
+        # Whole, also in a narrow terminal: an id is to be copied.
+        out.print(row, soft_wrap=True)
     out.print("`populace trace REQUEST` shows where the time of one went.", style="dim", highlight=False)
 
 
