@@ -1,12 +1,16 @@
 """A machine is lost with its disk; what it acknowledged is served again from its journal, by another one."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from populace.settings.environment import process_environment
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from tests.end_to_end.served import chat, kill_everything, serve
+from tests.limits import HANG_SECONDS
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
@@ -28,7 +32,15 @@ def test_what_a_lost_machine_acknowledged_is_served_from_its_journal(
         shutil.copy(served.data / MASTER_KEY_FILE, key)
         kill_everything(served)
     shutil.rmtree(served.data)
-    restored = served.run("-m", "populace", "restore", bucket, "--master-key", str(key), "--data", str(new))
+    command = ("-m", "populace", "restore", bucket, "--master-key", str(key), "--data", str(new))
+    restored = subprocess.run(
+        [sys.executable, *command],
+        env=process_environment(),
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
 
     assert restored.returncode == 0, restored.stderr
     assert "Restored 1 model," in restored.stdout
