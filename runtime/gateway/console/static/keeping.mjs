@@ -21,22 +21,21 @@ const SHARES = [
 ];
 
 function Sharing({ name }) {
-  const members = useLoaded((signal) => get("/v1/population/members", { signal }), [name]);
+  const member = useLoaded((signal) => get(path(name, "/sharing"), { signal }), [name]);
   const share = async (sharing) => {
     await attempt(() => put(path(name, "/sharing"), { sharing: sharing || null }), `sharing of ${name}`);
     // Also if it was refused: what is drawn anew is what the server has, and not what was pressed.
-    members.reload();
+    member.reload();
   };
   return html`<section class="sheet"><header><h2>Sharing with the population</h2></header>
-    <${Loaded} of=${members}>${({ data }) => {
-      const now = data.find((member) => member.model === name)?.sharing ?? "";
-      return html`<fieldset class="choices"><legend class="unseen">What is shared</legend>
+    <${Loaded} of=${member}>${({ sharing }) => html`<fieldset class="choices">
+      <legend class="unseen">What is shared</legend>
       ${SHARES.map(
         ([id, title, text]) => html`<label class="check" key=${id}>
-      <input type="radio" name="sharing" value=${id} checked=${now === id} onChange=${() => share(id)} />
+      <input type="radio" name="sharing" value=${id} checked=${(sharing ?? "") === id}
+        onChange=${() => share(id)} />
       <span>${title}<br /><span class="small quiet">${text}</span></span></label>`,
-      )}</fieldset>`;
-    }}</${Loaded}></section>`;
+      )}</fieldset>`}</${Loaded}></section>`;
 }
 
 function Contribution({ model, reload }) {

@@ -94,7 +94,14 @@ async def test_a_refused_change_of_consent_is_not_shown_as_done(
 ) -> None:
     await staging.share(client, ("ada",))
     page = await open_page("people/ada/keeping")
-    await page.route("**/sharing", lambda route: route.fulfill(status=503, json=REFUSED))
+
+    async def refuse(route: Route) -> None:
+        if route.request.method == "GET":
+            await route.continue_()
+        else:
+            await route.fulfill(status=503, json=REFUSED)
+
+    await page.route("**/sharing", refuse)
     await page.route("**/contribution", lambda route: route.fulfill(status=503, json=REFUSED))
     texts = page.get_by_role("radio", name="Texts")
     await expect(texts).to_be_checked()
