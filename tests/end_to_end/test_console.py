@@ -59,7 +59,7 @@ async def test_a_person_talks_corrects_trains_rolls_back_and_is_erased(served: S
         await page.get_by_role("link", name="People").click()
         await page.get_by_role("link", name=NAME).click()
         await page.get_by_role("link", name="Sharing and erasing").click()
-        await page.get_by_role("button", name=f"Erase {NAME}").click()
+        await page.get_by_role("button", name="Erase", exact=True).click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label(f"Type {NAME} to go on").fill(NAME)
         await dialog.get_by_role("button", name="Erase for ever").click()
