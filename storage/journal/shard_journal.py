@@ -96,9 +96,8 @@ class ShardJournal:
 
     def is_claim(self, number: int) -> bool:
         """Whether a segment only says who owns the shard from there on. Raises ``JournalDamaged``."""
-        name = self.name_of("j", number)
-        content = self.bucket.read(name)
-        return content is not None and Segment.unpack(name, self.seal.open(name, content)).is_claim
+        content = self._read(number)
+        return content is not None and self._opened(number, content).is_claim
 
     def seek(self, position: Position) -> None:
         """Go on reading behind a position, such as that of a snapshot."""
@@ -147,8 +146,7 @@ class ShardJournal:
         return True
 
     def _continues(self, number: int, content: bytes, position: Position) -> bool:
-        name = self.name_of("j", number)
-        segment = Segment.unpack(name, self.seal.open(name, content))
+        segment = self._opened(number, content)
         return (number, segment.previous) == (position.segment + 1, position.digest)
 
     def prepare(self, commits: Sequence[Commit]) -> Prepared:
@@ -229,6 +227,10 @@ class ShardJournal:
         commit = segment.commits[-1].number if segment.commits else max(self.end.commit, segment.before)
         return Position(segment.number, digest_of(content), segment.epoch, commit)
 
+    def _opened(self, number: int, content: bytes) -> Segment:
+        name = self.name_of("j", number)
+        return Segment.unpack(name, self.seal.open(name, content))
+
     def _read(self, number: int) -> bytes | None:
         return self.bucket.read(self.name_of("j", number))
 
@@ -237,7 +239,7 @@ class ShardJournal:
         expected = self.end.segment + 1
         if number != expected or content is None:
             raise SegmentsGone(self.name_of("j", expected), f"the next one is {number}")
-        segment = Segment.unpack(name, self.seal.open(name, content))
+        segment = self._opened(number, content)
         if (segment.shard, segment.number) != (self.shard, number):
             raise JournalDamaged(name, "it is another segment")
         if segment.previous != self.end.digest:

@@ -83,6 +83,13 @@ def stored_row(txn: ReadTransaction) -> JournalRow | None:
     return None if packed is None else JournalRow.unpack(packed)
 
 
+def followed_row(txn: ReadTransaction) -> JournalRow:
+    """Return how a shard stands that has a journal."""
+    row = stored_row(txn)
+    assert row is not None, "the shard follows no journal"
+    return row
+
+
 def put_row(writer: Writer, row: JournalRow) -> None:
     writer.put(journal_keys.JOURNAL_KEY, row.pack())
 
@@ -93,7 +100,7 @@ def wrapped_keys(txn: ReadTransaction) -> dict[bytes, bytes]:
 
 
 class Shipping(Protocol):
-    """Implements ``Recorder`` for a shard whose journal was claimed. All but ``record`` is for one thread."""
+    """Implements ``Recorder`` for a shard whose journal was claimed. Safe from several threads at once."""
 
     def record(self, writer: Writer, changes: Sequence[Change]) -> None: ...
 
@@ -142,10 +149,9 @@ class Sync:
     def record(self, writer: Writer, changes: Sequence[Change]) -> None:
         """Write the changes as a segment; what cannot be written is not committed."""
         shipped, with_keys = _journaled(changes)
-        if not shipped and not with_keys:
+        if not shipped:
             return
-        row = stored_row(writer)
-        assert row is not None
+        row = followed_row(writer)
         commit = row.commit + 1
         if with_keys or row.commit < self._keys_of:
             # First: without its keys, the segment could not be read.
@@ -167,9 +173,7 @@ class Sync:
     @contextmanager
     def still(self) -> Generator[tuple[ReadTransaction, Position]]:
         with self._shard.read(verbatim=True) as txn:
-            row = stored_row(txn)
-            assert row is not None
-            yield txn, row.position
+            yield txn, followed_row(txn).position
 
     def note_shipped(self) -> None:
         return
@@ -191,7 +195,7 @@ class Async:
     def record(self, writer: Writer, changes: Sequence[Change]) -> None:
         """Keep the changes in a row, and remove the rows of what was shipped since."""
         shipped, with_keys = _journaled(changes)
-        if not shipped and not with_keys:
+        if not shipped:
             return
         if self.behind_bytes > BEHIND_BYTES_MAX:
             raise JournalBehind(self._shard.number, self.behind_bytes)
@@ -204,8 +208,7 @@ class Async:
 
     def ship(self) -> None:
         with self._shard.read(verbatim=True) as txn:
-            row = stored_row(txn)
-        assert row is not None
+            row = followed_row(txn)
         try:
             # Not what comes meanwhile: other shards wait, too.
             while self._shipped.commit < row.commit and self._ship_some(None):
@@ -220,8 +223,7 @@ class Async:
         with ExitStack() as stack:
             with self._shipping:
                 txn = stack.enter_context(self._shard.read(verbatim=True))
-                row = stored_row(txn)
-                assert row is not None
+                row = followed_row(txn)
                 while self._shipped.commit < row.commit:
                     self._ship_some(txn)
                 position = self._shipped
@@ -232,8 +234,7 @@ class Async:
 
     def _put_shipped(self, writer: Writer) -> JournalRow:
         """Put the position that was shipped, and remove the rows of what is before it."""
-        row = stored_row(writer)
-        assert row is not None
+        row = followed_row(writer)
         shipped = self._shipped
         for number in range(row.position.commit + 1, shipped.commit + 1):
             writer.delete(journal_keys.shipping(number))
@@ -291,18 +292,15 @@ def _journaled(changes: Sequence[Change]) -> tuple[list[Change], bool]:
     """
     kept: list[Change] = []
     with_keys = False
-    is_any = False
     for change in changes:
         key = change[1]
         if journal_keys.is_data_key(key):
             with_keys = True
             kept.append(_of_key_id(change))
-        elif not journal_keys.is_of_shard(key):
+        elif not journal_keys.is_of_shard(key) or key == keys.SERVED_KEY:
             kept.append(change)
-            is_any = True
-        elif key == keys.SERVED_KEY:
-            kept.append(change)
-    return kept if is_any or with_keys else [], with_keys
+    is_any = any(change[1] != keys.SERVED_KEY for change in kept)
+    return kept if is_any else [], with_keys
 
 
 def _of_key_id(change: Change) -> Change:

@@ -80,6 +80,14 @@ class World:
         journal = self.journal(machine)
         return Owner(shard, journal, attach(shard, journal, NoAdapters(), is_sync=is_sync), self.bucket)
 
+    def serve_alone(self, machine: str, *numbers: int) -> None:
+        """Serve the shard of a machine once without its journal."""
+        alone = open_shard(self.root / machine)
+        leave(alone)
+        for number in numbers:
+            write_alone(alone, number)
+        alone.close()
+
     def journal(self, owner: str = "a reader") -> ShardJournal:
         seal = JournalSeal(SEALING.master_key, "store")
         return ShardJournal(self.bucket, seal, "store/shard-0000", 0, owner=owner, now_ms=self.now_ms)
@@ -330,19 +338,13 @@ def test_a_shard_that_was_served_without_its_journal_goes_on_if_no_one_else_did(
     one = world.own("one")
     one.put(1)
     one.shard.close()
-    alone = open_shard(world.root / "one")
-    leave(alone)
-    write_alone(alone, 2)
-    alone.close()
+    world.serve_alone("one", 2)
 
     again = world.own("one")
 
     assert again.numbers() == numbers_in(world.restored()) == {1, 2}
     again.shard.close()
-    alone = open_shard(world.root / "one")
-    leave(alone)
-    write_alone(alone, 3)
-    alone.close()
+    world.serve_alone("one", 3)
     world.own("other").put(9)
     with pytest.raises(JournalElsewhere):
         world.own("one")
@@ -368,9 +370,7 @@ def test_another_journal_is_begun_only_after_the_shard_left_its_own(world: World
     with pytest.raises(JournalElsewhere, match="there was one"):
         world.own("one", is_sync=False)
     world.opened[-1].close()
-    alone = open_shard(world.root / "one")
-    leave(alone)
-    alone.close()
+    world.serve_alone("one")
 
     again = world.own("one", is_sync=False)
     again.put(3)

@@ -24,7 +24,7 @@ from populace.storage.records.errors import Fenced
 from populace.storage.shards.shard import Shard
 from tests.storage.faulty_bucket import Fault
 from tests.storage.samples import SEALING, TENANT, open_shard
-from tests.storage.test_journal import NoAdapters, World, create, numbers_in, world, write_alone
+from tests.storage.test_journal import NoAdapters, World, create, numbers_in, world
 
 __all__ = ["world"]
 
@@ -106,10 +106,7 @@ def test_a_return_that_fails_half_way_goes_on_the_next_time(world: World, faults
     one = world.own("one")
     one.put(1)
     one.shard.close()
-    alone = open_shard(world.root / "one")
-    leave(alone)
-    write_alone(alone, 2)
-    alone.close()
+    world.serve_alone("one", 2)
     world.bucket.faults[:] = faults
     with pytest.raises((BucketUnreachable, JournalUnsettled)):
         world.own("one")
@@ -131,10 +128,7 @@ def test_what_was_committed_without_the_journal_is_not_passed_over_by_an_older_d
     one = world.own("one")
     one.put(3)
     one.shard.close()
-    alone = open_shard(world.root / "one")
-    leave(alone)
-    write_alone(alone, 4)
-    alone.close()
+    world.serve_alone("one", 4)
     world.own("one").shard.close()
 
     other = world.own("other")
@@ -151,9 +145,8 @@ def test_a_restored_directory_that_was_served_alone_does_not_take_over(world: Wo
     position = restore_shard(drill, journal, at_ms=None)
     row = JournalRow(position, position.commit, journal.origin())
     drill.apply(lambda writer: put_row(writer, row))
-    leave(drill)
-    write_alone(drill, 99)
     drill.close()
+    world.serve_alone("drill", 99)
     one.put(2, 3)
 
     with pytest.raises(JournalElsewhere):
