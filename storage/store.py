@@ -52,11 +52,12 @@ from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.revisions import RevisionFiles
 from populace.storage.shards import generations
+from populace.storage.shards.environments import MAP_BYTES
 from populace.storage.shards.generations import DATA_FILE
 from populace.storage.shards.migration import migrate_shard
 from populace.storage.shards.ownership import check_header
 from populace.storage.shards.pages import check_pages, read_snapshot
-from populace.storage.shards.shard import MAP_BYTES, Shard
+from populace.storage.shards.shard import Shard
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from populace.hosting.host_sweep import sweep
 from populace.policies.log_retention import LogLimits
 from populace.policies.placement import host_of, shard_of, shards_of
 from populace.settings.clock import SystemClock
-from populace.storage.shards.shard import MAP_BYTES, Shard
+from populace.storage.shards.environments import MAP_BYTES
+from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 
 HOSTS = 2

@@ -12,7 +12,7 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records.errors import Fenced
-from populace.storage.shards.shard import MAP_BYTES
+from populace.storage.shards.environments import MAP_BYTES
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock

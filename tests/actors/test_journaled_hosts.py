@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.errors import PopulaceError
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
@@ -18,7 +17,7 @@ from populace.storage.journal.opening import open_bucket
 from populace.storage.journal.options import JournalOptions
 from populace.storage.journal.restoring import RestoredStore, restore_store
 from populace.storage.records import journal_keys
-from populace.storage.records.errors import Fenced, ModelNotFound, ShardUnavailable
+from populace.storage.records.errors import Fenced, ModelNotFound, PopulaceError, ShardUnavailable
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock

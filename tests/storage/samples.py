@@ -14,7 +14,8 @@ from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.rows import ledger
 from populace.storage.rows.ledger import StoredModel
-from populace.storage.shards.shard import MAP_BYTES, Shard
+from populace.storage.shards.environments import MAP_BYTES
+from populace.storage.shards.shard import Shard
 
 TENANT = "acme"
 FOREVER_MS = 2**60
