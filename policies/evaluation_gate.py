@@ -101,8 +101,8 @@ class Corrections(NamedTuple):
 class OnLower(NamedTuple):
     """How a personal part on a lower revision compares with that, and the best share of the part.
 
-    ``lower`` has the held-out scores of the lower revision alone. At a ``share`` of 0 it is better alone, and
-    the candidate has the best share above 0.
+    ``lower`` has the held-out scores of the lower revision alone. At a ``share`` of 0 no share is surely
+    better than that, and the candidate has the best one above 0.
     """
 
     share: float
@@ -260,7 +260,7 @@ def _mean(gains: Sequence[float]) -> tuple[float, float]:
 
 
 def _of_lower(evaluation: Evaluation, rule: GateRule) -> list[str]:
-    """Object to a personal part with which the lower revision is worse for its person than alone.
+    """Object to a personal part with which the lower revision is not better for its person than alone.
 
     What corrections need may be worse by a standard error, as it may be than the parent.
     """
@@ -273,7 +273,7 @@ def _of_lower(evaluation: Evaluation, rule: GateRule) -> list[str]:
         return []
     told = "loss is {} nats a token lower" if evaluation.measure == "loss" else "reward is {} higher"
     measured = told.format(f"{gain:.4f} ± {error:.4f}")
-    return [f"the lower revision is better for it alone: with the best share of its own part its {measured}"]
+    return [f"its own part is not surely better than the lower revision alone: its {measured} with it"]
 
 
 def _of_corrections(taught: Corrections, asked: AskedReplies | None, *, teaches_new: bool) -> list[str]:

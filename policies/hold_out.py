@@ -16,6 +16,15 @@ def is_held_out(position: int) -> bool:
     return place == blake2b(b"hold-out %d" % block, digest_size=8).digest()[0] % EVERY
 
 
+def count_with_held_out(least: int) -> int:
+    """Return of how many positions, from 0 on, ``least`` are held out and at least one is not."""
+    count = held_out = 0
+    while held_out < least or held_out == count:
+        held_out += is_held_out(count)
+        count += 1
+    return count
+
+
 def held_out_lines(count: int, least: int) -> frozenset[int]:
     """Return which lines of a file, numbered from 1, judge what the others teach: at least ``least``.
 

@@ -8,7 +8,9 @@ environment.
 from hashlib import blake2b
 
 KEY_SHARD_TENANT = "\x00keys"
-"""API keys live in the shard of this pseudo tenant and their key id; no tenant name can equal it."""
+"""API keys live in the shard of this pseudo tenant and their id, and so does what is said of a tenant.
+
+No tenant's name can equal it."""
 
 
 def shard_of(tenant: str, model: str, shards: int) -> int:
@@ -24,7 +26,7 @@ def shard_of(tenant: str, model: str, shards: int) -> int:
 
 
 def shard_of_key(key_id: str, shards: int) -> int:
-    """Return the shard in ``[0, shards)`` that holds the API key."""
+    """Return the shard in ``[0, shards)`` that holds the API key, or what is said of a tenant."""
     return shard_of(KEY_SHARD_TENANT, key_id, shards)
 
 

@@ -21,14 +21,16 @@ class ServedRule:
 
     Of the held-out replies no more are empty than the parent's, and at most one, or the share ``broken_max``,
     more are broken off. Their mean length is at most ``length_max`` times that of the wanted ones and at
-    least the inverse, unless the parent's is as far off. They are not less like the wanted ones, by
-    ``errors`` standard errors, than the parent's.
+    least the inverse, unless the parent's is as far off. They are not less like the wanted ones than the
+    parent's, by ``less_like_min`` and by ``errors`` standard errors: of a few replies the error alone refuses
+    what is the wording of one (docs/measurements/2026-12-01-gate.md).
     """
 
     said_min: float = 0.95
     known_min: float = 0.75
     broken_max: float = 0.15
     length_max: float = 2.0
+    less_like_min: float = 0.1
     errors: float = 1.0
 
 
@@ -140,7 +142,7 @@ def _of_held_out(replies: ServedReplies, rule: ServedRule) -> list[str]:
     if len(gains) > 1:
         gain = fmean(gains)
         error = math.dist(gains, [gain] * count) / math.sqrt(count * (count - 1))
-        if gain + rule.errors * error < 0.0:
+        if gain <= -rule.less_like_min and gain + rule.errors * error < 0.0:
             objections.append(
                 f"as it is served, its held-out replies are {-gain:.2f} ± {error:.2f} less like the wanted "
                 f"ones than its parent's"

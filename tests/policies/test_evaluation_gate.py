@@ -102,7 +102,7 @@ def test_a_personal_part_is_better_than_the_lower_revision_alone_or_is_rejected(
 
     assert verdict(BETTER._replace(on=on), GateRule()).promotes
     [objection] = verdict(BETTER._replace(on=alone), GateRule()).objections
-    assert objection.startswith("the lower revision is better for it alone")
+    assert objection.startswith("its own part is not surely better than the lower revision alone")
     assert "loss is -0.1000 ± 0.0000 nats a token lower" in objection
     equal = BETTER._replace(on=OnLower(0.0, BETTER.candidate))
     assert not verdict(equal, GateRule()).promotes, "nothing of its own is worth nothing"

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.hold_out import EVERY, held_out_lines, is_held_out
+from populace.policies.hold_out import EVERY, count_with_held_out, held_out_lines, is_held_out
 
 
 def test_one_of_every_block_of_positions_is_held_out() -> None:
@@ -21,6 +21,10 @@ def test_what_is_held_out_never_changes() -> None:
 
 FIRST = [0, 15, 17, 30, 33, 44]
 """Held out in the first release; another answer would train on what it is judged by."""
+
+
+def test_the_least_count_of_which_some_are_held_out_and_one_is_not() -> None:
+    assert [count_with_held_out(least) for least in range(4)] == [2, 2, 16, 18]
 
 
 @given(count=st.integers(0, 300), least=st.integers(0, 4))

@@ -83,6 +83,7 @@ def test_what_is_served_worse_is_said(served: Served, objection: str) -> None:
         GOOD._replace(empty=2, empty_parent=2),
         GOOD._replace(like=[0.4, 0.5, 0.3, 0.5]),
         GOOD._replace(like=[0.1], like_parent=[0.9]),
+        GOOD._replace(like=[0.3, 0.4, 0.2, 0.6], like_parent=[0.4, 0.5, 0.3, 0.6]),
     ],
 )
 def test_little_differences_object_to_nothing(held_out: ServedReplies) -> None:
