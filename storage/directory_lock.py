@@ -1,4 +1,7 @@
-"""Allows one serving process for each data directory, and refuses a second one early and in words."""
+"""Allows one Populace for each data directory, and refuses a second one early and in words.
+
+``populace serve`` holds the lock for the node that it runs on. The hosts of another node share it there.
+"""
 
 import contextlib
 import fcntl
@@ -21,13 +24,16 @@ class DirectoryLock:
     epochs are.
     """
 
-    def __init__(self, path: Path, owner: str) -> None:
-        """Take the lock at once. Raises ``StoreInUse`` with the holder's text, and ``DiskRefused``."""
+    def __init__(self, path: Path, owner: str, *, is_shared: bool = False) -> None:
+        """Take the lock at once, alone or together with others that share it.
+
+        Raises ``StoreInUse`` with the holder's text, and ``DiskRefused``.
+        """
         self.path = path
         with disk_named(path):
             self._descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip()
             self.release()
@@ -49,6 +55,18 @@ class DirectoryLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def refuse_served(path: Path, *, also_shared: bool = False) -> None:
+    """Raise ``StoreInUse`` if a Populace has the directory alone; hosts that share it are no reason.
+
+    With ``also_shared`` they are one.
+    """
+    with disk_named(path), contextlib.suppress(FileNotFoundError), (path / LOCK_FILE).open() as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if also_shared else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreInUse(str(path), file.read(4096).strip() or "another process") from None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,11 @@ class Header(BaseModel):
     whole: bool = False
     sealed: bool = False
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the store was made, and migrated, to its end."""
+        return self.whole and self.sealed and self.schema_version == keys.SCHEMA
+
 
 class _AnyHeader(BaseModel):
     """The fields of every release's header: enough to refuse a newer one by its number."""

@@ -42,12 +42,12 @@ class RevisionFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, adapter: bytes | bytearray | Path) -> tuple[str, int]:
+    def add(self, adapter: bytes | bytearray | Path, *, replaces: bool = False) -> tuple[str, int]:
         """Store a packed adapter durably; return its digest and its size in bytes.
 
         A ``Path`` names a file, which is copied in pieces and must not change meanwhile. Content that is
-        stored already is left as it is. Only the digest is checked; raises ``PackedAdapterInvalid`` and
-        ``PackedAdapterVersionMismatch``.
+        stored already is left as it is, unless this ``replaces`` it because it was damaged. Only the digest
+        is checked; raises ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         # In the same directory: a rename between two is not one change on the disk.
@@ -58,7 +58,7 @@ class RevisionFiles:
             _write(adapter, file)
             # Digest what was written and not what was read: the name has to be right for this copy.
             digest, size = adapter_digest(file)
-            if not self.has(digest):
+            if replaces or not self.has(digest):
                 # The engines may run as another user than this one.
                 file.chmod(0o644)
                 sync_file(file)
@@ -103,9 +103,11 @@ class RevisionFiles:
         ``PackedAdapterInvalid`` and ``PackedAdapterVersionMismatch``.
         """
         with self.adding(), self.incoming() as folder:
-            file = folder / f"passing{SUFFIX}"
-            file.write_bytes(adapter)
-            digest, _ = adapter_digest(file)
+            unnamed = folder / f"passing{SUFFIX}"
+            unnamed.write_bytes(adapter)
+            digest, _ = adapter_digest(unnamed)
+            # By its digest it is found for engines on other nodes, too.
+            file = unnamed.rename(folder / f"{digest}{SUFFIX}")
             # The engines may run as another user than this one.
             file.chmod(0o644)
             folder.chmod(0o755)
@@ -159,12 +161,33 @@ class RevisionFiles:
         packed, directory = self.root / f"{digest}{SUFFIX}", self.root / digest
         return directory if not packed.exists() and directory.is_dir() else packed
 
+    def here(self, digest: str) -> Path:
+        """Return the path of an adapter that is needed now: ``JournaledFiles`` may fetch it first."""
+        return self.path(digest)
+
+    def keep(self, digest: str) -> None:
+        """See to it that other machines of the store can have an adapter of this one: nothing, by itself."""
+
+    def digests(self) -> list[str]:
+        """Return the digests of all adapters that are here."""
+        names = (path.name.removesuffix(SUFFIX) for path in self.root.glob("*"))
+        return [name for name in names if keys.is_digest(name)]
+
     def has(self, digest: str) -> bool:
         return keys.is_digest(digest) and self.path(digest).exists()
 
+    def find(self, digest: str) -> Path | None:
+        """Return the adapter's packed file or directory, also of one that is just passing; None if absent."""
+        if not keys.is_digest(digest):
+            return None
+        path = self.path(digest)
+        if path.exists():
+            return path
+        return next(self.root.glob(f"{_INCOMING}*/{digest}{SUFFIX}"), None)
+
     def verify(self, digest: str) -> None:
         """Read the files again. Raises ``StoreInvalid`` if they are missing or not what was stored."""
-        path = self.path(digest)
+        path = self.here(digest)
         try:
             found, _ = adapter_digest(path)
         except OSError as error:

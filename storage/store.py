@@ -5,6 +5,7 @@ On disk::
     store.json          {"format": "populace-store", "schema": 5, "shards": S, "store_id": hex,
                          "master_key": hex, "whole": true, "sealed": true}
     master.key          the key of the data keys, see ``storage/records/master_key.py``; may lie elsewhere
+    journal.json        where its journal is, if it has one, see ``storage/journal/former.py``
     LOCK                held with flock by the serving process; its text names it
     shards/0000/        shard 0, see ``storage/shards/generations.py``, and so on up to S - 1
     shards-S/           the shards of a resharding that was interrupted, see ``storage/shard_directories.py``
@@ -46,7 +47,7 @@ from populace.storage.records.errors import (
     StoreDamaged,
     StoreInvalid,
 )
-from populace.storage.records.files import disk_named, forget_cached, sync_directory
+from populace.storage.records.files import disk_named, forget_cached, is_temporary, sync_directory
 from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
 from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import ReadTransaction
@@ -61,6 +62,7 @@ from populace.storage.shards.shard import Shard
 
 logger = logging.getLogger(__name__)
 
+JOURNAL_FILE = "journal.json"
 REVISIONS_DIRECTORY = "revisions"
 SHARDS_DEFAULT = 64
 """Each costs 90 kB of disk, 0.1 MiB of memory and three open files of its host."""
@@ -74,9 +76,8 @@ A map that becomes too small grows.
 CREATIONS_MAX = 8
 """How many shards are made at a time. Each waits for its syncs, which a disk does together."""
 
-_OUR_NAMES_BEFORE_THE_HEADER = frozenset(
-    {LOCK_FILE, MASTER_KEY_FILE, f".{HEADER_FILE}.tmp", f".{MASTER_KEY_FILE}.tmp"}
-)
+_OUR_NAMES_BEFORE_THE_HEADER = frozenset({LOCK_FILE, MASTER_KEY_FILE, JOURNAL_FILE, "logs", "traces"})
+"""``logs`` and ``traces``: a host on another machine tells of itself before it has made the store there."""
 
 
 class Store:
@@ -107,9 +108,7 @@ class Store:
             _make_directory(path)
         with disk_named(path), alone_with_header(path):
             if not (path / HEADER_FILE).exists():
-                foreign = sorted({entry.name for entry in path.iterdir()} - _OUR_NAMES_BEFORE_THE_HEADER)
-                if foreign:
-                    raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
+                _refuse_foreign(path)
                 key = MasterKey.load_or_create(cls.master_key_path(path, master_key))
                 header = Header(
                     shards=shards or SHARDS_DEFAULT, store_id=secrets.token_hex(16), master_key=key.key_id
@@ -121,13 +120,57 @@ class Store:
                     str(path),
                     f"it has {header.shards} shards and not {shards}; `populace reshard` changes that",
                 )
-            shard_directories.settle(path, header.shards)
-            if not (header.whole and header.sealed):
-                _make_whole(path, header, cls.master_key_path(path, master_key))
-            elif header.schema_version < keys.SCHEMA:
-                # Each shard gets the number when it is opened.
-                write_header(path, header.model_copy(update={"schema_version": keys.SCHEMA}))
+            _make_current(path, header, cls.master_key_path(path, master_key))
         return cls.open(path, master_key=master_key)
+
+    @classmethod
+    def join(
+        cls, path: Path, *, store_id: str, shards: int, key_id: str, master_key: Path | None = None
+    ) -> Self:
+        """Open the directory of a store that exists elsewhere too, or begin one with empty shards.
+
+        For another machine that goes on with the store ``store_id``: what its shards hold comes from a
+        journal. One of an older schema is migrated first. ``key_id`` names its master key, which must be
+        there already, in the file ``master_key``.
+        Processes that do this at once agree. Raises ``StoreInvalid``, also for the directory of another
+        store or program, ``MasterKeyRefused``, ``StoreVersionMismatch``, ``DiskRefused`` and ``DiskFull``.
+        """
+        with disk_named(path):
+            _make_directory(path)
+        with disk_named(path), alone_with_header(path):
+            cls.check_join(path, store_id=store_id, shards=shards, key_id=key_id, master_key=master_key)
+            if not (path / HEADER_FILE).exists():
+                write_header(path, Header(shards=shards, store_id=store_id, master_key=key_id))
+            _make_current(path, read_header(path), cls.master_key_path(path, master_key))
+        return cls.open(path, master_key=master_key)
+
+    @classmethod
+    def check_join(
+        cls, path: Path, *, store_id: str, shards: int, key_id: str, master_key: Path | None = None
+    ) -> None:
+        """Raise what would keep ``join`` from a directory; make and change nothing."""
+        if (path / HEADER_FILE).exists():
+            header = read_header(path)
+            if header.store_id != store_id:
+                reason = (
+                    f"it is that of the store {header.store_id}, and {store_id} is to be served; "
+                    "name an empty directory with POPULACE_DATA"
+                )
+                raise StoreInvalid(str(path), reason)
+            if header.shards != shards:
+                reason = (
+                    f"it has {header.shards} shards, and the store has {shards} by now; "
+                    "name an empty directory with POPULACE_DATA"
+                )
+                raise StoreInvalid(str(path), reason)
+        elif path.exists():
+            with disk_named(path):
+                _refuse_foreign(path)
+        # Also for one that had no keys yet: it gets those of the store.
+        _load_key(
+            cls.master_key_path(path, master_key),
+            Header(shards=shards, store_id=store_id, master_key=key_id),
+        )
 
     @classmethod
     def open(cls, path: Path, *, master_key: Path | None = None) -> Self:
@@ -268,11 +311,24 @@ def read_made_header(path: Path) -> Header:
     ``StoreVersionMismatch``.
     """
     header = read_header(path)
-    if not (header.whole and header.sealed and header.schema_version == keys.SCHEMA):
+    if not header.is_made:
         raise StoreInvalid(
             str(path), f"it was not made or migrated to schema {keys.SCHEMA} to its end; serve it to do that"
         )
     return header
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise ``StoreInvalid`` for a directory without a header that something else is in."""
+    left = (path / HEADER_FILE, path / MASTER_KEY_FILE)
+    foreign = sorted(
+        entry.name
+        for entry in path.iterdir()
+        if entry.name not in _OUR_NAMES_BEFORE_THE_HEADER
+        and not any(is_temporary(entry.name, one) for one in left)
+    )
+    if foreign:
+        raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
 
 
 def _load_key(path: Path, header: Header) -> MasterKey:
@@ -280,6 +336,16 @@ def _load_key(path: Path, header: Header) -> MasterKey:
     if key.key_id != header.master_key:
         raise MasterKeyRefused(str(path), "it is that of another store")
     return key
+
+
+def _make_current(path: Path, header: Header, master_key: Path) -> None:
+    """Finish what was interrupted, and migrate a store of an older schema."""
+    shard_directories.settle(path, header.shards)
+    if not (header.whole and header.sealed):
+        _make_whole(path, header, master_key)
+    elif header.schema_version < keys.SCHEMA:
+        # Each shard gets the number when it is opened.
+        write_header(path, header.model_copy(update={"schema_version": keys.SCHEMA}))
 
 
 def _make_whole(path: Path, header: Header, master_key: Path) -> None:

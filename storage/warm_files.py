@@ -4,6 +4,7 @@
 
     <root>/<name>                the file
     <root>/users/<user>/<name>   another name of the same file, for each process that uses it
+    <root>/users/<user>/<name>.…/  an unfinished file of that name, in a folder that its maker removes
     <root>/users/<user>/.lock    locked while the process lives
 
 Files of one name have equal bytes, so a process that finds it uses it. The last user removes it; the files of
@@ -36,13 +37,17 @@ class WarmFiles:
             raise StoreInvalid(str(root), "it belongs to another user")
         (root / USERS).mkdir(exist_ok=True)
         sweep(root)
-        self._mine = Path(tempfile.mkdtemp(dir=root / USERS))
-        self._lock = os.open(self._mine / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.scratch = Path(tempfile.mkdtemp(dir=root / USERS))
+        """This process's own directory, which goes when it closes, or in the first sweep after it died."""
+        unlocked = self.scratch / f"{LOCK}.new"
+        self._lock = os.open(unlocked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Not before: a sweep of another process would take it for that of one that died.
+        unlocked.rename(self.scratch / LOCK)
 
     def path(self, name: str) -> Path:
         """The path of the file for this process while it uses it."""
-        return self._mine / name
+        return self.scratch / name
 
     def use(self, name: str) -> int | None:
         """Begin to use an existing file; return its size in bytes, None if there is none."""
@@ -56,7 +61,7 @@ class WarmFiles:
 
     def add(self, name: str, data: bytes | bytearray | memoryview) -> None:
         """Create a file and begin to use it. Raises ``OSError`` if there is no room; nothing is left then."""
-        descriptor, incoming = tempfile.mkstemp(prefix=_INCOMING, dir=self._mine)
+        descriptor, incoming = tempfile.mkstemp(prefix=_INCOMING, dir=self.scratch)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
                 file.write(data)
@@ -74,7 +79,7 @@ class WarmFiles:
 
     def close(self) -> None:
         """End using all files; those of other users are not removed."""
-        shutil.rmtree(self._mine, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         os.close(self._lock)
         sweep(self.root)
 
@@ -91,21 +96,30 @@ def sweep(root: Path) -> None:
             _remove_unused(file)
 
 
-def warm_root() -> Path:
-    """The directory in which this user's processes on this machine share files: in memory if possible."""
+def warm_root(parent: Path | None = None) -> Path:
+    """Return the directory in which this user's processes on this machine share files.
+
+    It is in ``parent``, which with None is the machine's memory if that can be used.
+    """
+    return (parent or _memory()) / f"populace-{os.getuid()}"
+
+
+def _memory() -> Path:
     memory = Path("/dev/shm")  # noqa: S108 - a directory of this user's own in it
     is_usable = memory.is_dir() and os.access(memory, os.W_OK)
     # A container has 64 MB of it by default; files mapped from a disk are in memory as well.
     is_large = is_usable and shutil.disk_usage(memory).total >= MEMORY_BYTES_MIN
-    parent = memory if is_large else Path(tempfile.gettempdir())
-    return parent / f"populace-{os.getuid()}"
+    return memory if is_large else Path(tempfile.gettempdir())
 
 
 def erase(root: Path, prefix: str) -> None:
-    """Remove the files whose names begin with ``prefix``, for all users."""
+    """Remove the files whose names begin with ``prefix``, finished or not, for all users."""
     for pattern in (f"{prefix}*", f"{USERS}/*/{prefix}*"):
         for path in root.glob(pattern):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _remove_unused(file: Path) -> None:

@@ -25,7 +25,7 @@ from populace.storage.backups.manifest import (
 )
 from populace.storage.backups.shard_stream import count_models, data_keys, write_end, write_model, write_row
 from populace.storage.backups.unfinished import building
-from populace.storage.records import keys
+from populace.storage.records import keys, tenant_keys
 from populace.storage.records.files import disk_named, sync_directory, sync_file
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.store import Store
@@ -160,6 +160,8 @@ class _Writer:
         for row in txn.scan(keys.api_keys()):
             write_row(writer, row)
             api_keys += 1
+        for row in txn.scan(tenant_keys.all_tenants()):
+            write_row(writer, row)
         for key, value in txn.scan(keys.erasures()):
             write_row(writer, (key, value))
             self._keys.add_erasure(key[len(keys.erasures()) :], value)

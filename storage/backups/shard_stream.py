@@ -5,7 +5,7 @@ On disk, frames (``storage/streams/frames.py``)::
     for each model   "model", data key id, and a sealed stream (``storage/streams/sealed_stream.py``) of
                          "adapter", digest, name in the backup, content key     for each of its adapters
                          "row", key, value as in the shard                      for each of its rows
-    for each API key and erasure, and the time that the shard was served
+    for each API key, tenant and erasure, and the time that the shard was served
                      "row", key, value as in the shard
     "end", models
 

@@ -7,7 +7,6 @@ In a bucket::
 """
 
 import logging
-import tempfile
 from pathlib import Path
 
 from populace.storage.journal.bucket import Bucket
@@ -33,28 +32,42 @@ class JournalAdapters:
         self._files = files
 
     def keep(self, digest: str) -> None:
-        """See to it that the bucket has an adapter. One whose files are gone here is left out."""
-        path = self._files.path(digest)
-        names = (CONFIG_FILE, TENSORS_FILE) if path.is_dir() else (_PACKED,)
-        for name in names:
-            file = path / name if path.is_dir() else path
-            object_name = self._name(digest, name)
-            if not file.exists():
-                logger.warning("the adapter %s is not here, and is not in the journal", digest)
+        """See to it that the bucket has an adapter. One whose files are neither there nor here is left out.
+
+        Another machine of this store may have brought it to the bucket without its being here. None is
+        removed meanwhile: what is erased could come to the bucket after it was removed from there.
+        """
+        with self._files.adding():
+            path = self._files.path(digest)
+            files = [path / CONFIG_FILE, path / TENSORS_FILE] if path.is_dir() else [path]
+            absent = [file for file in files if not self._bucket.has(self._name(digest, _name_of(file)))]
+            if absent and not path.exists():
+                if not self._bucket.has(self._name(digest, TENSORS_FILE)):
+                    logger.warning("the adapter %s is neither here nor in the journal", digest)
                 return
-            if not self._bucket.has(object_name):
+            for file in absent:
                 with file.open("rb") as content:
                     pieces = iter(lambda: content.read(PIECE_BYTES), b"")
-                    write_object(self._bucket, self._seal, object_name, pieces)
+                    write_object(self._bucket, self._seal, self._name(digest, _name_of(file)), pieces)
 
     def fetch(self, digest: str) -> bool:
         """Store an adapter of the bucket here; return whether it is here now. Raises ``JournalDamaged``."""
-        if self._files.has(digest):
-            return True
-        with tempfile.TemporaryDirectory() as folder:
-            packed, config, tensors = (Path(folder) / name for name in (_PACKED, CONFIG_FILE, TENSORS_FILE))
+        return self._files.has(digest) or self._take(digest)
+
+    def mend(self, digest: str) -> bool:
+        """Replace a packed adapter that is damaged here by that of the bucket; return whether there is one.
+
+        Raises ``JournalDamaged``.
+        """
+        return self._take(digest, replaces=True)
+
+    def _take(self, digest: str, *, replaces: bool = False) -> bool:
+        # Among the adapters: what a kill leaves of it goes with the next removal, an erasure for example. One
+        # that is being removed must not come back between the removals from disk and bucket.
+        with self._files.adding(), self._files.incoming() as folder:
+            packed, config, tensors = (folder / name for name in (_PACKED, CONFIG_FILE, TENSORS_FILE))
             if self._download(digest, _PACKED, packed):
-                found, _ = self._files.add(packed)
+                found, _ = self._files.add(packed, replaces=replaces)
             elif all(self._download(digest, file.name, file) for file in (config, tensors)):
                 found, _ = self._files.add_directory(config.read_bytes(), tensors)
             else:
@@ -77,3 +90,8 @@ class JournalAdapters:
 
     def _name(self, digest: str, name: str) -> str:
         return f"{self._folder}/{digest}/{name}"
+
+
+def _name_of(file: Path) -> str:
+    """Return the name in the bucket of a packed file, or of one of an adapter that is a directory."""
+    return file.name if file.name in (CONFIG_FILE, TENSORS_FILE) else _PACKED

@@ -2,20 +2,27 @@
 
 The shard on the disk may be as its journal, ahead of it (commits that were not shipped), behind it (another
 owner went on, or this one was killed between the two), or of another history. The journal decides: what is
-behind is replayed, and what is of another history is replaced by a snapshot and the segments behind it. Only
-a shard that was served without its journal is left alone, and refused if the journal went on meanwhile.
+behind is replayed, and what is of another history is replaced by a snapshot and the segments behind it, once
+these are known to be whole. A shard that was served without its journal is left alone, and refused if the
+journal went on meanwhile. If the journal is damaged, its newest owner goes on from the disk, which has all
+of it, and mends it with a snapshot at its end. Whether that is so is told by the segments behind the disk's
+position: one that cannot be read at the end may have what another owner acknowledged.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+from populace.storage.journal.damage import check_whole, find_end, is_own, no_snapshot
 from populace.storage.journal.errors import (
     JournalDamaged,
     JournalElsewhere,
     JournalNeeded,
+    JournalUnsettled,
     SegmentsGone,
 )
-from populace.storage.journal.segment import Commit, Position, Segment, number_in
+from populace.storage.journal.replaying import apply_commits, has_models, put_snapshot, take_keys
+from populace.storage.journal.segment import Position, Segment, number_in
 from populace.storage.journal.shard_journal import ShardJournal
 from populace.storage.journal.shipping import (
     Adapters,
@@ -24,21 +31,25 @@ from populace.storage.journal.shipping import (
     Shipping,
     State,
     Sync,
+    followed_row,
     put_row,
     stored_row,
     wrapped_keys,
 )
-from populace.storage.journal.snapshot import Row, Snapshot, read_snapshot, write_snapshot
+from populace.storage.journal.snapshot import Row, read_snapshot, write_snapshot
 from populace.storage.records import erasures, journal_keys, keys
-from populace.storage.records.records import DataKeyRecord, IdentityRecord
+from populace.storage.records.records import DataKeyRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.shards.rows import Writer
 from populace.storage.shards.shard import Shard
 
 logger = logging.getLogger(__name__)
 
-BYTES_A_COMMIT = 16 * 2**20
-"""Rows of a snapshot that one transaction writes: LMDB keeps its changes in memory."""
+BEGINS_MAX = 3
+"""How often a shard is attached anew because another owner began its journal at that moment."""
+
+UPLOADS_AT_ONCE = 8
+"""Adapters of a shard that are brought to a bucket at a time when its journal begins."""
 
 
 class _OtherHistory(Exception):
@@ -52,52 +63,125 @@ class _Begun(Exception):
 def attach(shard: Shard, journal: ShardJournal, adapters: Adapters, *, is_sync: bool) -> Shipping:
     """Make the shard what its journal says, claim the journal, and record all further commits in it.
 
-    A shard that has no journal begins one as it is. Raises ``JournalElsewhere``, ``JournalDamaged``,
-    ``JournalUnsettled``, ``BucketUnreachable`` and ``BucketRefused``, and what the shard raises; attaching
-    again goes on then.
+    A shard that has no journal begins one as it is. Raises ``JournalElsewhere``, ``JournalTakenOver``,
+    ``JournalDamaged``, ``JournalUnsettled``, ``BucketUnreachable`` and ``BucketRefused``, and what the shard
+    raises; attaching again goes on then.
     """
-    while True:
+    for _ in range(BEGINS_MAX):
         try:
             _attach(shard, journal, adapters)
             break
         except _Begun:
             logger.info("the journal of shard %d was begun by another owner just now", shard.number)
+    else:
+        raise JournalUnsettled(shard.number, 1, "others begin and remove it at the same time")
+    with shard.read(verbatim=True) as txn:
+        origin = followed_row(txn).origin
+    journal.note_origin(origin)
     shipping = _shipping(shard, journal, adapters, is_sync=is_sync)
     shard.record(shipping)
     return shipping
 
 
 def _attach(shard: Shard, journal: ShardJournal, adapters: Adapters) -> None:
+    journal.refuse_later_run()
     with shard.read(verbatim=True) as txn:
         row = stored_row(txn)
-        is_blank = row is None and not _has_models(txn)
+        is_blank = row is None and not has_models(txn)
     snapshots = [number_in(found.name) for found in journal.listed("s")]
     if not snapshots:
-        if row is not None and row.state is not State.LEFT:
-            reason = (
-                f"{journal.bucket.url} has none of it, and there was one. If that is lost, serve once "
-                "without a journal, and then begin another one."
-            )
-            raise JournalElsewhere(shard.number, reason)
-        _begin(shard, journal, adapters, 0 if row is None else row.commit)
+        _attach_without_snapshot(shard, journal, adapters, row)
     elif row is None:
         if not is_blank:
             raise JournalElsewhere(shard.number, f"it never had one, and {journal.bucket.url} has one of it.")
         _rebuild(shard, journal, snapshots)
-    elif row.origin != journal.origin() and row.state is not State.REBUILDING:
-        reason = f"it has another one than that in {journal.bucket.url}; was POPULACE_JOURNAL changed?"
-        raise JournalElsewhere(shard.number, reason)
-    elif row.state is State.LEFT:
-        _return(shard, journal, adapters, row, snapshots)
-    elif row.state is State.REBUILDING or not _is_kept(journal, row, snapshots):
+    elif row.state is State.REBUILDING:
         _rebuild(shard, journal, snapshots)
+    elif not is_own(journal, row):
+        raise _of_another(shard, journal)
     else:
+        go_on = _return if row.state is State.LEFT else _go_on
         try:
-            _catch_up(shard, journal, row)
-        except (_OtherHistory, SegmentsGone) as error:
+            go_on(shard, journal, adapters, row, snapshots)
+        except (_OtherHistory, JournalDamaged) as error:
             # A former owner that lived on may have written a snapshot that is older than what is kept.
             logger.warning("shard %d does not go on from where it is: %s", shard.number, error)
+            if _mend(shard, journal, adapters, error):
+                return
+            if row.state is State.LEFT:
+                if isinstance(error, _OtherHistory | SegmentsGone):
+                    raise _went_on(shard) from error
+                raise
+            check_whole(journal, snapshots)
             _rebuild(shard, journal, snapshots)
+
+
+def _attach_without_snapshot(
+    shard: Shard, journal: ShardJournal, adapters: Adapters, row: JournalRow | None
+) -> None:
+    """Begin a journal, or mend one that has lost all of its snapshots."""
+    is_empty = not journal.bucket.names(journal.folder)
+    if row is None or (row.state is State.LEFT and (is_empty or not is_own(journal, row))):
+        _begin(shard, journal, adapters, 0 if row is None else row.commit)
+    elif is_empty:
+        reason = (
+            f"{journal.bucket.url} has none of it, and there was one. If its disk is mounted and that is "
+            "lost, serve once without POPULACE_JOURNAL; the next start with it begins another one."
+        )
+        raise JournalElsewhere(shard.number, reason)
+    elif not is_own(journal, row):
+        raise _of_another(shard, journal)
+    elif not _mend(shard, journal, adapters, no_snapshot(journal)):
+        raise no_snapshot(journal)
+
+
+def _of_another(shard: Shard, journal: ShardJournal) -> JournalElsewhere:
+    reason = f"it has another one than that in {journal.bucket.url}; was POPULACE_JOURNAL changed?"
+    return JournalElsewhere(shard.number, reason)
+
+
+def _went_on(shard: Shard) -> JournalElsewhere:
+    reason = (
+        "it was served without it, and another owner went on with it meanwhile. Restore from the journal "
+        "into an empty directory, or keep what is here with another POPULACE_JOURNAL."
+    )
+    return JournalElsewhere(shard.number, reason)
+
+
+def _mend(shard: Shard, journal: ShardJournal, adapters: Adapters, damage: Exception) -> bool:
+    """Go on with a journal that is damaged, if the shard has all that this ever had; return whether.
+
+    It is the newest owner's then, nothing of it was replayed, and no segment behind its position has commits
+    that it lacks, or may have. What is on the disk is not replaced by what the journal still has: a snapshot
+    at the end of the journal has it, so that others can take the shard over again.
+    """
+    with shard.read(verbatim=True) as txn:
+        row = followed_row(txn)
+    if row.state not in (State.FOLLOWS, State.LEFT) or not journal.is_newest_owner(row.position.epoch):
+        return False
+    try:
+        end = find_end(journal, row.position)
+    except JournalDamaged as unread:
+        if row.state is State.LEFT:
+            raise
+        logger.warning(
+            "shard %d may lack what its journal had, and does not mend it: %s", shard.number, unread
+        )
+        return False
+    if end.commit > row.commit:
+        return False
+    left = JournalRow(end, row.commit, row.origin, State.LEFT)
+    shard.apply(lambda writer: put_row(writer, left))
+    logger.error(
+        "shard %d has on its disk all that its journal had, and mends it with a snapshot behind segment %d, "
+        "after which what is damaged is needed no more: %s",
+        shard.number,
+        end.segment,
+        damage,
+    )
+    _claim_left(shard, journal, left)
+    _snapshot_as_it_is(shard, journal, adapters, row.origin)
+    return True
 
 
 def leave(shard: Shard) -> None:
@@ -138,61 +222,71 @@ def journaled_rows(txn: ReadTransaction) -> Iterable[Row]:
             yield key, value
 
 
-def revisions_of(txn: ReadTransaction) -> set[str]:
-    """Return the digests of all adapters that models of the shard have."""
-    return {key[-32:].hex() for key, _ in txn.scan(keys.all_revisions())}
-
-
 def _is_kept(journal: ShardJournal, row: JournalRow, snapshots: Sequence[int]) -> bool:
     """Whether the journal has all that is behind the shard's position still, and of the same history."""
     return row.position.segment >= snapshots[0] and journal.has(row.position)
 
 
+def _go_on(
+    shard: Shard, journal: ShardJournal, adapters: Adapters, row: JournalRow, snapshots: Sequence[int]
+) -> None:
+    if not _is_kept(journal, row, snapshots):
+        raise _OtherHistory("its journal has nothing that follows it")
+    _catch_up(shard, journal, row)
+
+
 def _begin(shard: Shard, journal: ShardJournal, adapters: Adapters, commit: int) -> None:
-    """Begin a journal with the shard as it is. What was claimed without a snapshot is an earlier attempt."""
+    """Begin a journal with the shard as it is. What was claimed without a snapshot is an earlier attempt.
+
+    Raises ``JournalDamaged`` if more than that is there: it was begun long ago, and its snapshots are lost.
+    """
     journal.seek(Position())
     while True:
-        if any(segment.commits for segment in journal.follow()):
-            raise _Begun
+        try:
+            is_begun = any(segment.commits for segment in journal.follow())
+        except SegmentsGone:
+            is_begun = True
+        if is_begun:
+            raise _Begun if journal.listed("s") else no_snapshot(journal)
         if journal.claim(commit=commit):
             break
     if journal.listed("s"):
         raise _Begun
-    _snapshot_as_it_is(shard, journal, adapters)
+    _snapshot_as_it_is(shard, journal, adapters, journal.origin())
 
 
 def _return(
     shard: Shard, journal: ShardJournal, adapters: Adapters, row: JournalRow, snapshots: Sequence[int]
 ) -> None:
     """Go on with a journal that was left, unless another owner did; a snapshot has what it lacks."""
-    reason = (
-        "it was served without it, and another owner went on with it meanwhile. Restore from the journal "
-        "into an empty directory, or keep what is here with another POPULACE_JOURNAL."
-    )
     if not _is_kept(journal, row, snapshots):
-        raise JournalElsewhere(shard.number, reason)
+        raise _OtherHistory("its journal has nothing that follows it")
+    _claim_left(shard, journal, row)
+    _snapshot_as_it_is(shard, journal, adapters, row.origin)
+
+
+def _claim_left(shard: Shard, journal: ShardJournal, row: JournalRow) -> None:
     journal.seek(row.position)
-    try:
-        while True:
-            # What was shipped before it was left, and not noted, is here; so is what was only claimed.
-            if any(one.number > row.commit for segment in journal.follow() for one in segment.commits):
-                raise JournalElsewhere(shard.number, reason)
-            # One more than any owner can have: it has to take the snapshot.
-            if journal.claim(commit=row.commit + 1):
-                break
-    except SegmentsGone:
-        raise JournalElsewhere(shard.number, reason) from None
-    _snapshot_as_it_is(shard, journal, adapters)
+    while True:
+        # What was shipped before it was left, and not noted, is here; so is what was only claimed.
+        if any(one.number > row.commit for segment in journal.follow() for one in segment.commits):
+            raise _went_on(shard)
+        # One more than any owner can have: it has to take the snapshot.
+        if journal.claim(commit=row.commit + 1):
+            return
 
 
-def _snapshot_as_it_is(shard: Shard, journal: ShardJournal, adapters: Adapters) -> None:
+def _snapshot_as_it_is(shard: Shard, journal: ShardJournal, adapters: Adapters, origin: bytes) -> None:
     """Write keys and a snapshot of a shard whose journal was just claimed, and note that it follows."""
+    with shard.read() as txn:
+        digests = set(erasures.digests_in_use(txn))
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="populace-upload") as uploaders:
+        for _ in uploaders.map(adapters.keep, digests):
+            pass
     with shard.read(verbatim=True) as txn:
-        for digest in revisions_of(txn):
-            adapters.keep(digest)
         journal.write_keys(wrapped_keys(txn))
         write_snapshot(journal, journal.end, journaled_rows(txn))
-    _follow(shard, JournalRow(journal.end, journal.end.commit, journal.origin()))
+    _follow(shard, JournalRow(journal.end, journal.end.commit, origin))
 
 
 def _catch_up(shard: Shard, journal: ShardJournal, row: JournalRow) -> None:
@@ -203,12 +297,15 @@ def _catch_up(shard: Shard, journal: ShardJournal, row: JournalRow) -> None:
             row = _replay(shard, journal, segment, row)
         if journal.claim():
             break
+    following = JournalRow(journal.end, row.commit, row.origin)
+    # Before the keys: a directory whose shards have lower epochs than these was overtaken (``former.py``).
+    shard.apply(lambda writer: put_row(writer, following._replace(state=row.state)))
     if row.state is not State.FOLLOWS:
         # Of what was replayed only the journal has them. Else the shard may have newer ones.
         take_keys(shard, journal.read_keys(), now_ms=journal.now_ms())
     with shard.read(verbatim=True) as txn:
         journal.write_keys(wrapped_keys(txn))
-    _follow(shard, JournalRow(journal.end, row.commit, journal.origin()))
+    _follow(shard, following)
 
 
 def _replay(shard: Shard, journal: ShardJournal, segment: Segment, row: JournalRow) -> JournalRow:
@@ -229,24 +326,19 @@ def _replay(shard: Shard, journal: ShardJournal, segment: Segment, row: JournalR
     return behind
 
 
-def apply_commits(shard: Shard, commits: Sequence[Commit], then: JournalRow | None = None) -> None:
-    """Make the changes of commits of a journal in one transaction, and note how the shard stands ``then``."""
-
-    def replay(writer: Writer) -> None:
-        for one in commits:
-            writer.apply(one.changes)
-        if then is not None:
-            put_row(writer, then)
-
-    shard.apply(replay)
-
-
 def _rebuild(shard: Shard, journal: ShardJournal, snapshots: Sequence[int]) -> None:
     """Replace the shard's rows by those of the newest snapshot that is whole, and the segments behind it."""
     logger.warning("shard %d is built anew from its journal", shard.number)
     origin = journal.origin()
     building = JournalRow(Position(), 0, origin, State.REBUILDING)
-    shard.apply(lambda writer: put_row(writer, building))
+
+    def begin(writer: Writer) -> None:
+        put_row(writer, building)
+        if has_models(writer):
+            # What was erased or forgotten since stays in free pages until a compaction.
+            erasures.note_erasure(writer, (), now_ms=journal.now_ms())
+
+    shard.apply(begin)
     for number in reversed(snapshots):
         try:
             snapshot = read_snapshot(journal, number)
@@ -262,77 +354,6 @@ def _rebuild(shard: Shard, journal: ShardJournal, snapshots: Sequence[int]) -> N
         except _OtherHistory as error:
             raise JournalDamaged(journal.name_of("s", number), str(error)) from error
         return
-
-
-def put_snapshot(shard: Shard, snapshot: Snapshot) -> None:
-    """Replace the shard's rows by those of a snapshot. Raises ``JournalDamaged`` if that is not whole."""
-    shard.apply(_clear)
-    waiting: list[Row] = []
-    size = 0
-
-    def put(writer: Writer) -> None:
-        for key, value in waiting:
-            writer.put(key, value)
-
-    for row in snapshot.rows:
-        waiting.append(row)
-        size += len(row[0]) + len(row[1])
-        if size >= BYTES_A_COMMIT:
-            shard.apply(put)
-            waiting.clear()
-            size = 0
-    shard.apply(put)
-
-
-def _clear(writer: Writer) -> None:
-    """Remove all rows but those of the shard itself."""
-    for prefix in {key[:1] for key, _ in _firsts(writer)}:
-        writer.delete_prefix(prefix)
-    writer.delete_prefix(journal_keys.all_shipping())
-    writer.delete_prefix(journal_keys.all_key_ids())
-
-
-def _firsts(txn: ReadTransaction) -> Iterable[Row]:
-    """Walk the first row of each kind."""
-    for kind in range(256):
-        prefix = bytes((kind,))
-        if not journal_keys.is_of_shard(prefix):
-            yield from txn.scan(prefix, limit=1)
-
-
-def take_keys(shard: Shard, wrapped: Mapping[bytes, bytes], *, now_ms: int) -> None:
-    """Make the journal's data keys those of the shard, and remove the models that have none: the erased.
-
-    A name that was erased and is used again has another key than its rows of before were sealed with; these
-    are removed, too.
-    """
-    ids = {key: DataKeyRecord.unpack(value).key_id for key, value in wrapped.items()}
-
-    def take(writer: Writer) -> None:
-        marked = {
-            journal_keys.data_key_of(key): value for key, value in writer.scan(journal_keys.all_key_ids())
-        }
-        had = {key for key, _ in writer.scan(keys.all_data_keys())}
-        writer.delete_prefix(journal_keys.all_key_ids())
-        writer.delete_prefix(keys.all_data_keys())
-        kept: set[bytes] = set()
-        erased = 0
-        for _, data in list(writer.scan(keys.all_identities())):
-            identity = IdentityRecord.unpack(data)
-            key = keys.data_key(identity.tenant, identity.name)
-            if key in ids and marked.get(key, ids[key]) == ids[key]:
-                kept.add(key)
-                continue
-            erased += 1
-            for prefix in keys.model_prefixes(identity.tenant, identity.name):
-                writer.delete_prefix(prefix)
-        for key in kept:
-            writer.put(key, wrapped[key])
-        if erased or had - kept:
-            # Their bytes are in free pages until a compaction.
-            erasures.note_erasure(writer, (), now_ms=now_ms)
-
-    shard.apply(take)
 
 
 def _follow(shard: Shard, row: JournalRow) -> None:
@@ -354,7 +375,3 @@ def _shipping(shard: Shard, journal: ShardJournal, adapters: Adapters, *, is_syn
     # What was committed in the other mode.
     waiting.ship()
     return Sync(shard, journal, adapters)
-
-
-def _has_models(txn: ReadTransaction) -> bool:
-    return any(True for _ in _firsts(txn))

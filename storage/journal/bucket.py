@@ -1,7 +1,7 @@
 """What a journal needs of an object store: objects that are created only if absent, few that are replaced."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -47,7 +47,7 @@ class Bucket(Protocol):
 
     def has(self, name: str) -> bool: ...
 
-    def stream(self, name: str) -> Iterator[bytes] | None:
+    def stream(self, name: str) -> Generator[bytes] | None:
         """Read a large object in pieces."""
         ...
 
@@ -59,7 +59,9 @@ class Bucket(Protocol):
         """List the first parts of all names."""
         ...
 
-    def remove(self, names: Sequence[str]) -> None: ...
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects. An object store that keeps old versions of them is refused, afterwards."""
+        ...
 
 
 def check_bucket(bucket: Bucket, folder: str) -> None:

@@ -5,9 +5,15 @@ the first of these. Claims are kept for ever: a former owner that lives on witho
 its next segment under the claim's number, and must find that taken.
 """
 
+import contextlib
+import logging
+
+from populace.storage.journal.errors import JournalDamaged
 from populace.storage.journal.segment import number_in
 from populace.storage.journal.shard_journal import ShardJournal
 from populace.storage.journal.snapshot import read_snapshot
+
+logger = logging.getLogger(__name__)
 
 CLAIM_BYTES_MAX = 1024
 """No claim is larger: the name of its owner is cut. Smaller segments are read to see what they are."""
@@ -22,7 +28,7 @@ def collect(journal: ShardJournal, *, kept_from_ms: int) -> int:
         (
             place
             for place in reversed(range(len(snapshots)))
-            if read_snapshot(journal, snapshots[place][0]).written_ms <= kept_from_ms
+            if _is_from_before(journal, snapshots[place][0], kept_from_ms)
         ),
         0,
     )
@@ -32,8 +38,17 @@ def collect(journal: ShardJournal, *, kept_from_ms: int) -> int:
         place = number_in(found.name)
         if place >= number:
             break
-        if found.size > CLAIM_BYTES_MAX or not journal.is_claim(place):
-            doomed.append(found.name)
+        with contextlib.suppress(JournalDamaged):  # it may be one
+            if found.size > CLAIM_BYTES_MAX or not journal.is_claim(place):
+                doomed.append(found.name)
     journal.bucket.remove(doomed)
     journal.remove_former_keys()
     return len(doomed)
+
+
+def _is_from_before(journal: ShardJournal, number: int, kept_from_ms: int) -> bool:
+    try:
+        return read_snapshot(journal, number).written_ms <= kept_from_ms
+    except JournalDamaged as error:
+        logger.warning("a restore cannot begin with it: %s", error)
+        return False

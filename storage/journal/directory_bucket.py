@@ -2,14 +2,17 @@
 
 Objects are files, written beside and linked or renamed into their places after they are on disk. That a
 link is refused where a file exists is what a journal relies on; NFS since version 3 keeps to it.
+
+What a killed writer left unfinished is removed with whatever else is, once it is old: it may hold the data
+keys of people who were erased since.
 """
 
 import contextlib
+import errno
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from populace.storage.journal.bucket import Listed
@@ -17,6 +20,9 @@ from populace.storage.journal.errors import BucketRefused, BucketUnreachable
 from populace.storage.records.files import sync_directory
 
 PIECE_BYTES = 2**20
+
+UNFINISHED_SECONDS_MAX = 3600.0
+"""How long after its last write an unfinished file is taken for that of a writer that was killed."""
 
 _INCOMING = ".incoming"
 """The folder of unfinished files."""
@@ -28,6 +34,8 @@ class DirectoryBucket:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.url = f"file://{root}"
+        # The folders in which this process has read or written an object.
+        self._seen: set[Path] = set()
 
     @classmethod
     def open(cls, url: str) -> "DirectoryBucket":
@@ -46,8 +54,9 @@ class DirectoryBucket:
 
     def create(self, name: str, content: bytes) -> bool:
         with self._disk(), self._written([content]) as file:
+            path = self._made(name)
             try:
-                os.link(file, self._made(name))
+                os.link(file, path)
             except FileExistsError:
                 return False
             finally:
@@ -63,20 +72,22 @@ class DirectoryBucket:
 
     def read(self, name: str) -> bytes | None:
         with self._disk(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return (self._root / name).read_bytes()
+            content = (self._root / name).read_bytes()
+            self._seen.add((self._root / name).parent)
+            return content
         return None
 
     def has(self, name: str) -> bool:
         with self._disk():
             return (self._root / name).exists()
 
-    def stream(self, name: str) -> Iterator[bytes] | None:
+    def stream(self, name: str) -> Generator[bytes] | None:
         with self._disk():
             try:
-                file = (self._root / name).open("rb")
+                descriptor = os.open(self._root / name, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
-        return self._pieces(file)
+        return self._pieces(descriptor)
 
     def names(self, prefix: str, *, after: str = "") -> list[Listed]:
         with self._disk():
@@ -94,9 +105,22 @@ class DirectoryBucket:
         with self._disk():
             for name in names:
                 (self._root / name).unlink(missing_ok=True)
+            self._remove_unfinished()
             for folder in {(self._root / name).parent for name in names}:
                 if folder.is_dir():
                     sync_directory(folder)
+
+    def _remove_unfinished(self) -> None:
+        unfinished = [entry for entry in os.scandir(self._root / _INCOMING) if entry.is_file()]
+        if not unfinished:
+            return
+        # Of the same clock as the others' times, which may be another machine's.
+        with tempfile.NamedTemporaryFile(dir=self._root / _INCOMING) as newest:
+            now_s = Path(newest.name).stat().st_mtime
+        for entry in unfinished:
+            with contextlib.suppress(FileNotFoundError):
+                if now_s - entry.stat().st_mtime > UNFINISHED_SECONDS_MAX:
+                    Path(entry).unlink()
 
     @contextlib.contextmanager
     def _written(self, pieces: Iterable[bytes]) -> Generator[Path]:
@@ -113,9 +137,17 @@ class DirectoryBucket:
             Path(path).unlink(missing_ok=True)
 
     def _made(self, name: str) -> Path:
-        """Return the path of an object, after making its folder."""
+        """Return the path of an object, after making its folder, if that is new.
+
+        A folder that was there and is gone is not made again: its disk was unmounted, or it was moved, and
+        what is written in its place would be missed where the others are.
+        """
         path = self._root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._seen:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._seen.add(path.parent)
+        elif not path.parent.is_dir():
+            raise OSError(errno.ENOENT, f"the folder {path.parent.name} is gone; mount its disk again")
         return path
 
     def _sync_names(self, name: str) -> None:
@@ -124,10 +156,15 @@ class DirectoryBucket:
             if folder == self._root:
                 return
 
-    def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
-        with file, self._disk():
-            while piece := file.read(PIECE_BYTES):
-                yield piece
+    def _pieces(self, descriptor: int) -> Generator[bytes]:
+        # No file object: one that is dropped half read, with an error that refers to it, may be collected
+        # before this generator, and warns then.
+        try:
+            with self._disk():
+                while piece := os.read(descriptor, PIECE_BYTES):
+                    yield piece
+        finally:
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _disk(self) -> Generator[None]:

@@ -14,14 +14,16 @@
     │   └── SegmentsGone    segments are absent, and there are later ones
     ├── NothingThen         the journal does not go back to that time
     ├── StoreNotNamed       the bucket has another number of stores than one; name one
+    ├── JournalOfOthers     a new store would begin beside the journals of others; say which is meant
     ├── JournalNeeded       the shard is not whole without its journal
-    └── JournalElsewhere    the journal went on without this directory
+    ├── JournalElsewhere    the journal went on without this directory
+    └── JournalTakenOver    another machine went on with the store; this is its past
 """
 
 from populace.storage.records.errors import StorageError, UnknownOutcome
 
 
-class BucketRefused(StorageError):
+class BucketRefused(StorageError, logged=("bucket",)):
     """The object store cannot hold a journal, or not with these settings."""
 
     code = "bucket_refused"
@@ -61,7 +63,7 @@ class JournalOvertaken(StorageError):
     number: int
 
 
-class JournalDamaged(StorageError):
+class JournalDamaged(StorageError, logged=("name", "reason")):
     """An object of the journal is absent, cut, changed, sealed with another key, or of another shard."""
 
     code = "journal_damaged"
@@ -77,7 +79,7 @@ class SegmentsGone(JournalDamaged):
     template = "{name} is not in the journal, and there are later ones: {reason}"
 
 
-class JournalElsewhere(StorageError):
+class JournalElsewhere(StorageError, logged=("reason",)):
     """This directory and the journal do not belong together: each may have what the other one lacks."""
 
     code = "journal_elsewhere"
@@ -123,7 +125,50 @@ class StoreNotNamed(StorageError):
     """The object store has the journals of several stores, or of none; ``found`` lists their ids."""
 
     code = "store_not_named"
-    template = "Which store is to be restored from {bucket}? It has the journals of these: {found}."
+    template = "Which store is meant in {bucket}? It has the journals of these: {found}."
 
     bucket: str
     found: str
+
+
+class JournalOfOthers(StorageError):
+    """The data directory is new, and the object store has the journals of the stores ``found`` already."""
+
+    code = "journal_of_others"
+    template = (
+        "{path} has no store, and {bucket} has the journals of these: {found}. To go on with one of them "
+        "here, add --take-over and its id, and its master key as POPULACE_MASTER_KEY; its former machine "
+        "can write no more then. To begin a new store, name another folder in POPULACE_JOURNAL."
+    )
+
+    bucket: str
+    path: str
+    found: str
+
+
+class JournalTakenOver(StorageError):
+    """Another machine went on with the store from its journal; what is here is its past."""
+
+    code = "journal_taken_over"
+    template = (
+        "{path} is not current any more: another machine went on with its store from the journal in "
+        "{bucket}. Go on there. To go on here instead, which ends it there, start `populace serve` with "
+        "--take-over, the store's id and POPULACE_JOURNAL; what is here catches up first."
+    )
+
+    path: str
+    bucket: str
+
+
+class JournalCopied(StorageError):
+    """A data directory was copied, and what it was copied from may be served."""
+
+    code = "journal_copied"
+    template = (
+        "{path} is a copy of {former}, which may go on with the store {store_id}. Go on there. To go on here "
+        "instead, which ends it there, start `populace serve` with --take-over {store_id}."
+    )
+
+    path: str
+    former: str
+    store_id: str

@@ -6,17 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from populace.storage.journal.adapters import JournalAdapters
 from populace.storage.journal.attaching import attach, take_snapshot
 from populace.storage.journal.collecting import collect
+from populace.storage.journal.damage import find_damage
+from populace.storage.journal.description import describe_again
+from populace.storage.journal.errors import BucketUnreachable, JournalDamaged
 from populace.storage.journal.opening import open_bucket
 from populace.storage.journal.options import JournalOptions, JournalStatistics
 from populace.storage.journal.sealing import JournalSeal
-from populace.storage.journal.segment import number_in
-from populace.storage.journal.shard_journal import ShardJournal
-from populace.storage.journal.shipping import Shipping
+from populace.storage.journal.segment import Position, number_in
+from populace.storage.journal.shard_journal import ShardJournal, newest_epoch, shard_folder
+from populace.storage.journal.shipping import Shipping, followed_row
 from populace.storage.journal.snapshot import read_snapshot
 from populace.storage.records.errors import Fenced, ShardStopped, StorageError
 from populace.storage.shards.shard import Shard
@@ -31,8 +34,17 @@ TEND_SECONDS = 5.0
 """How often it is looked whether a snapshot is due."""
 
 COLLECT_SECONDS = 3600.0
+"""How often it is looked what is older than what is kept."""
+
+CHECK_SECONDS = 600.0
+"""How often it is looked whether others could take a shard over: its journal is listed, and first read."""
+
+ERASED_SECONDS_MAX = 600.0
+"""How long after an erasure the snapshot is written that has it no more. What is kept counts from there."""
+
 FINISH_SECONDS_MAX = 10.0
 SHIPPED_AT_ONCE = 8
+MENDED_AT_ONCE = 4
 
 SEGMENTS_MAX = 2000
 """Segments behind a snapshot. A restore reads some hundred in a second, each with a request of its own."""
@@ -46,11 +58,14 @@ class _Attached:
     shard: Shard
     journal: ShardJournal
     shipping: Shipping
-    snapshot_segment: int
+    snapshot: Position
     snapshot_ms: int
     snapshot_bytes: int = 0
     collect_at_s: float = 0.0
     shipped_at_s: float = 0.0
+    check_at_s: float = 0.0
+    is_read: bool = False
+    tending: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Journals:
@@ -83,20 +98,38 @@ class Journals:
         """Bring a shard that was just opened and its journal together. Raises as ``attaching.attach``."""
         folder = shard_folder(self._store.store_id, shard.number)
         journal = ShardJournal(
-            self._bucket, self._seal, folder, shard.number, owner=self._owner, now_ms=self._now_ms
+            self._bucket,
+            self._seal,
+            folder,
+            shard.number,
+            owner=self._owner,
+            now_ms=self._now_ms,
+            run=self._options.run,
         )
         shipping = attach(shard, journal, self.adapters, is_sync=self._options.is_sync)
-        newest = number_in(journal.listed("s")[-1].name)
+        snapshot, written_ms = Position(), 0
+        # One that cannot be read is found when the journal is read, at once.
+        with contextlib.suppress(JournalDamaged, IndexError):
+            newest = read_snapshot(journal, number_in(journal.listed("s")[-1].name))
+            snapshot, written_ms = newest.position, newest.written_ms
         now_s = time.monotonic()
         self._attached[shard.number] = _Attached(
             shard,
             journal,
             shipping,
-            snapshot_segment=newest,
-            snapshot_ms=read_snapshot(journal, newest).written_ms,
+            snapshot=snapshot,
+            snapshot_ms=written_ms,
             collect_at_s=now_s + COLLECT_SECONDS,
             shipped_at_s=now_s,
         )
+
+    def keep_ahead(self, digest: str) -> None:
+        """Bring an adapter to the bucket before a commit names it that would wait for that, as in ``sync``.
+
+        Raises as ``JournalAdapters.keep``.
+        """
+        if self._options.is_sync:
+            self.adapters.keep(digest)
 
     def detach(self, shard: Shard) -> None:
         """Leave the shard alone from now on. What waits is shipped when it is attached again."""
@@ -110,6 +143,32 @@ class Journals:
         waiting = [self._shippers.submit(self._ship, one) for one in list(self._attached.values())]
         wait(waiting, timeout=FINISH_SECONDS_MAX)
         self._shippers.shutdown(wait=False, cancel_futures=True)
+
+    def ship_all(self, seconds_max: float) -> None:
+        """Ship what waits, of all shards at once; those of another owner by now are left out.
+
+        Raises ``BucketUnreachable``, also after ``seconds_max``, and ``BucketRefused``; all goes on then.
+        """
+        shipped = [self._shippers.submit(one.shipping.ship) for one in list(self._attached.values())]
+        _, waiting = wait(shipped, timeout=seconds_max)
+        if waiting:
+            raise BucketUnreachable(f"{len(waiting)} shards were not written to it in {seconds_max:.0f} s")
+        for one in shipped:
+            with contextlib.suppress(Fenced, ShardStopped):
+                one.result()
+
+    def mend_all(self, seconds_max: float) -> None:
+        """Read what another owner would need of all shards' journals, and mend what is damaged of it.
+
+        Goes on in the background after ``seconds_max``. What fails is logged.
+        """
+        for one in list(self._attached.values()):
+            one.is_read, one.check_at_s = False, 0.0
+        # Not the shippers: what is committed meanwhile is shipped.
+        menders = ThreadPoolExecutor(MENDED_AT_ONCE, thread_name_prefix="populace-mend")
+        tended = [menders.submit(self._guarded, one, self._tend) for one in list(self._attached.values())]
+        wait(tended, timeout=seconds_max)
+        menders.shutdown(wait=False)
 
     def statistics(self) -> JournalStatistics:
         attached = list(self._attached.values())
@@ -155,17 +214,64 @@ class Journals:
             logger.exception("the journal of shard %d failed", attached.shard.number)
 
     def _tend(self, attached: _Attached) -> None:
+        with attached.tending:
+            self._mend(attached)
+            self._keep_short(attached)
+
+    def _mend(self, attached: _Attached) -> None:
+        """Find what of the journal is damaged, and write a snapshot at its end that stands for it."""
+        journal, now_s = attached.journal, time.monotonic()
+        if now_s < attached.check_at_s:
+            return
+        with attached.shard.read(verbatim=True) as txn:
+            origin = followed_row(txn).origin
+        journal.note_origin(origin)
+        damage = self._damage(attached)
+        attached.check_at_s, attached.is_read = now_s + CHECK_SECONDS, True
+        if damage is None and describe_again(self._bucket, self._store):
+            logger.error("the journal had no description of the store any more, and has it again")
+        if damage is None or newest_epoch(journal.bucket, journal.folder) > journal.end.epoch:
+            # Another owner's is that one's to mend.
+            return
+        number = attached.shard.number
+        logger.error("shard %d mends its journal with a snapshot: %s", number, damage)
+        attached.shipping.renew_keys()
+        self._take_snapshot(attached)
+        attached.is_read = False
+        damage = self._damage(attached)
+        if damage is None:
+            logger.warning("the journal of shard %d is whole again", number)
+        else:
+            logger.error("the journal of shard %d is still damaged: %s", number, damage)
+
+    def _damage(self, attached: _Attached) -> JournalDamaged | None:
+        journal = attached.journal
+        return find_damage(journal, until=journal.end.segment, reads=not attached.is_read)
+
+    def _take_snapshot(self, attached: _Attached) -> None:
+        attached.snapshot, attached.snapshot_bytes = take_snapshot(attached.journal, attached.shipping)
+        attached.snapshot_ms, attached.journal.sent_bytes = self._now_ms(), 0
+        attached.collect_at_s = time.monotonic()
+        behind = attached.snapshot.segment
+        attached.journal.sizes = {
+            number: size for number, size in list(attached.journal.sizes.items()) if number > behind
+        }
+
+    def _keep_short(self, attached: _Attached) -> None:
+        """Write a snapshot if one is due, and remove what no restore needs any more."""
         journal = attached.journal
         now_s, now_ms = time.monotonic(), self._now_ms()
         keep_ms = int(self._options.keep_seconds * 1000)
-        segments = journal.end.segment - attached.snapshot_segment
-        # Also if little was written: what was forgotten is to leave the journal in the time that it is kept.
-        is_old = segments > 0 and now_ms - attached.snapshot_ms > keep_ms // 2
-        if is_old or _snapshot_due(segments, journal.sent_bytes, attached.snapshot_bytes):
-            position, attached.snapshot_bytes = take_snapshot(journal, attached.shipping)
-            attached.snapshot_segment, attached.snapshot_ms, journal.sent_bytes = position.segment, now_ms, 0
-            attached.collect_at_s = now_s
-        if now_s >= attached.collect_at_s:
+        segments = journal.end.segment - attached.snapshot.segment
+        age_ms = now_ms - attached.snapshot_ms
+        # Also if little was written: names that were erased are to leave the journal in the time it is kept.
+        is_old = segments > 0 and age_ms > keep_ms // 2
+        has_erased = attached.shipping.erased_commit > attached.snapshot.commit
+        is_erased = has_erased and age_ms >= min(keep_ms // 10, ERASED_SECONDS_MAX * 1000)
+        if is_old or is_erased or _snapshot_due(segments, journal.sent_bytes, attached.snapshot_bytes):
+            self._take_snapshot(attached)
+        attached.shipping.note_shipped()
+        if time.monotonic() >= attached.collect_at_s:
             attached.collect_at_s = now_s + COLLECT_SECONDS
             collect(journal, kept_from_ms=now_ms - keep_ms)
 
@@ -176,8 +282,3 @@ def _snapshot_due(segments: int, segment_bytes: int, snapshot_bytes: int) -> boo
     Segments are replayed about as fast as a snapshot is read, so that they may have as many bytes as it.
     """
     return segments >= SEGMENTS_MAX or segment_bytes >= max(SEGMENT_BYTES_MIN, snapshot_bytes)
-
-
-def shard_folder(store_id: str, number: int) -> str:
-    """Return the folder of a shard's journal in the bucket."""
-    return f"{store_id}/shard-{number:04d}"

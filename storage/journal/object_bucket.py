@@ -7,7 +7,7 @@ providers' own tools read, such as ``AWS_ACCESS_KEY_ID`` and ``AWS_ENDPOINT_URL`
 """
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import timedelta
 
 import obstore
@@ -49,6 +49,10 @@ _REFUSALS = (
 """What no retry cures, and what certainly wrote nothing."""
 
 
+_ABSENT_BUCKETS = ("NoSuchBucket", "ContainerNotFound")
+"""What providers say of one; the library takes it for an absent object, or a failure that passes."""
+
+
 class ObjectBucket:
     """Implements ``Bucket``."""
 
@@ -57,6 +61,8 @@ class ObjectBucket:
         self.url = url
         self._store = store
         self._patient = patient or store
+        self._keeps_versions = False
+        """As the last object showed that was written: it may be switched on and off at any time."""
 
     @classmethod
     def open(cls, url: str) -> "ObjectBucket":
@@ -69,16 +75,18 @@ class ObjectBucket:
     def create(self, name: str, content: bytes) -> bool:
         with self._requests():
             try:
-                obstore.put(self._store, name, content, mode="create", use_multipart=False)
+                written = obstore.put(self._store, name, content, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
+        self._look_at(written["version"])
         return True
 
     def replace(self, name: str, content: bytes | Iterable[bytes]) -> None:
         with self._requests():
             if isinstance(content, bytes):
                 written = obstore.put(self._store, name, content, use_multipart=False)
-                self._refuse_versions(written["version"])
+                self._look_at(written["version"])
+                self._refuse_versions()
             else:
                 obstore.put(
                     self._patient,
@@ -104,7 +112,7 @@ class ObjectBucket:
                 return False
         return True
 
-    def stream(self, name: str) -> Iterator[bytes] | None:
+    def stream(self, name: str) -> Generator[bytes] | None:
         with self._requests():
             try:
                 size = obstore.head(self._store, name)["size"]
@@ -127,14 +135,18 @@ class ObjectBucket:
         with self._requests(), contextlib.suppress(FileNotFoundError):
             if names:
                 obstore.delete(self._store, list(names))
+                self._refuse_versions()
 
-    def _refuse_versions(self, version: str | None) -> None:
-        # Google Cloud Storage numbers what it writes in any case.
-        if version is not None and not self.url.startswith("gs:"):
+    def _look_at(self, version: str | None) -> None:
+        # Google Cloud Storage numbers what it writes in any case, and S3 calls "null" what it replaces.
+        self._keeps_versions = version not in (None, "null") and not self.url.startswith("gs:")
+
+    def _refuse_versions(self) -> None:
+        if self._keeps_versions:
             reason = "it keeps old versions of objects, so that what is erased would stay; switch that off."
             raise BucketRefused(self.url, reason)
 
-    def _pieces(self, name: str, size: int) -> Iterator[bytes]:
+    def _pieces(self, name: str, size: int) -> Generator[bytes]:
         for start in range(0, size, PART_BYTES):
             with self._requests():
                 end = min(size, start + PART_BYTES)
@@ -148,6 +160,9 @@ class ObjectBucket:
         except _REFUSALS as error:
             raise BucketRefused(self.url, _reason(error)) from error
         except (BaseError, OSError) as error:
+            if any(code in str(error) for code in _ABSENT_BUCKETS):
+                reason = "there is no such bucket; make it, or correct the URL."
+                raise BucketRefused(self.url, reason) from error
             raise BucketUnreachable(_reason(error)) from error
 
 

@@ -4,11 +4,16 @@ from typing import NamedTuple
 
 
 class JournalOptions(NamedTuple):
-    """The bucket's URL, whether a commit waits for it, and how far back a restore can go."""
+    """The bucket's URL, whether a commit waits for it, and how far back a restore can go.
+
+    ``run`` is that of the ``populace serve`` that it is for (``storage/journal/runs.py``), None if it is for
+    none.
+    """
 
     url: str
     is_sync: bool
     keep_seconds: float
+    run: int | None = None
 
 
 class JournalStatistics(NamedTuple):

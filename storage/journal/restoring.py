@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 from populace.storage.backups.unfinished import building
 from populace.storage.journal.adapters import JournalAdapters
-from populace.storage.journal.attaching import apply_commits, put_snapshot, revisions_of, take_keys
 from populace.storage.journal.bucket import Bucket
-from populace.storage.journal.description import read_description, stores_in
-from populace.storage.journal.errors import JournalDamaged, NothingThen, StoreNotNamed
-from populace.storage.journal.journals import shard_folder
+from populace.storage.journal.description import description_of
+from populace.storage.journal.errors import JournalDamaged, NothingThen
+from populace.storage.journal.former import note_journal
+from populace.storage.journal.replaying import apply_commits, put_snapshot, take_keys
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.journal.segment import Position, number_in
-from populace.storage.journal.shard_journal import ShardJournal
+from populace.storage.journal.shard_journal import ShardJournal, shard_folder
 from populace.storage.journal.shipping import JournalRow, put_row
 from populace.storage.journal.snapshot import read_snapshot
 from populace.storage.records import keys
+from populace.storage.records.erasures import digests_in_use
 from populace.storage.records.errors import MasterKeyRefused
 from populace.storage.records.master_key import MASTER_KEY_FILE, MasterKey
 from populace.storage.shards.shard import Shard
@@ -59,12 +60,8 @@ def restore_store(
     ``StoreNotNamed``, ``MasterKeyRefused``, ``NothingThen``, ``JournalDamaged``, ``BucketRefused``,
     ``BucketUnreachable``, ``DirectoryRefused`` and ``DiskRefused``; nothing is made then.
     """
-    found = stores_in(bucket)
-    if store_id is None and len(found) == 1:
-        [store_id] = found
-    if store_id is None or store_id not in found:
-        raise StoreNotNamed(bucket.url, ", ".join(found) or "none")
-    description = read_description(bucket, store_id)
+    description = description_of(bucket, store_id)
+    store_id = description.store_id
     key = MasterKey.load(master_key)
     if key.key_id != description.master_key:
         raise MasterKeyRefused(str(master_key), "it is that of another store than the journal")
@@ -86,7 +83,7 @@ def restore_store(
                     shard.apply(lambda writer: put_row(writer, row))
                 shard.check_integrity()
                 with shard.read() as txn:
-                    digests = revisions_of(txn)
+                    digests = set(digests_in_use(txn))
                     models = sum(1 for _ in txn.scan(keys.all_identities()))
                     api_keys = sum(1 for _ in txn.scan(keys.api_keys()))
             fetched = sum(adapters.fetch(digest) for digest in digests)
@@ -98,6 +95,8 @@ def restore_store(
                 counts = tuple(map(sum, zip(counts, of_shard, strict=True)))
                 report("Restoring the shards", (number + 1) / description.shards)
         key.save(place / MASTER_KEY_FILE)
+        if at_ms is None:
+            note_journal(place, bucket)
     models, fetched, api_keys, lacking = counts
     return RestoredStore(made_id, models, fetched, api_keys, lacking)
 

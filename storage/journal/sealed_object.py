@@ -3,7 +3,9 @@
 See ``storage/streams/sealed_stream.py``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -37,28 +39,31 @@ def read_object(bucket: Bucket, sealing: JournalSeal, name: str) -> Iterator[byt
     return None if pieces is None else _opened(sealing, name, pieces)
 
 
-def _opened(sealing: JournalSeal, name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    head_bytes = len(FORMAT) + SALT_BYTES
-    start = b""
-    for piece in pieces:
-        start += piece
-        if len(start) >= head_bytes:
-            break
-    if len(start) < head_bytes or not start.startswith(FORMAT):
-        raise JournalDamaged(name, "it was cut, or a newer release wrote it")
-    key = sealing.stream_key(name, start[len(FORMAT) : head_bytes])
-    try:
-        yield from unseal(key, _chunks(start[head_bytes:], pieces))
-    except (SealBroken, ValueError, msgpack.UnpackException) as error:
-        raise JournalDamaged(name, f"it was cut or changed: {error}") from error
+def _opened(sealing: JournalSeal, name: str, pieces: Generator[bytes]) -> Iterator[bytes]:
+    # Also if it is damaged: an error keeps what raised it, and with that the open object.
+    with closing(pieces):
+        head_bytes = len(FORMAT) + SALT_BYTES
+        start = b""
+        for piece in pieces:
+            start += piece
+            if len(start) >= head_bytes:
+                break
+        if len(start) < head_bytes or not start.startswith(FORMAT):
+            raise JournalDamaged(name, "it was cut, or a newer release wrote it")
+        key = sealing.stream_key(name, start[len(FORMAT) : head_bytes])
+        try:
+            yield from unseal(key, _chunks(start[head_bytes:], pieces))
+        except (SealBroken, ValueError, msgpack.UnpackException) as error:
+            raise JournalDamaged(name, f"it was cut or changed: {error}") from error
 
 
 def _chunks(start: bytes, pieces: Iterator[bytes]) -> Iterator[Chunk]:
     unpacker = _msgpack.Unpacker(use_list=False, max_buffer_size=2 * FRAME_BYTES_MAX)
-    unpacker.feed(start)
-    for kind, data in unpacker:
-        yield Chunk(data, is_last=kind == "last")
-    for piece in pieces:
+    for piece in chain((start,), pieces):
         unpacker.feed(piece)
-        for kind, data in unpacker:
-            yield Chunk(data, is_last=kind == "last")
+        for frame in unpacker:
+            match frame:
+                case ("chunk" | "last" as kind, bytes(data)):
+                    yield Chunk(data, is_last=kind == "last")
+                case _:
+                    raise ValueError("there is something other than chunks in it")

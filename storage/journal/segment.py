@@ -17,10 +17,16 @@ from typing import Any, NamedTuple
 import msgpack
 
 from populace.storage.journal.errors import JournalDamaged
-from populace.storage.shards.rows import Change
+from populace.storage.shards.rows import DELETE, DELETE_PREFIX, PUT, Change
 
 NO_DIGEST = bytes(32)
 """The digest of what is before the first segment."""
+
+KEY_BYTES_MAX = 511
+"""LMDB's limit."""
+
+CHANGE_FIELDS = {PUT: 2, DELETE: 1, DELETE_PREFIX: 1}
+"""How many fields a change has beside its kind."""
 
 _FORMAT = 1
 _DIGITS = 20
@@ -84,9 +90,43 @@ class Segment(NamedTuple):
             if version != _FORMAT:
                 raise JournalDamaged(name, f"it has format {version}, of a newer release")
             segment = cls(*fields)
-            return segment._replace(commits=[Commit(*commit) for commit in segment.commits])
+            segment = segment._replace(commits=[Commit(*commit) for commit in segment.commits])
+            _check(segment)
+            return segment
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise JournalDamaged(name, f"it is no segment: {error}") from error
+
+
+def check_row(key: object, value: object = b"") -> None:
+    """Raise ``ValueError`` for what LMDB cannot have as a row, or as the beginning of keys."""
+    if type(key) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX or type(value) is not bytes:
+        raise ValueError("a row of it has no key or no value that a shard can have")
+
+
+def check_numbers(*numbers: object) -> None:
+    """Raise ``ValueError`` unless all are whole numbers from 0 on."""
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("it has no number where one has to be")
+
+
+def check_time(written_ms: object) -> None:
+    """Raise ``ValueError`` unless it is a time, by whatever clock: before 1970 too."""
+    if type(written_ms) is not int:
+        raise ValueError("it has no time where one has to be")
+
+
+def _check(segment: Segment) -> None:
+    """Raise ``ValueError`` or ``TypeError`` for a segment that cannot be applied to any shard."""
+    check_numbers(segment.shard, segment.number, segment.epoch, segment.before)
+    check_time(segment.written_ms)
+    if type(segment.owner) is not str or type(segment.previous) is not bytes:
+        raise ValueError("it has no owner, or no segment before it")
+    for commit in segment.commits:
+        check_numbers(commit.number)
+        for kind, *row in commit.changes:
+            if type(kind) is not int or CHANGE_FIELDS.get(kind) != len(row):
+                raise ValueError("it has a change of no kind that there is")
+            check_row(*row)
 
 
 def pack_changes(changes: Sequence[Change]) -> bytes:

@@ -117,12 +117,24 @@ class Shipping(Protocol):
         ...
 
     def note_shipped(self) -> None:
-        """Note in the shard up to where its journal has it, so that earlier segments are not needed."""
+        """Note in the shard up to where its journal has it, so that earlier segments are not needed.
+
+        Nor is the last one then, if it is damaged, to know that the shard has all of it.
+        """
+        ...
+
+    def renew_keys(self) -> None:
+        """Write the data keys anew, in the place of damaged ones. Raises as ``ship``."""
         ...
 
     @property
     def behind_bytes(self) -> int:
         """The bytes of changes that are acknowledged and not in the journal."""
+        ...
+
+    @property
+    def erased_commit(self) -> int:
+        """The newest commit by which something was erased or forgotten; 0 if there is none known."""
         ...
 
 
@@ -146,6 +158,8 @@ class Sync:
         self._keys_of = 0
         """The commit whose data keys are in the journal; they are wrong as long as it did not take place."""
 
+        self.erased_commit = _waiting_erasure(shard)
+
     def record(self, writer: Writer, changes: Sequence[Change]) -> None:
         """Write the changes as a segment; what cannot be written is not committed."""
         shipped, with_keys = _journaled(changes)
@@ -158,6 +172,8 @@ class Sync:
             self._keys_of = commit
             self._journal.write_keys(wrapped_keys(writer))
         _keep_adapters(self._adapters, shipped)
+        if _erases(changes):
+            self.erased_commit = commit
         prepared = self._journal.prepare([Commit(commit, shipped)])
         put_row(writer, row._replace(position=prepared.position, commit=commit))
         try:
@@ -178,6 +194,10 @@ class Sync:
     def note_shipped(self) -> None:
         return
 
+    def renew_keys(self) -> None:
+        # Within a transaction: no commit replaces them meanwhile by other ones.
+        self._shard.apply(lambda writer: self._journal.write_keys(wrapped_keys(writer)))
+
 
 class Async:
     """Each commit is durable here first, with its changes in a row, and a segment has what has gathered."""
@@ -191,6 +211,7 @@ class Async:
         """A segment of which it is not known yet whether it was written, and the bytes of its changes."""
         self._shipping = threading.RLock()
         self.behind_bytes = 0
+        self.erased_commit = _waiting_erasure(shard)
 
     def record(self, writer: Writer, changes: Sequence[Change]) -> None:
         """Keep the changes in a row, and remove the rows of what was shipped since."""
@@ -200,6 +221,8 @@ class Async:
         if self.behind_bytes > BEHIND_BYTES_MAX:
             raise JournalBehind(self._shard.number, self.behind_bytes)
         row = self._put_shipped(writer)
+        if _erases(changes):
+            self.erased_commit = row.commit + 1
         packed = _pack_waiting(shipped, with_keys=with_keys)
         writer.put(journal_keys.shipping(row.commit + 1), packed)
         put_row(writer, row._replace(commit=row.commit + 1))
@@ -230,7 +253,14 @@ class Async:
             yield txn, position
 
     def note_shipped(self) -> None:
-        self._shard.apply(self._put_shipped)
+        with self._shard.read(verbatim=True) as txn:
+            is_noted = followed_row(txn).position == self._shipped
+        if not is_noted:
+            self._shard.apply(self._put_shipped)
+
+    def renew_keys(self) -> None:
+        with self._shipping, self._shard.read(verbatim=True) as txn:
+            self._journal.write_keys(wrapped_keys(txn))
 
     def _put_shipped(self, writer: Writer) -> JournalRow:
         """Put the position that was shipped, and remove the rows of what is before it."""
@@ -246,11 +276,12 @@ class Async:
         """Ship one segment; False if nothing waits. ``within`` a snapshot, nothing newer than that."""
         with self._shipping:
             if self._sent is None:
-                commits, with_keys, taken, self.behind_bytes = self._gathered(within)
+                commits, data_keys, taken, self.behind_bytes = self._gathered(within)
                 if not commits:
                     return False
-                if with_keys:
-                    self._journal.write_keys(with_keys)
+                # None at all is what is left of the last model of a shard.
+                if data_keys is not None:
+                    self._journal.write_keys(data_keys)
                 for commit in commits:
                     _keep_adapters(self._adapters, commit.changes)
                 self._sent = (self._journal.prepare(commits), taken)
@@ -264,7 +295,9 @@ class Async:
             self._shipped = self._journal.end
             return True
 
-    def _gathered(self, within: ReadTransaction | None) -> tuple[list[Commit], dict[bytes, bytes], int, int]:
+    def _gathered(
+        self, within: ReadTransaction | None
+    ) -> tuple[list[Commit], dict[bytes, bytes] | None, int, int]:
         """Return the commits to ship next, data keys if these change any, their bytes, and all that wait."""
         if within is None:
             with self._shard.read(verbatim=True) as txn:
@@ -281,14 +314,15 @@ class Async:
             changes, with_keys = unpack_waiting(packed)
             changes_keys |= with_keys
             commits.append(Commit(journal_keys.shipping_number(key), changes))
-        return commits, wrapped_keys(within) if changes_keys else {}, taken, size
+        return commits, wrapped_keys(within) if changes_keys else None, taken, size
 
 
 def _journaled(changes: Sequence[Change]) -> tuple[list[Change], bool]:
     """Return the changes that a segment has, and whether there are some of data keys, which it has not.
 
-    The rows of the shard itself are not in the journal; only its served time goes along with others. In the
-    place of a data key is its id: a name that was erased and is used again has another one.
+    The rows of the shard itself are not in the journal; only its served time goes along with others, and that
+    something was erased: other machines have it in free pages, too, until they compact. In the place of a
+    data key is its id: a name that was erased and is used again has another one.
     """
     kept: list[Change] = []
     with_keys = False
@@ -297,10 +331,20 @@ def _journaled(changes: Sequence[Change]) -> tuple[list[Change], bool]:
         if journal_keys.is_data_key(key):
             with_keys = True
             kept.append(_of_key_id(change))
-        elif not journal_keys.is_of_shard(key) or key == keys.SERVED_KEY:
+        elif not journal_keys.is_of_shard(key) or key == keys.SERVED_KEY or _erases([change]):
             kept.append(change)
-    is_any = any(change[1] != keys.SERVED_KEY for change in kept)
+    is_any = any(change[1] not in (keys.SERVED_KEY, keys.ERASED_KEY) for change in kept)
     return kept if is_any else [], with_keys
+
+
+def _erases(changes: Sequence[Change]) -> bool:
+    return any(change[0] == PUT and change[1] == keys.ERASED_KEY for change in changes)
+
+
+def _waiting_erasure(shard: Shard) -> int:
+    """Return the newest commit if something was erased that may still be in the newest snapshot."""
+    with shard.read(verbatim=True) as txn:
+        return 0 if txn.get(keys.ERASED_KEY) is None else followed_row(txn).commit
 
 
 def _of_key_id(change: Change) -> Change:

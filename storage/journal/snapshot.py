@@ -12,7 +12,7 @@ import msgpack
 
 from populace.storage.journal.errors import JournalDamaged
 from populace.storage.journal.sealed_object import read_object, write_object
-from populace.storage.journal.segment import Position
+from populace.storage.journal.segment import Position, check_numbers, check_row, check_time
 from populace.storage.journal.shard_journal import ShardJournal
 
 Row = tuple[bytes, bytes]
@@ -54,10 +54,24 @@ def read_snapshot(journal: ShardJournal, number: int) -> Snapshot:
         raise JournalDamaged(name, "it is absent")
     items = _items(name, pieces)
     try:
-        position, written_ms = next(items)
-        return Snapshot(Position(*position), written_ms, items)
+        fields, written_ms = next(items)
+        position = Position(*fields)
+        check_numbers(position.segment, position.epoch, position.commit)
+        check_time(written_ms)
+        check_row(position.digest)
+        return Snapshot(position, written_ms, _rows(name, items))
     except (StopIteration, ValueError, TypeError) as error:
         raise JournalDamaged(name, "it is no snapshot") from error
+
+
+def _rows(name: str, items: Iterator[Any]) -> Iterator[Row]:
+    for item in items:
+        try:
+            key, value = item
+            check_row(key, value)
+        except (ValueError, TypeError) as error:
+            raise JournalDamaged(name, f"it has something other than rows: {error}") from error
+        yield key, value
 
 
 def _items(name: str, pieces: Iterator[bytes]) -> Iterator[Any]:

@@ -7,7 +7,7 @@ key from the free pages, and the adapters are removed when no model has them.
 """
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Self
 
 from populace.storage.records import keys
@@ -104,3 +104,8 @@ def _key_id(txn: ReadTransaction, tenant: str, name: str) -> bytes | None:
         return None if data is None else DataKeyRecord.unpack(data).key_id
     except RecordInvalid:
         return None
+
+
+def digests_in_use(txn: ReadTransaction) -> Iterator[str]:
+    """Walk the digests of the adapters that models of the shard have, one for each model that has it."""
+    return (key[-32:].hex() for key, _ in txn.scan(keys.all_revisions()))

@@ -16,6 +16,7 @@
     │   ├── UnknownOutcome         a commit failed after it began; retry with the same operation id
     │   ├── ShardStopped           the shard refuses work until it is reopened
     │   ├── ShardUnavailable       the shard cannot be opened; its host tries again
+    │   │   └── ShardAway          what it needs does not answer; its host tries again within seconds
     │   ├── DiskFull               no room for a compact copy; the shard goes on as it is
     │   ├── DiskRefused            the disk is full, read-only or failing; mend that and try again
     │   ├── WriteQueueFull         too many writes wait for this shard; retry
@@ -238,6 +239,10 @@ class ShardUnavailable(StorageError, retry_after_s=60.0, logged=("reason",)):
     reason: str
 
 
+class ShardAway(ShardUnavailable, retry_after_s=5.0):
+    """Nothing is wrong with the shard: what it needs does not answer, and is asked again within seconds."""
+
+
 class DiskFull(StorageError, retry_after_s=60.0):
     """There is no room for a compact copy of the shard; it goes on with the file that it has."""
 
@@ -350,3 +355,13 @@ class RecordInvalid(StorageError, logged=("kind",)):
 
     kind: str
     reason: str
+
+
+class RecordNewer(RecordInvalid, logged=("kind", "reason")):
+    """A record has what only a newer release writes."""
+
+    code = "record_newer"
+    template = (
+        "A stored {kind} record is of a newer Populace than this one, which does not know {reason}. Nothing "
+        "is damaged: serve this store with the newer one, or restore a backup from before the upgrade."
+    )

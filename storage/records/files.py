@@ -2,12 +2,14 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
 from populace.storage.records.errors import DiskRefused
+
+_TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
@@ -38,16 +40,21 @@ def sync_file(path: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes | bytearray, *, mode: int = 0o644) -> None:
-    """Replace the file's content as a whole: after a crash it is the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode)
-    with temporary.open("wb") as file:
+    """Replace the file's content as a whole: after a crash it is the old one or the new one.
+
+    Of several processes that do so at once the last one's stays.
+    """
+    with replaced_durably(path, mode=mode) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
+
+
+def is_temporary(name: str, path: Path) -> bool:
+    """Whether a file of this name was left by a process that was killed while it replaced ``path``."""
+    return name.startswith(_temporary_prefix(path)) and name.endswith(_TEMPORARY)
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name[:64]}."
 
 
 def is_at(path: Path, descriptor: int) -> bool:
@@ -59,13 +66,14 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def replaced_durably(path: Path) -> Generator[BinaryIO]:
+def replaced_durably(path: Path, *, mode: int = 0o600) -> Generator[BinaryIO]:
     """Yield a new file to fill, which becomes ``path`` after the block; an error leaves ``path`` unchanged.
 
-    Only this user may read it.
+    Only this user may read it, unless ``mode`` says otherwise.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
-    temporary = Path(name)
+    # A name of its own: another process may write the same file at this moment.
+    temporary = path.with_name(f"{_temporary_prefix(path)}{secrets.token_hex(8)}{_TEMPORARY}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file

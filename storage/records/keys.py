@@ -30,10 +30,11 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     e data key id (16 bytes)                  -> ErasureRecord
     x digest (32 bytes)                       -> nothing; an adapter that an erased model had
     k BLAKE2b-128(key id)                     -> ApiKeyRecord
+    T tenant NUL                              -> TenantRecord: what it may take
 
 Sealed values are encrypted with the model's data key, see ``storage/records/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
-``K``, ``u``, ``G``, ``P``, ``C``, ``F`` and ``q``; between those two it was the adapters' files that changed.
+``K``, ``u``, ``G``, ``P``, ``C``, ``F``, ``q`` and ``T``; between those two the adapters' files changed.
 
 The kind comes first so that listing a tenant's models reads identities only. Names end in NUL
 so that no name is a prefix of another. Operation ids and key ids come from outside and may have
@@ -149,6 +150,11 @@ def alias(tenant: str, name: str, alias: str) -> bytes:
 def aliases(tenant: str, name: str) -> bytes:
     """The prefix of the model's aliases; the rest of each key is the alias."""
     return _ALIAS + model_part(tenant, name)
+
+
+def all_aliases() -> bytes:
+    """The prefix of every model's aliases in the shard."""
+    return _ALIAS
 
 
 def revision(tenant: str, name: str, digest: str) -> bytes:

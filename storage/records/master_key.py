@@ -24,6 +24,8 @@ from populace.storage.records.files import disk_named, sync_directory, sync_file
 MASTER_KEY_FILE = "master.key"
 KEY_BYTES = 32
 NONCE_BYTES = 12
+LINE_BYTES_MAX = 1024
+"""Much more than a line of a key has."""
 
 _TAG = b"populace-master-key-1"
 
@@ -55,7 +57,11 @@ class MasterKey:
     def load(cls, path: Path) -> Self:
         """Read the file. Raises ``MasterKeyRefused`` if it is absent, unreadable or no master key."""
         try:
-            line = path.read_bytes()
+            if path.exists() and not path.is_file():
+                # Reading a pipe or a device may never end.
+                raise MasterKeyRefused(str(path), "it is not a file")
+            with path.open("rb") as file:
+                line = file.read(LINE_BYTES_MAX)
         except OSError as error:
             raise MasterKeyRefused(str(path), f"it cannot be read: {error.strerror}") from error
         key = cls.decode(line)

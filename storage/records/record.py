@@ -1,21 +1,26 @@
 """What a stored record is: frozen, versioned, msgpack on disk.
 
 On disk a record is the msgpack array ``[version, fields]`` with ``fields`` a map by name.
-New fields need a default; a field is never retyped or renamed. A reader meets a newer
-version than its own only if the store header was forced, and refuses it.
+New fields need a default; a field is never retyped or renamed. The schema in the store's header is
+raised for the first of them after a release, so that this refuses the store; a reader that meets what it
+does not know all the same, as between two states of the sources, says that it is newer, and changes nothing.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from populace.storage.records.errors import RecordInvalid
+from populace.storage.records.errors import RecordInvalid, RecordNewer
 
 RECORD_BYTES_MAX = 16 * 1024 * 1024
 """No record may be larger: a longer one is a damaged length field, not data."""
 
+
+FIELD = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+"""What a name of a field looks like. Other bytes are damage, and nothing to quote."""
 
 _msgpack: Any = msgpack  # it ships no types
 
@@ -55,7 +60,10 @@ class Record(BaseModel):
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        """Decode and validate. Raises ``RecordInvalid`` on anything unexpected."""
+        """Decode and validate. Raises ``RecordInvalid`` on anything unexpected.
+
+        It is a ``RecordNewer`` if fields that are not known here are all that is wrong.
+        """
         if len(data) > RECORD_BYTES_MAX:
             raise RecordInvalid(cls.KIND, f"{len(data)} bytes are more than {RECORD_BYTES_MAX}")
         try:
@@ -65,9 +73,19 @@ class Record(BaseModel):
                 raise RecordInvalid(cls.KIND, f"version {version!r} is not in 1 to {cls.VERSION}")
             return cls.model_validate(fields)
         except ValidationError as error:
+            if unknown := unknown_fields(error):
+                raise RecordNewer(cls.KIND, f"its {', '.join(unknown)}") from None
             raise RecordInvalid(cls.KIND, problems_of(error)) from None
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise RecordInvalid(cls.KIND, f"{type(error).__name__} {error}".strip()) from error
+
+
+def unknown_fields(error: ValidationError) -> list[str]:
+    """Return the fields that only a newer release has, if there is nothing else wrong."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    names = [".".join(map(str, problem["loc"])) for problem in problems]
+    are_unknown = all(problem["type"] == "extra_forbidden" for problem in problems)
+    return names if are_unknown and all(FIELD.fullmatch(name) for name in names) else []
 
 
 def problems_of(error: ValidationError) -> str:

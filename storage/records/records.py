@@ -323,7 +323,13 @@ class SnapshotRecord(Record):
 
 
 class ApiKeyRecord(Record):
-    """An API key; only the SHA-256 of its secret is kept."""
+    """An API key; only the SHA-256 of its secret is kept.
+
+    ``role`` is what it may do, ``models`` the names of the only models that it is for, ``expires_ms`` when it
+    ends; earlier releases had none of these, and their keys are of the whole tenant and do not end. It was
+    used at ``used_ms``, or up to a few minutes later. Until ``former_until_ms`` the secret before the last
+    rotation counts as well. The limits are those of the key alone, beside its tenant's.
+    """
 
     KIND = "api_key"
 
@@ -333,3 +339,24 @@ class ApiKeyRecord(Record):
     secret_sha256: bytes
     created_ms: int
     revoked_ms: int | None = None
+    role: Literal["read", "tenant", "admin"] = "tenant"
+    models: tuple[str, ...] | None = None
+    expires_ms: int | None = None
+    used_ms: int | None = None
+    former_sha256: bytes = b""
+    former_until_ms: int = 0
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class TenantRecord(Record):
+    """What a tenant may take; None: as much as there is. A tenant without a record has no limit."""
+
+    KIND = "tenant"
+
+    tenant: str
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    people: int | None = None
+    bytes: int | None = None
+    open_jobs: int | None = None

@@ -2,7 +2,7 @@
 
 Most rows belong to a model and move with it. The rows that do not are
 
-* API keys, which are found by the shard of their id;
+* API keys and what is said of tenants, which are found by the shard of the id and of the name;
 * erasures and orphans, which are looked for in all shards, and may be in several of them;
 * a shard's own: who owns it, until when it was served, which compaction is due, which shard it is, and up to
   where its journal has it. The new shards begin journals of their own.
@@ -14,9 +14,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from populace.storage.records import erasures, journal_keys, keys
+from populace.storage.records import erasures, journal_keys, keys, tenant_keys
 from populace.storage.records.errors import RecordInvalid, StoreDamaged
-from populace.storage.records.records import ApiKeyRecord
+from populace.storage.records.records import ApiKeyRecord, TenantRecord
 from populace.storage.records.transaction import ReadTransaction
 
 Row = tuple[bytes, bytes]
@@ -24,11 +24,11 @@ Row = tuple[bytes, bytes]
 _MODEL_KINDS = frozenset(prefix[:1] for prefix in keys.model_prefixes("a", "a"))
 _SPREAD_KINDS = frozenset({keys.erasures(), keys.orphans()})
 _NEEDED_KINDS = (keys.data_key("a", "a")[:1], keys.head("a", "a")[:1])
-_KINDS = sorted(_MODEL_KINDS | _SPREAD_KINDS | {keys.api_keys()})
+_KINDS = sorted(_MODEL_KINDS | _SPREAD_KINDS | {keys.api_keys(), tenant_keys.all_tenants()})
 
 
 class Placement(Protocol):
-    """Where models and API keys are placed: ``policies/placement.py``."""
+    """Where models, API keys and, as these, tenants are placed: ``policies/placement.py``."""
 
     def shard_of(self, tenant: str, model: str, shards: int) -> int: ...
 
@@ -121,17 +121,21 @@ class Survey:
             if target is not None:
                 self._lone[erasures.any_shard_of(key, target)].append((key, value))
         elif kind == keys.api_keys():
-            key_id = ApiKeyRecord.unpack(value).key_id
-            if self._placement.shard_of_key(key_id, self._shards) != number:
-                raise _Misplaced("it has an API key that belongs in another shard")
-            if target is not None:
-                self._lone[self._placement.shard_of_key(key_id, target)].append((key, value))
+            self._add_lone(ApiKeyRecord.unpack(value).key_id, number, key, value)
+        elif kind == tenant_keys.all_tenants():
+            self._add_lone(TenantRecord.unpack(value).tenant, number, key, value)
         elif journal_keys.is_of_shard(key):
             return
         else:
             raise _Misplaced(f"it has a row of the unknown kind {kind!r}")
         self._rows[kind] += 1
         self._digest = (self._digest + _hash(key, value)) % 2**128
+
+    def _add_lone(self, key_id: str, number: int, key: bytes, value: bytes) -> None:
+        if self._placement.shard_of_key(key_id, self._shards) != number:
+            raise _Misplaced("it has an API key or a tenant that belongs in another shard")
+        if self._target is not None:
+            self._lone[self._placement.shard_of_key(key_id, self._target)].append((key, value))
 
     def _shard_of(self, model: bytes, shards: int) -> int:
         tenant, name, _ = model.split(b"\0")

@@ -5,7 +5,7 @@ Every violation is an ``AssertionError``: only a bug of ours or a damaged file c
 
 import math
 
-from populace.storage.records import journal_keys, keys
+from populace.storage.records import journal_keys, keys, tenant_keys
 from populace.storage.records.records import (
     DataKeyRecord,
     FeedbackRecord,
@@ -38,7 +38,8 @@ def check(txn: ReadTransaction) -> None:
         check_model(txn, identity.tenant, identity.name)
         prefixes = keys.model_prefixes(identity.tenant, identity.name)
         rows += sum(1 for prefix in prefixes for _ in txn.scan(prefix))
-    for prefix in (keys.api_keys(), keys.erasures(), keys.orphans(), journal_keys.all_shipping()):
+    lone = (keys.api_keys(), tenant_keys.all_tenants(), keys.erasures(), keys.orphans())
+    for prefix in (*lone, journal_keys.all_shipping()):
         rows += sum(1 for _ in txn.scan(prefix))
     headers = (keys.EPOCH_KEY, keys.ERASED_KEY, keys.SHARD_KEY, keys.SERVED_KEY, journal_keys.JOURNAL_KEY)
     rows += sum(1 for key in headers if txn.get(key) is not None)

@@ -22,7 +22,6 @@ from populace.storage.records.errors import (
     RevisionNotFound,
 )
 from populace.storage.records.records import (
-    ApiKeyRecord,
     DataKeyRecord,
     HeadRecord,
     IdentityRecord,
@@ -266,36 +265,6 @@ def list_revisions(txn: ReadTransaction, tenant: str, name: str) -> list[Revisio
     read_head(txn, tenant, name)
     found = [RevisionRecord.unpack(data) for _, data in txn.scan(keys.revisions(tenant, name))]
     return sorted(found, key=lambda revision: (revision.created_ms, revision.digest))
-
-
-def put_key(txn: WriteTransaction, record: ApiKeyRecord) -> None:
-    """Store an API key. Its id must be new, or the record the same as before."""
-    key, data = keys.api_key(record.key_id), record.pack()
-    stored = txn.get(key)
-    assert stored is None or stored == data, record.key_id
-    txn.put(key, data)
-
-
-def find_key(txn: ReadTransaction, key_id: str) -> ApiKeyRecord | None:
-    data = txn.get(keys.api_key(key_id))
-    return None if data is None else ApiKeyRecord.unpack(data)
-
-
-def list_keys(txn: ReadTransaction, tenant: str | None = None) -> list[ApiKeyRecord]:
-    """Return the keys of the tenant, or of all tenants for None, oldest first, revoked ones too."""
-    found = [ApiKeyRecord.unpack(data) for _, data in txn.scan(keys.api_keys())]
-    chosen = [record for record in found if tenant is None or record.tenant == tenant]
-    return sorted(chosen, key=lambda record: (record.created_ms, record.key_id))
-
-
-def revoke_key(txn: WriteTransaction, key_id: str, *, now_ms: int) -> ApiKeyRecord | None:
-    """Revoke the key and return it, None if there is none. The time of the first revocation stays."""
-    record = find_key(txn, key_id)
-    if record is None or record.revoked_ms is not None:
-        return record
-    revoked = record.model_copy(update={"revoked_ms": now_ms})
-    txn.put(keys.api_key(key_id), revoked.pack())
-    return revoked
 
 
 def operation_key(tenant: str, name: str, interaction: InteractionRecord) -> bytes:

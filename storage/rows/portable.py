@@ -5,6 +5,7 @@ imported model comes from an untrusted file: its rows are laid out in memory and
 of ``storage/rows/integrity.py`` before any of them is written.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
@@ -77,6 +78,15 @@ def read_portable(txn: ReadTransaction, tenant: str, name: str) -> PortableModel
         forgotten=txn.get(keys.forgotten(tenant, name)),
         suite=txn.get(keys.suite(tenant, name)),
     )
+
+
+def digests_of(model: PortableModel) -> list[str]:
+    """Return the digests of the model's adapters, as far as its revisions can be read."""
+    digests: list[str] = []
+    for data in model.revisions:
+        with contextlib.suppress(RecordInvalid):
+            digests.append(RevisionRecord.unpack(data).digest)
+    return [digest for digest in digests if keys.is_digest(digest)]
 
 
 def portable_rows(model: PortableModel, tenant: str, name: str) -> dict[bytes, bytes]:

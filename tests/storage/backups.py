@@ -13,9 +13,10 @@ from populace.storage.records.records import (
     InteractionRecord,
     MemoryRecord,
     RevisionRecord,
+    TenantRecord,
 )
 from populace.storage.records.transaction import WriteTransaction
-from populace.storage.rows import ledger, log
+from populace.storage.rows import api_keys, ledger, log, tenants
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.shards.ownership import store_served_ms
 from populace.storage.shards.pages import read_snapshot
@@ -106,7 +107,7 @@ def create(
 
 
 def fill(store: Store) -> None:
-    """Two models with a log, a compacted one among them, memory, adapters that they share, and API keys.
+    """Two models with a log, a compacted one among them, memory, adapters that they share, keys and tenants.
 
     One of the adapters is packed, the other a directory.
     """
@@ -118,7 +119,8 @@ def fill(store: Store) -> None:
             create(store, name, shared),
             lambda txn, name=name: publish_revision(txn, TENANT, name, own, "canary"),
             *(take_turn(position, name=name, expires_ms=1) for position in range(TURNS)),
-            lambda txn, name=name: ledger.put_key(txn, api_key(f"key of {name}")),
+            lambda txn, name=name: api_keys.put_key(txn, api_key(f"key of {name}")),
+            lambda txn, name=name: tenants.put_tenant(txn, TenantRecord(tenant=f"of-{name}", people=3)),
             lambda txn: store_served_ms(txn, 12_345),
         )
     run(

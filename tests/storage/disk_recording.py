@@ -194,7 +194,7 @@ class _Reader:
             case "open" | "openat" | "creat" if not failed:
                 self._opened(done, call)
             case "close":
-                self._open.pop(int(call.arguments), None)
+                self._closed(call)
             case "lseek" if not failed and (file := self._file(call)):
                 file.offset = call.result
             case "write" | "writev" | "pwrite64" | "pwritev" if not failed:
@@ -258,6 +258,12 @@ class _Reader:
         self._open[call.result] = _Descriptor(
             inode, done, durable=durable, appends="O_APPEND" in call.arguments
         )
+
+    def _closed(self, call: _Call) -> None:
+        # Another thread may be given the number, and say so, before the closing call says that it ended.
+        number = int(call.arguments)
+        if number in self._open and self._open[number].opened < call.begun:
+            del self._open[number]
 
     def _wrote(self, done: int, call: _Call) -> None:
         descriptor = int(call.arguments.partition(",")[0])

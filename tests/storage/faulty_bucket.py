@@ -1,6 +1,6 @@
 """A bucket in memory whose next requests fail as a test says."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from enum import Enum
 
 from obstore.store import MemoryStore
@@ -60,7 +60,7 @@ class FaultyBucket:
         self._check_up()
         return self.bucket.has(name)
 
-    def stream(self, name: str) -> Iterator[bytes] | None:
+    def stream(self, name: str) -> Generator[bytes] | None:
         self._check_up()
         return self.bucket.stream(name)
 

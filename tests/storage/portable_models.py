@@ -78,7 +78,7 @@ def with_everything(
     first, *others = revisions or (revision("one"), child("two"), child("three"))
     run(shard, lambda txn: create_model(txn, identity(), first, sealing=sealing))
     for position in range(TURNS):
-        memory = MemoryRecord(version=position + 1, payload=bytes(range(position, 200)))
+        memory = MemoryRecord(version=position + 1, payload=memory_after(position))
         take(shard, position, memory=memory, expires_ms=100 if position < 4 else FOREVER_MS)
     for number, record in enumerate(others):
         publish(shard, record, f"alias-{number}")
@@ -90,6 +90,11 @@ def with_everything(
         head = ledger.read_head(txn, TENANT, "ada")
     trained = head.model_copy(update={"cursor": 2})
     run(shard, lambda txn: txn.put(keys.head(TENANT, "ada"), trained.pack()))
+
+
+def memory_after(turn: int) -> bytes:
+    """A packed memory without a state, which knows ``turn + 1`` turns."""
+    return b"PMM1" + bytes(4) + b"".join(number.to_bytes(8, "big") for number in range(turn + 1))
 
 
 def wholly_compacted(shard: Shard, *, sealing: Sealing = SEALING) -> None:
@@ -184,7 +189,7 @@ def child(seed: str) -> RevisionRecord:
 
 
 def compact_at(txn: WriteTransaction, keep_from: int) -> None:
-    memory = MemoryRecord(version=keep_from, payload=bytes(range(keep_from - 1, 200)))
+    memory = MemoryRecord(version=keep_from, payload=memory_after(keep_from - 1))
     log.compact_log(txn, TENANT, "ada", keep_from, memory=memory)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from populace.policies import placement
 from populace.policies.placement import shard_of, shard_of_key
 from populace.storage.records import erasures, keys
+from populace.storage.records.records import TenantRecord
 from populace.storage.resharding.reshard import Resharded, reshard
-from populace.storage.rows import ledger
+from populace.storage.rows import api_keys, tenants
 from populace.storage.shards.ownership import store_served_ms
 from populace.storage.shards.pages import read_snapshot
 from populace.storage.store import Store
@@ -17,13 +18,14 @@ from tests.storage.samples import TENANT, api_key, publish_revision
 NAMES = ("ada", "ben", "cleo", "dora", "emil")
 ERASED = ("finn", "gert")
 API_KEYS = tuple(f"key-{number}" for number in range(4))
+TENANTS = ("acme", "globex", "initech")
 SERVED_MS = 12_345
 
 Rows = dict[bytes, bytes]
 
 
 def fill(store: Store) -> None:
-    """Models with turns and a revision, two that were erased and had the same adapter, and API keys."""
+    """Models with turns and a revision, two that were erased and had the same adapter, keys, and tenants."""
     first, second = add_adapter(store, "first"), add_adapter(store, "second")
     for name in (*NAMES, *ERASED):
         run(
@@ -43,8 +45,12 @@ def fill(store: Store) -> None:
         run(
             store,
             shard_of_key(key_id, store.shards),
-            lambda txn, key_id=key_id: ledger.put_key(txn, api_key(key_id)),
+            lambda txn, key_id=key_id: api_keys.put_key(txn, api_key(key_id)),
         )
+    for name in TENANTS:
+        record = TenantRecord(tenant=name, people=3)
+        shard = shard_of_key(name, store.shards)
+        run(store, shard, lambda txn, record=record: tenants.put_tenant(txn, record))
     for number in range(store.shards):
         run(store, number, lambda txn, ms=SERVED_MS + number: store_served_ms(txn, ms))
 
@@ -71,7 +77,10 @@ def check(path: Path, expected: Rows) -> Store:
         shard.close()
     for key_id in API_KEYS:
         with store.read_shard(shard_of_key(key_id, store.shards)) as txn:
-            assert ledger.find_key(txn, key_id) is not None
+            assert api_keys.find_key(txn, key_id) is not None
+    for name in TENANTS:
+        with store.read_shard(shard_of_key(name, store.shards)) as txn:
+            assert tenants.read_tenant(txn, name) == TenantRecord(tenant=name, people=3)
     return store
 
 

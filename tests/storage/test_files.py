@@ -1,10 +1,12 @@
 """A file is replaced as a whole or stays as it was."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from populace.storage.records.files import replaced_durably
+from populace.storage.records.files import replaced_durably, write_durably
 
 
 def test_a_file_is_what_was_written_and_only_its_owner_reads_it(tmp_path: Path) -> None:
@@ -46,3 +48,25 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path: Path) -> None:
         file.write(b"x")
 
     assert path.read_bytes() == b"x"
+
+
+def test_writers_of_one_file_at_once_each_write_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    writers = 4
+    together = threading.Barrier(writers)
+    contents = [bytes([number]) * 10_000 for number in range(writers)]
+
+    def write(content: bytes) -> None:
+        try:
+            for _ in range(20):
+                together.wait()
+                write_durably(path, content)
+        except OSError:
+            together.abort()
+            raise
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, contents))
+
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]

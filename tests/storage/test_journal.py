@@ -31,6 +31,8 @@ from populace.storage.shards.shard import Shard
 from tests.storage.faulty_bucket import Fault, FaultyBucket
 from tests.storage.samples import SEALING, TENANT, create_model, identity, open_shard
 
+HOUR_MS = 3_600_000
+
 
 class NoAdapters:
     """The models of these tests have none."""
@@ -74,10 +76,12 @@ class World:
     times: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1000))
     opened: list[Shard] = field(default_factory=list[Shard])
 
-    def own(self, machine: str, *, is_sync: bool = True) -> Owner:
+    def own(self, machine: str, *, is_sync: bool = True, run: int | None = None, ahead_ms: int = 0) -> Owner:
+        """``ahead_ms`` is how far the clock of the machine is ahead of the others'."""
         shard = open_shard(self.root / machine)
         self.opened.append(shard)
-        journal = self.journal(machine)
+        journal = self.journal(machine, run)
+        journal.now_ms = lambda: self.now_ms() + ahead_ms
         return Owner(shard, journal, attach(shard, journal, NoAdapters(), is_sync=is_sync), self.bucket)
 
     def serve_alone(self, machine: str, *numbers: int) -> None:
@@ -88,9 +92,11 @@ class World:
             write_alone(alone, number)
         alone.close()
 
-    def journal(self, owner: str = "a reader") -> ShardJournal:
+    def journal(self, owner: str = "a reader", run: int | None = None) -> ShardJournal:
         seal = JournalSeal(SEALING.master_key, "store")
-        return ShardJournal(self.bucket, seal, "store/shard-0000", 0, owner=owner, now_ms=self.now_ms)
+        return ShardJournal(
+            self.bucket, seal, "store/shard-0000", 0, owner=owner, now_ms=self.now_ms, run=run
+        )
 
     def now_ms(self) -> int:
         return next(self.times)
@@ -398,6 +404,21 @@ def test_an_old_directory_that_comes_back_is_built_anew(world: World, tmp_path: 
     assert world.own("old").numbers() == {1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("is_sync", [True, False])
+def test_clocks_that_are_an_hour_apart_lose_nothing(world: World, is_sync: bool) -> None:
+    kept: set[int] = set()
+    for number, ahead_ms in enumerate((0, HOUR_MS, -HOUR_MS, HOUR_MS, 0)):
+        owner = world.own("one" if ahead_ms else "two", is_sync=is_sync, ahead_ms=ahead_ms)
+        assert owner.numbers() == kept
+        owner.put(2 * number, 2 * number + 1)
+        owner.snapshot(collects=True)
+        owner.put(100 + number)
+        owner.shipping.ship()
+        kept |= {2 * number, 2 * number + 1, 100 + number}
+        assert numbers_in(world.restored()) == kept
+        owner.shard.close()
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "absent", "of another key"])
 def test_a_damaged_segment_stops_a_restore_by_name(world: World, damage: str) -> None:
     one = world.own("one")
@@ -417,6 +438,63 @@ def test_a_damaged_segment_stops_a_restore_by_name(world: World, damage: str) ->
 
     with pytest.raises(JournalDamaged, match=name):
         world.restored()
+
+
+def damage_segment(world: World, place: int, damage: str) -> None:
+    name = world.journal().listed("j")[place].name
+    content = world.bucket.read(name) or b""
+    if damage == "absent":
+        world.bucket.remove([name])
+    else:
+        world.bucket.replace(name, content[:40] + bytes([content[40] ^ 1]) + content[41:])
+
+
+@pytest.mark.parametrize("damage", ["changed", "absent"])
+@pytest.mark.parametrize("place", [-1, -2])
+@pytest.mark.parametrize("is_sync", [True, False])
+def test_the_newest_owner_goes_on_from_its_disk_if_its_journal_is_damaged_and_mends_it(
+    world: World, damage: str, place: int, is_sync: bool
+) -> None:
+    one = world.own("one", is_sync=is_sync)
+    one.run(lambda txn: create(txn, "ada"))
+    for number in (1, 2, 3):
+        one.put(number)
+        one.shipping.ship()
+    one.put(4)
+    one.shard.close()
+    damage_segment(world, place, damage)
+    if place == -2:
+        damage_segment(world, -1, "changed")
+
+    again = world.own("one", is_sync=is_sync)
+    assert again.numbers() == {1, 2, 3, 4}
+    again.put(5)
+    again.shipping.ship()
+
+    other = world.own("other")
+    assert other.numbers() == numbers_in(world.restored()) == {1, 2, 3, 4, 5}
+    again.shard.close()
+    assert world.own("one").numbers() == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(("place", "damage"), [(-1, "changed"), (-2, "changed"), (-2, "absent")])
+def test_a_damaged_journal_of_another_owner_takes_nothing_from_the_disk(
+    world: World, place: int, damage: str
+) -> None:
+    one = world.own("one")
+    one.put(1, 2)
+    other = world.own("other")
+    other.put(3, 4)
+    one.shard.close()
+    damage_segment(world, place, damage)
+
+    with pytest.raises(JournalDamaged):
+        world.own("one")
+    assert numbers_in(world.opened[-1]) >= {1, 2}
+    world.opened[-1].close()
+
+    other.snapshot()
+    assert world.own("one").numbers() == {1, 2, 3, 4}
 
 
 def test_a_damaged_snapshot_is_passed_over_for_an_older_one(world: World) -> None:

@@ -1,7 +1,8 @@
 """What a journal restores, against what was acknowledged, over all orders of commits, losses and takeovers.
 
 Two machines own one shard in turns, each with a directory of its own, and may both believe that they do. The
-bucket is one in memory, whose writes may be lost, take effect without an answer, or take effect late.
+bucket is one in memory, whose writes may be lost, take effect without an answer, or take effect late, and
+whose objects may be damaged: then what was acknowledged is there, or it is refused by name.
 """
 
 import contextlib
@@ -13,15 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from populace.storage.journal.attaching import attach, take_snapshot
 from populace.storage.journal.collecting import collect
+from populace.storage.journal.damage import find_damage
 from populace.storage.journal.errors import (
     BucketUnreachable,
+    JournalDamaged,
+    JournalElsewhere,
     JournalOvertaken,
     JournalUnsettled,
+    NothingThen,
     SegmentsGone,
 )
 from populace.storage.journal.restoring import restore_shard
@@ -81,6 +87,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.people: set[str] = set()
         self.erased: set[str] = set()
         self.restores = 0
+        self.is_damaged = False
 
     @initialize()
     def begin(self) -> None:
@@ -98,8 +105,14 @@ class JournalMachine(RuleBasedStateMachine):
         except (BucketUnreachable, JournalUnsettled, SegmentsGone):
             shard.close()
             return
+        except (JournalDamaged, JournalElsewhere):
+            shard.close()
+            assert self.is_damaged
+            return
         machine.shard, machine.journal = shard, journal
         shard.check_integrity()
+        with shard.read() as txn:
+            self.check_found({int(value) for _, value in txn.scan(keys.api_keys())})
 
     @rule(name=st.sampled_from(MACHINES), faults=FAULTS, person=st.booleans())
     def write(self, name: str, faults: Sequence[Fault | None], person: bool) -> None:
@@ -170,6 +183,19 @@ class JournalMachine(RuleBasedStateMachine):
         self._close(machine)
         shutil.rmtree(machine.path, ignore_errors=True)
 
+    @precondition(lambda self: not self.bucket.is_down)
+    @rule(kind=st.sampled_from(["j", "s"]), from_end=st.integers(0, 5), removes=st.booleans())
+    def damage(self, kind: str, from_end: int, removes: bool) -> None:
+        """Cut an object; a snapshot may also be removed. Whether a segment is the last no one else knows."""
+        found = self._journal("a fault").listed(kind)
+        if from_end < len(found):
+            self.is_damaged = True
+            name = found[-1 - from_end].name
+            if removes and kind == "s":
+                self.bucket.bucket.remove([name])
+            else:
+                self.bucket.bucket.replace(name, (self.bucket.read(name) or b"")[:-2])
+
     @rule()
     def late_writes_arrive(self) -> None:
         self.bucket.arrive()
@@ -179,6 +205,11 @@ class JournalMachine(RuleBasedStateMachine):
         """What is restored has all that was acknowledged, and nothing that was refused or erased."""
         self.restores += 1
         shard = open_shard(self.root / f"restored-{self.restores}")
+        if self.is_damaged and find_damage(self._journal("a reader")) is not None:
+            with pytest.raises((JournalDamaged, NothingThen)):
+                restore_shard(shard, self._journal("a restore"), at_ms=None)
+            shard.close()
+            return
         restore_shard(shard, self._journal("a restore"), at_ms=None)
         shard.check_integrity()
         with shard.read() as txn:

@@ -1,11 +1,13 @@
 """What happens to a journal between two requests: others begin, claim and collect, and answers come late."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from populace.storage.journal import attaching
+from populace.storage.journal import attaching, replaying
 from populace.storage.journal.attaching import attach, leave
 from populace.storage.journal.errors import (
     BucketUnreachable,
@@ -30,13 +32,22 @@ __all__ = ["world"]
 
 
 class Paused:
-    """A bucket before whose first request of a kind something happens."""
+    """A bucket before whose first request of a kind, or before each one, something happens."""
 
-    def __init__(self, world: World, operation: str, part: str, happens: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        world: World,
+        operation: str,
+        part: str,
+        happens: Callable[[], object],
+        *,
+        is_each: bool = False,
+    ) -> None:
         self._inner: Any = world.bucket
         self._operation = operation
         self._part = part
         self._happens: Callable[[], object] | None = happens
+        self._is_each = is_each
 
     def __getattr__(self, operation: str) -> Any:
         found = getattr(self._inner, operation)
@@ -46,7 +57,7 @@ class Paused:
         def call(name: str, *arguments: Any, **options: Any) -> Any:
             happens = self._happens
             if happens is not None and self._part in name:
-                self._happens = None
+                self._happens = happens if self._is_each else None
                 happens()
             return found(name, *arguments, **options)
 
@@ -54,9 +65,15 @@ class Paused:
 
 
 def attach_paused(
-    world: World, machine: str, operation: str, part: str, happens: Callable[[], object]
+    world: World,
+    machine: str,
+    operation: str,
+    part: str,
+    happens: Callable[[], object],
+    *,
+    is_each: bool = False,
 ) -> Shard:
-    bucket: Any = Paused(world, operation, part, happens)
+    bucket: Any = Paused(world, operation, part, happens, is_each=is_each)
     shard = open_shard(world.root / machine)
     world.opened.append(shard)
     seal = JournalSeal(SEALING.master_key, "store")
@@ -229,7 +246,7 @@ def test_a_journal_without_data_keys_erases_no_one(world: World) -> None:
     world.bucket.remove([one.name for one in found])
     with pytest.raises(JournalDamaged, match="data keys"):
         world.restored()
-    world.opened[-1].apply(attaching._clear)
+    world.opened[-1].apply(replaying._clear)
     for name, content in kept.items():
         world.bucket.create(name, content)
 
@@ -279,3 +296,39 @@ def test_shipping_ends_although_commits_keep_coming(world: World) -> None:
 
     assert one.shipping.behind_bytes >= 0
     assert numbers_in(world.restored()) == {1}
+
+
+BUSY_WRITES_MAX = 3000
+"""Far more than an owner writes until it makes a pause."""
+
+IDLE_SECONDS = 0.3
+"""An owner that has written nothing for this time makes a pause, which is longer by far."""
+
+
+def test_an_owner_that_writes_without_a_pause_does_not_keep_another_one_from_claiming(world: World) -> None:
+    one = world.own("one")
+    has_written = threading.Condition()
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        for number in range(BUSY_WRITES_MAX):
+            one.put(number)
+            with has_written:
+                written += 1
+                has_written.notify()
+
+    def come_too_late() -> None:
+        """What was read is not the end any more when it is claimed, unless the owner writes nothing."""
+        with has_written:
+            before = written
+            has_written.wait_for(lambda: written > before, timeout=IDLE_SECONDS)
+
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(write)
+        shard = attach_paused(world, "other", "create", "/j/", come_too_late, is_each=True)
+        with pytest.raises(Fenced):
+            writing.result()
+
+    assert numbers_in(shard) == numbers_in(world.restored()) == set(range(written))
+    assert not world.bucket.has("store/shard-0000/waiting")

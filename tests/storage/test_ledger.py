@@ -18,7 +18,7 @@ from populace.storage.records.errors import (
 from populace.storage.records.record import RECORD_BYTES_MAX
 from populace.storage.records.records import MemoryRecord
 from populace.storage.records.transaction import WriteTransaction
-from populace.storage.rows import ledger
+from populace.storage.rows import api_keys, ledger
 from populace.storage.shards.shard import Shard
 from tests.storage.samples import (
     TENANT,
@@ -313,21 +313,39 @@ def test_models_are_listed_by_name_after_a_name_and_of_one_tenant(shard: Shard) 
 def test_keys_are_found_listed_and_revoked_once(shard: Shard) -> None:
     first, second = api_key("k1", created_ms=1), api_key("k2", tenant="other", created_ms=2)
     for record in (second, first, first):
-        run(shard, lambda txn, record=record: ledger.put_key(txn, record))
+        run(shard, lambda txn, record=record: api_keys.put_key(txn, record))
 
-    revoked = run(shard, lambda txn: ledger.revoke_key(txn, "k1", now_ms=50))
-    again = run(shard, lambda txn: ledger.revoke_key(txn, "k1", now_ms=60))
-    absent = run(shard, lambda txn: ledger.revoke_key(txn, "\ud800" * 9000, now_ms=60))
+    revoked = run(shard, lambda txn: api_keys.revoke_key(txn, "k1", now_ms=50))
+    again = run(shard, lambda txn: api_keys.revoke_key(txn, "k1", now_ms=60))
+    absent = run(shard, lambda txn: api_keys.revoke_key(txn, "\ud800" * 9000, now_ms=60))
 
     assert revoked == again
     assert revoked is not None
     assert revoked.revoked_ms == 50
     assert absent is None
     with shard.read() as txn:
-        assert ledger.find_key(txn, "k1") == revoked
-        assert ledger.find_key(txn, "k3") is None
-        assert ledger.list_keys(txn) == [revoked, second]
-        assert ledger.list_keys(txn, TENANT) == [revoked]
+        assert api_keys.find_key(txn, "k1") == revoked
+        assert api_keys.find_key(txn, "k3") is None
+        assert api_keys.list_keys(txn) == [revoked, second]
+        assert api_keys.list_keys(txn, TENANT) == [revoked]
+
+
+def test_a_rotated_key_keeps_its_former_secret_and_a_use_is_noted_where_there_is_a_key(shard: Shard) -> None:
+    run(shard, lambda txn: api_keys.put_key(txn, api_key("k1")))
+    rotated = run(shard, lambda txn: api_keys.rotate_key(txn, "k1", b"\x02" * 32, former_until_ms=70))
+    again = run(shard, lambda txn: api_keys.rotate_key(txn, "k1", b"\x02" * 32, former_until_ms=90))
+    run(shard, lambda txn: api_keys.note_uses(txn, {"k1": 60, "gone": 60}))
+    run(shard, lambda txn: api_keys.note_uses(txn, {"k1": 50}))
+
+    assert rotated == again
+    with shard.read() as txn:
+        [kept] = api_keys.list_keys(txn)
+    assert (kept.secret_sha256, kept.former_sha256, kept.former_until_ms) == (
+        b"\x02" * 32,
+        b"\x01" * 32,
+        70,
+    )
+    assert kept.used_ms == 60
 
 
 def test_every_refusal_is_a_storage_error() -> None:

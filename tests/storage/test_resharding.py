@@ -24,11 +24,12 @@ from populace.storage.records.errors import (
     StoreInvalid,
     StoreVersionMismatch,
 )
+from populace.storage.records.records import TenantRecord
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.resharding.errors import ReshardingFailed, ReshardingNeedsSpace
 from populace.storage.resharding.reshard import reshard
 from populace.storage.resharding.survey import Survey
-from populace.storage.rows import ledger
+from populace.storage.rows import api_keys, tenants
 from populace.storage.shards.ownership import stored_served_ms
 from populace.storage.store import Store
 from tests.limits import HANG_SECONDS
@@ -296,7 +297,10 @@ def plant(name: str) -> Callable[[WriteTransaction], None]:
                 txn.put(keys.identity(TENANT, elsewhere), identity(elsewhere).pack())
             case "another shard's API key":
                 elsewhere = next(n for n in map(str, range(99)) if shard_of_key(n, SHARDS) != PLANTED)
-                ledger.put_key(txn, api_key(elsewhere))
+                api_keys.put_key(txn, api_key(elsewhere))
+            case "another shard's tenant":
+                elsewhere = next(n for n in map(str, range(99)) if shard_of_key(n, SHARDS) != PLANTED)
+                tenants.put_tenant(txn, TenantRecord(tenant=elsewhere))
             case "an API key that cannot be read":
                 txn.put(b"k" + bytes(16), b"\xff")
             case "a key without a name":
@@ -315,6 +319,7 @@ def plant(name: str) -> Callable[[WriteTransaction], None]:
         "no data key",
         "another shard's model",
         "another shard's API key",
+        "another shard's tenant",
         "an API key that cannot be read",
         "a key without a name",
         "an unknown kind",

@@ -13,11 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from populace.storage.header import read_header
+from populace.storage.journal.description import describe
+from populace.storage.journal.joining import join_store
+from populace.storage.journal.opening import open_bucket
 from populace.storage.records import keys
-from populace.storage.records.errors import StoreInvalid, StoreVersionMismatch
+from populace.storage.records.errors import MasterKeyRefused, StoreInvalid, StoreVersionMismatch
+from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.revisions import RevisionFiles
-from populace.storage.rows import feedback, ledger
+from populace.storage.rows import api_keys, feedback, ledger
 from populace.storage.shards import generations
 from populace.storage.shards.ownership import write_header
 from populace.storage.shards.shard import Shard
@@ -59,8 +64,10 @@ def check_content(store: Store, made_by: int, *, map_bytes: int = 1 << 26) -> No
             if number == 0:
                 assert models[0].aliases == {"latest": digest("one")}
                 assert ledger.read_revision(txn, TENANT, "ada", "latest").scores == {"loss": 1.5}
-                [key] = ledger.list_keys(txn)
+                [key] = api_keys.list_keys(txn)
                 assert (key.key_id, key.tenant, key.secret_sha256) == ("key-1", TENANT, b"\x01" * 32)
+                assert (key.role, key.models) == ("tenant", None)
+                assert (key.expires_ms, key.used_ms, key.former_sha256) == (None, None, b"")
                 thoughts = [one.correction for one in feedback.walk_feedback(txn, TENANT, "ada")]
                 assert thoughts == (["Good day."] if made_by >= 5 else [])
         shard.close()
@@ -208,3 +215,40 @@ def test_a_shard_of_schema_1_carries_the_new_number_before_its_file_is_moved(
     with pytest.raises(StoreVersionMismatch) as caught:
         open_shard(path, 0, 2, "the older release")
     assert (caught.value.stored, caught.value.supported) == (supported, 1)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_an_old_store_is_migrated_before_it_goes_on_with_a_journal(
+    path: Path, schema: int, tmp_path: Path
+) -> None:
+    elsewhere = Store.create_or_open(shutil.copytree(path, tmp_path / "elsewhere"))
+    (tmp_path / "bucket").mkdir()
+    bucket = open_bucket(f"file://{tmp_path}/bucket")
+    describe(bucket, elsewhere)
+    with pytest.raises(MasterKeyRefused):
+        join_store(bucket, path, store_id=elsewhere.store_id, master_key=tmp_path / "absent.key")
+
+    store = join_store(bucket, path, store_id=elsewhere.store_id, master_key=elsewhere.path / MASTER_KEY_FILE)
+
+    assert read_header(path).schema_version == keys.SCHEMA
+    check_content(store, schema)
+
+
+def test_a_journal_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    store = Store.create_or_open(tmp_path / "store", 1)
+    (tmp_path / "bucket").mkdir()
+    bucket = open_bucket(f"file://{tmp_path}/bucket")
+    describe(bucket, store)
+    description = tmp_path / "bucket" / store.store_id / "store.json"
+    content = json.loads(description.read_bytes())
+    assert content["schema_version"] == keys.SCHEMA
+    description.write_text(json.dumps({**content, "schema_version": keys.SCHEMA + 1}))
+
+    with pytest.raises(StoreVersionMismatch):
+        describe(bucket, store)
+    with pytest.raises(StoreVersionMismatch):
+        join_store(bucket, tmp_path / "new", store_id=store.store_id, master_key=store.path / MASTER_KEY_FILE)
+    assert not (tmp_path / "new").exists()
+    description.write_text(json.dumps({**content, "schema_version": keys.SCHEMA - 1}))
+    describe(bucket, store)
+    assert json.loads(description.read_bytes()) == content

@@ -1,5 +1,6 @@
 """What is sealed can be read with its own model's key alone, at its own place alone."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -214,3 +215,15 @@ def test_the_master_key_of_another_store_is_refused_and_a_lost_one_is_not_replac
     with pytest.raises(MasterKeyRefused, match="cannot be read"):
         Store.create_or_open(tmp_path)
     assert not (tmp_path / "master.key").exists()
+
+
+def test_a_master_key_is_read_from_a_file_alone(tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(MasterKeyRefused, match="not a file"):
+            MasterKey.load(path)
+    with large.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(MasterKeyRefused, match="does not hold"):
+        MasterKey.load(large)

@@ -1,5 +1,6 @@
 """Files are there once for all users, stay while anybody uses them, and go with the last one."""
 
+import fcntl
 import mmap
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from populace.storage.records.errors import StoreInvalid
-from populace.storage.warm_files import USERS, WarmFiles, erase
+from populace.storage.warm_files import USERS, WarmFiles, erase, sweep, warm_root
 
 
 @pytest.fixture
@@ -137,3 +138,46 @@ def test_a_directory_of_another_user_is_refused(root: Path, monkeypatch: pytest.
 
     with pytest.raises(StoreInvalid, match="belongs to another user"):
         WarmFiles(root)
+
+
+def test_unfinished_files_are_erased_with_the_others_and_go_with_their_user(root: Path) -> None:
+    files = WarmFiles(root)
+    for name in ("aa.fetched", "ab.fetched"):
+        (files.scratch / name).mkdir()
+        (files.scratch / name / "part").write_bytes(b"bytes")
+
+    erase(root, "aa")
+    assert sorted(path.name for path in files.scratch.iterdir()) == [".lock", "ab.fetched"]
+
+    files.close()
+    assert not files.scratch.exists()
+
+
+def test_the_directory_that_is_named_is_the_parent_of_ours_and_nothing_else_in_it_is_swept(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "unrelated").write_bytes(b"bytes")
+
+    WarmFiles(warm_root(tmp_path)).close()
+
+    assert (tmp_path / "unrelated").read_bytes() == b"bytes"
+    assert warm_root(tmp_path).parent == tmp_path
+
+
+def test_a_sweep_takes_no_one_who_is_just_coming_for_one_who_died(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def swept_before_it_locks(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            sweep(root)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", swept_before_it_locks)
+    files = WarmFiles(root)
+    sweep(root)
+
+    files.add("a", b"bytes")
+    assert names(root) == ["a"]
+    files.close()
