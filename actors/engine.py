@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from populace.actors.engine_work import EngineWork
+from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.process_use import ProcessUse
 from populace.storage.records.durations import DurationCounts
 
@@ -117,9 +118,9 @@ class Sampling:
 
 
 class AdapterRef(NamedTuple):
-    """An immutable adapter revision: its content digest, and the PEFT directory or packed file that holds it.
+    """An immutable adapter revision: its digest, which alone is its identity, and its file or directory.
 
-    The digest alone is the identity: different content has a different digest.
+    The path is one of the store's machine. A machine that does not have it finds the adapter by its digest.
     """
 
     digest: str
@@ -149,7 +150,7 @@ class MemoryUse(NamedTuple):
 class GenerateRequest:
     """One reply to generate. ``adapter`` None asks the base model, ``memory`` None no memory.
 
-    ``owner`` says whose request it is: only requests of the same owner find what an engine caches of it.
+    ``owner`` says whose request it is, and how urgent.
     ``stream`` False allows the engine to reply with a single delta. With ``reply_ids`` the reply is
     not sampled but replayed, token by token: its memory state is wanted, not its text.
     ``template`` are further variables of the chat template, by name. ``keeps_to`` is the text that the reply
@@ -164,7 +165,7 @@ class GenerateRequest:
     stream: bool = True
     memory: MemoryUse | None = None
     reply_ids: tuple[int, ...] | None = None
-    owner: str = ""
+    owner: Owner = NO_OWNER
     template: Mapping[str, Any] = field(default_factory=dict[str, Any])
     keeps_to: str = ""
 
@@ -313,10 +314,10 @@ class EngineStatistics:
 
 
 class EngineReport(NamedTuple):
-    """Statistics of each replica by its number, and how many requests were routed to replicas, by reason."""
+    """Statistics by replica number, and how many replicas there should be."""
 
     replicas: Mapping[int, EngineStatistics]
-    routed: Mapping[str, int]
+    wanted: int | None = None
 
 
 class HeldAdapters(NamedTuple):
@@ -332,11 +333,10 @@ class HeldAdapters(NamedTuple):
 class Engine(Protocol):
     """Generates replies from the base, with or without an adapter and a memory state.
 
-    ``generate`` raises ``PromptTooLong``, ``AdapterInvalid``, ``MemoryStateInvalid`` or
-    ``EngineOverloaded`` before its first delta, and ``MemoryStateInvalid`` instead of the last one
-    if the reply left a state with NaN or infinity. Closing the generator (or cancelling the task
-    that reads it) frees the engine's slot at once. Replies of one engine may interleave; each request
-    receives its own deltas in order.
+    ``generate`` raises ``PromptTooLong``, ``AdapterInvalid``, ``MemoryStateInvalid`` or ``EngineOverloaded``
+    before its first delta, and ``MemoryStateInvalid`` instead of the last one if the reply left a state with
+    NaN or infinity. Closing the generator (or cancelling the task that reads it) frees the engine's slot at
+    once. Replies of one engine may interleave; each request receives its own deltas in order.
     """
 
     @property
@@ -371,7 +371,7 @@ class Embedding(NamedTuple):
 class Embedder(Protocol):
     """Embeds prompts by the base, without adapters and memories, so that all embeddings compare."""
 
-    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+    async def embed(self, prompts: Sequence[Prompt], owner: Owner = NO_OWNER) -> list[Embedding]:
         """Return an embedding of each prompt.
 
         Cancellation ends it in the engine too. Raises ``InvalidRequest``, ``PromptTooLong``,
@@ -381,13 +381,15 @@ class Embedder(Protocol):
 
 
 class OwnedEngine(Engine, Embedder, Protocol):
-    """An engine as seen by the process that runs it."""
+    """An engine as seen by its process. It ``has`` what is in memory, is coming there, or a request uses."""
 
     def statistics(self) -> EngineStatistics: ...
 
     def held(self) -> HeldAdapters:
         """Return which adapters are loaded, or being loaded, now."""
         ...
+
+    def has(self, digest: str) -> bool: ...
 
     def check_integrity(self) -> None:
         """Raise ``AssertionError`` if the engine's books do not balance."""

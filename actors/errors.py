@@ -1,5 +1,7 @@
 """The errors of the actors floor; ``storage/records/errors.py`` holds the root and the storage branch.
 
+Those of keys, and of what a key may do, are in ``access_errors.py``.
+
 ::
 
     PopulaceError
@@ -15,7 +17,6 @@
     │   └── TasksInvalid           not a file of tasks or queries to learn from
     ├── MemoryStateInvalid         a memory state that cannot be used
     │   └── MemoryStateMismatch    a memory state of another memory module
-    ├── Unauthorized               no key, or one that is not known
     ├── Refused                    bounded resource is full; retry after ``retry_after_s``
     │   ├── MailboxFull            too many turns wait for this model
     │   ├── HostOverloaded         every active model is busy and the byte budget is spent
@@ -199,15 +200,6 @@ class MemoryStateMismatch(MemoryStateInvalid):
     """The memory state was written with another memory module, and perhaps of another base."""
 
     code = "memory_state_mismatch"
-
-
-class Unauthorized(PopulaceError):
-    """The request carries no API key, or one that is not known."""
-
-    code = "invalid_api_key"
-
-    def __init__(self, message: str = "Incorrect API key provided. `populace key create` makes one.") -> None:
-        super().__init__(message)
 
 
 class Refused(PopulaceError):

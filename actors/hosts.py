@@ -1,7 +1,7 @@
 """The protocol of the hosts for their callers, implemented in one process and by Ray actors alike.
 
-``ModelHost`` implements it for the shards it owns; ``runtime/hosting/directory.py`` implements it for the
-whole population by sending each call to the host of the model's shard.
+``ModelHost`` implements it for the shards it owns; ``runtime/hosting/directory/directory.py`` implements it
+for the whole population by sending each call to the host of the model's shard.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,14 @@ from populace.storage.records.lower_revision import lower_of
 from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
+    from populace.actors.api_keys import ApiKeys
     from populace.actors.contributors import Contributors
     from populace.actors.forgetting import Forgetting
     from populace.actors.members import Members
     from populace.actors.memories import Memories
+    from populace.actors.rates import Rates
     from populace.actors.suites import Suites
+    from populace.actors.tenants import Tenants
     from populace.actors.training import TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
@@ -103,18 +106,6 @@ class ModelPage:
 
     models: tuple[ModelView, ...]
     after: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """An API key without its secret; ``secret_sha256`` is what is compared."""
-
-    key_id: str
-    tenant: str
-    label: str
-    secret_sha256: bytes
-    created_ms: int
-    revoked_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +205,21 @@ class Hosts(Protocol):
     @property
     def suites(self) -> "Suites":
         """The suites of questions of the same models."""
+        ...
+
+    @property
+    def keys(self) -> "ApiKeys":
+        """The API keys of all tenants."""
+        ...
+
+    @property
+    def rates(self) -> "Rates":
+        """What is taken of tenants' limits on requests and tokens."""
+        ...
+
+    @property
+    def tenants(self) -> "Tenants":
+        """What tenants may take, and what they have."""
         ...
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
@@ -344,16 +350,6 @@ class Hosts(Protocol):
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         """List the model's revisions, oldest first."""
-        ...
-
-    async def create_key(self, key: ApiKey) -> None: ...
-
-    async def find_key(self, key_id: str) -> ApiKey | None: ...
-
-    async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]: ...
-
-    async def revoke_key(self, key_id: str) -> ApiKey | None:
-        """Revoke a key; return it, or None if no key has that id."""
         ...
 
     async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:

@@ -8,12 +8,13 @@ from populace.actors.hosts import HostStatistics
 class HostAnswer(NamedTuple):
     """What one host answered. ``shards`` is how many it owns.
 
-    ``statistics`` is None if it did not answer in time, or only with an error.
+    ``statistics`` is None if it did not answer in time, or only with an error, of which ``problem`` tells.
     """
 
     host: str
     shards: int
     statistics: HostStatistics | None
+    problem: str | None = None
 
     @property
     def shards_unserved(self) -> int:
@@ -24,7 +25,7 @@ class HostAnswer(NamedTuple):
     def lack(self) -> str | None:
         """What the host does not do, in words; None if it does all of its work."""
         if self.statistics is None:
-            return "does not answer"
+            return "does not answer" if self.problem is None else f"serves nothing: {self.problem}"
         if self.shards_unserved:
             return f"serves {self.shards - self.shards_unserved} of {self.shards} shards"
         return None

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, cast
 
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
+from populace.policies.evaluation_gate import GateRule
+from populace.policies.hold_out import EVERY, count_with_held_out
 
 ROLES = ("system", "user", "assistant")
 
@@ -40,6 +42,18 @@ def tasks_of(objects: Sequence[Mapping[str, Any]]) -> tuple[RewardTask, ...]:
         except ValueError as error:
             raise InvalidRequest(f"Task {number}: {error}.", f"tasks[{number}]") from error
     return tuple(found)
+
+
+def check_enough(tasks: int, parameter: str = "tasks") -> None:
+    """Raise ``InvalidRequest`` for so few tasks that nothing could judge what is learned from the others."""
+    needed = GateRule().replies_min
+    least = count_with_held_out(needed)
+    if tasks < least:
+        raise InvalidRequest(
+            f"{tasks} tasks are too few to learn from: one in {EVERY} is held out to judge what comes of it, "
+            f"and {needed} are needed for that. Send {least} or more.",
+            parameter,
+        )
 
 
 def task_of(fields: Mapping[str, Any]) -> RewardTask:

@@ -6,7 +6,7 @@ The HTTP body (``runtime/gateway/personal_models/schema.py``) and the command li
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
@@ -154,10 +154,11 @@ class TrainingOptions:
     def replies_each(self) -> int:
         return self.replies or METHODS[self.method].replies
 
-    def check(self, *, rank_max: int | None = None) -> None:
+    def check(self, *, rank_max: int | None = None, rewards: Collection[str] | None = None) -> None:
         """Raise ``InvalidRequest`` for values that are out of range or contradict each other.
 
-        ``rank_max`` is the largest rank that is served, None if that is not known.
+        ``rank_max`` is the largest rank that is served, and ``rewards`` are the names of all rewards; None if
+        that is not known.
         """
         for name, known in OPTIONS.items():
             value = getattr(self, name)
@@ -179,6 +180,13 @@ class TrainingOptions:
             raise InvalidRequest("What begins from the base continues no training.", "continues")
         if self.method in TASK_METHODS and self.reward is None:
             raise InvalidRequest(f"{self.method} needs a `reward`, which scores the replies.", "reward")
+        if self.reward is not None and rewards is not None and self.reward not in rewards:
+            raise InvalidRequest(
+                f"There is no reward named `{self.reward[:80]}`; there are {', '.join(sorted(rewards))}. A "
+                "package adds its own with an entry point of the group `populace.rewards`, where the hosts "
+                "and the trainer run; restart them after it is installed.",
+                "reward",
+            )
         if self.contributors and (self.continues or self.unjudged or self.training_file is not None):
             raise InvalidRequest(
                 "What is learned for everybody begins from the base, and is liked replies alone.",

@@ -79,7 +79,7 @@ class Aggregator:
             for view in views
         ]
         votes = {place: Vote(place, "asked") for place in range(len(members))}
-        async with aclosing(self._ballot.votes(question, members)) as came:
+        async with aclosing(self._ballot.votes(tenant, question, members)) as came:
             async for vote in came:
                 votes[vote.place] = vote
                 if any(other.state == "asked" for other in votes.values()):

@@ -13,12 +13,14 @@ from typing import Literal, NamedTuple
 from populace.actors.aggregation.question import Question
 from populace.actors.clock import Clock
 from populace.actors.engine import AdapterRef, Delta, Engine, GenerateRequest, Sampling, joined
+from populace.actors.owner import Owner, Rank
 from populace.policies.diversity.answers import extractor
 from populace.policies.diversity.disclosure import Sharing
 from populace.storage.records.errors import PopulaceError
 
-OWNER = "population"
-"""The owner of these requests: no prefix of a question is found in a person's cache, nor the reverse."""
+MEMBERS = ":population"
+"""Stands for a model, of which it is no name: no prefix of a question is found in a person's cache, nor the
+reverse."""
 
 VoteState = Literal["asked", "voted", "abstained", "late", "failed", "gone"]
 
@@ -57,20 +59,27 @@ class Ballot:
         self._engine = engine
         self._clock = clock
 
-    async def votes(self, question: Question, members: Sequence[Member]) -> AsyncGenerator[Vote]:
-        """Yield a vote of each member; those that miss the deadline come last.
+    async def votes(self, tenant: str, question: Question, members: Sequence[Member]) -> AsyncGenerator[Vote]:
+        """Yield a vote of each of the tenant's members; those that miss the deadline come last.
 
-        All have the same deadline. Closing this generator cancels the replies that are still running.
+        All have the same deadline, at which those replies end that are still running, whether or not the
+        votes are read. Closing this generator cancels them earlier.
         """
         came: asyncio.Queue[Vote | None] = asyncio.Queue()
         kind = question.vote_kind
         read = _whole if kind is None else extractor(kind, question.choices)
 
         async def ask(place: int) -> None:
-            came.put_nowait(await self._vote(question, place, members[place], read))
+            came.put_nowait(await self._vote(tenant, question, place, members[place], read))
 
         asking = [asyncio.create_task(ask(place)) for place in range(len(members))]
-        timer = self._clock.call_later(question.seconds_max, lambda: came.put_nowait(None))
+
+        def end() -> None:
+            for task in asking:
+                task.cancel()
+            came.put_nowait(None)
+
+        timer = self._clock.call_later(question.seconds_max, end)
         left = set(range(len(members)))
         try:
             while left:
@@ -89,11 +98,11 @@ class Ballot:
             await asyncio.gather(*asking, return_exceptions=True)
 
     async def _vote(
-        self, question: Question, place: int, member: Member, read: Callable[[str], str | None]
+        self, tenant: str, question: Question, place: int, member: Member, read: Callable[[str], str | None]
     ) -> Vote:
         began = self._clock.monotonic()
         try:
-            reply = await self._reply(question, place, member)
+            reply = await self._reply(tenant, question, place, member)
         except PopulaceError as error:
             return Vote(place, "failed", reason=str(error), seconds=self._clock.monotonic() - began)
         seconds = self._clock.monotonic() - began
@@ -103,7 +112,7 @@ class Ballot:
         tokens = len(reply.token_ids)
         return Vote(place, state, answer, reply.text, reason, seconds, reply.prompt_tokens, tokens)
 
-    async def _reply(self, question: Question, place: int, member: Member) -> Delta:
+    async def _reply(self, tenant: str, question: Question, place: int, member: Member) -> Delta:
         sampling = Sampling(
             max_tokens=question.reply_tokens,
             temperature=question.temperature,
@@ -116,7 +125,7 @@ class Ballot:
             sampling,
             adapter=member.adapter,
             stream=False,
-            owner=OWNER,
+            owner=Owner(tenant, MEMBERS, Rank.POPULATION),
         )
         async with aclosing(self._engine.generate(request)) as generated:
             return joined([delta async for delta in generated])

@@ -4,17 +4,16 @@ It does not matter which process generates between the grant and the commit.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 from populace.actors.clock import Clock
-from populace.actors.engine import AdapterRef
 from populace.actors.errors import TurnExpired
 from populace.actors.forgetting import FORGET_ROLE
 from populace.actors.host.activations import Activations
 from populace.actors.host.grant_ids import GrantIds
 from populace.actors.host.personal_model import PersonalModel, grant_of, named_revision
 from populace.actors.host.retriever import Retriever
+from populace.actors.keepers.adapter_files import AdapterFiles
 from populace.actors.keepers.catalogue import Catalogue, interaction_view
 from populace.actors.keepers.communities import Communities
 from populace.actors.keepers.log_compactor import LogCompactor
@@ -26,6 +25,8 @@ from populace.actors.turn import BASE_REVISION, Interaction, ModelId, Reply, Tur
 from populace.storage.records.durations import Durations
 from populace.storage.records.errors import ModelNotFound, PositionConflict, RevisionNotFound
 from populace.storage.rows.ledger import StoredModel
+
+BUSY_POLL_SECONDS = 0.02
 
 
 class HostTurns:
@@ -43,7 +44,7 @@ class HostTurns:
         *,
         clock: Clock,
         mailbox_max: int,
-        adapter_of: Callable[[str], AdapterRef],
+        adapters: AdapterFiles,
         tracer: Tracer,
     ) -> None:
         self._catalogue = catalogue
@@ -55,7 +56,7 @@ class HostTurns:
         self._communities = communities
         self._clock = clock
         self._mailbox_max = mailbox_max
-        self._adapter_of = adapter_of
+        self._adapters = adapters
         self._tracer = tracer
         self._commits: dict[str, asyncio.Task[Interaction]] = {}
         self.erasing: set[ModelId] = set()
@@ -90,6 +91,8 @@ class HostTurns:
             # A duplicate that waited behind the first call finds its turn committed now.
             replay = self._turn_log.find(request)
             if replay is None:
+                if grant.adapter is not None:
+                    await self._adapters.fetch(grant.adapter.digest)
                 with self._tracer.span(RETRIEVE):
                     grant = self._turn_log.completed(grant, request.follows)
                     grant = await self._retriever.completed(model, grant, request.retrieval)
@@ -114,10 +117,12 @@ class HostTurns:
             replace(request, operation=peek_id),
             peek_id,
             revision,
-            None if revision == BASE_REVISION else self._adapter_of(revision),
+            None if revision == BASE_REVISION else self._adapters.ref(revision),
         )
         if request.alias == BASE_REVISION:
             grant = replace(grant, memory=None, memory_version=0)
+        if grant.adapter is not None:
+            await self._adapters.fetch(grant.adapter.digest)
         grant = self._turn_log.completed(grant, request.follows)
         wanted = request.retrieval
         if wanted is not None and request.alias == BASE_REVISION:
@@ -155,6 +160,16 @@ class HostTurns:
         if model is not None:
             model.abandon(grant)
 
+    async def end_all(self, error: Exception, seconds_max: float) -> None:
+        """Fail the waiting turns, and wait for the running ones; the next host can commit longer ones."""
+        for model in self._active:
+            model.send_waiting_away(error)
+        give_up_s = self._clock.monotonic() + seconds_max
+        while self._active.busy:
+            if self._clock.monotonic() > give_up_s:
+                return
+            await asyncio.sleep(BUSY_POLL_SECONDS)
+
     def _revision_to_see(self, stored: StoredModel, request: TurnRequest) -> str:
         """Return the revision to peek at; an alias names that first, then ``base`` and a digest do.
 
@@ -186,7 +201,7 @@ class HostTurns:
             incarnation=self._grant_ids.next_activation,
             clock=self._clock,
             mailbox_max=self._mailbox_max,
-            adapter_of=self._adapter_of,
+            adapter_of=self._adapters.ref,
             begins_on=self._communities.begins_on,
             on_idle=self._active.note_idle,
         )

@@ -13,6 +13,7 @@ from populace.actors.context import with_context
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
 from populace.actors.forgetting import FORGET_ROLE, MemoryAfter
+from populace.actors.host.emptied_memory import emptied, logged_digest
 from populace.actors.host.recaller import Recaller
 from populace.actors.host.retriever import Retriever, shown_exchanges
 from populace.actors.keepers.owned_shards import OwnedShards
@@ -20,11 +21,12 @@ from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.known import Known
 from populace.actors.memories import MemoryView, writes_in
 from populace.actors.memory import MEMORY_ROLE, Memory, restored, restoring
+from populace.actors.owner import Owner
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.setting import setting_reply
 from populace.actors.turns.turn_director import TurnHost
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
-from populace.policies.ingestion import shown_later, turn_digest, with_turn
+from populace.policies.ingestion import shown_later, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.records import HeadRecord, InteractionRecord
@@ -36,7 +38,7 @@ WRITES_SHOWN_MAX = 32
 
 
 class _Stretch(NamedTuple):
-    """The part of a log between a stored memory and a wanted position.
+    """The part of the model's log between a stored memory and a wanted position.
 
     ``records`` begin with up to ``HISTORY_TURNS_MAX`` from before ``start``: the histories of the first
     turns. ``versions`` has the memory's version before each position of the stretch, and after the last.
@@ -45,6 +47,7 @@ class _Stretch(NamedTuple):
     on the base alone.
     """
 
+    model: ModelId
     memory: Memory
     start: int
     records: Mapping[int, InteractionRecord]
@@ -136,8 +139,8 @@ class MemoryKeeper:
     ) -> Interaction:
         """Set the memory to what it was after ``[0, position)``, as a turn of the log; None empties it.
 
-        The turn begins after that memory is computed, so that no turn waits for a long replay. Raises as
-        ``at``.
+        One that cannot be read can be emptied too. The turn begins after that memory is computed, so that no
+        turn waits for a long replay. Raises as ``at``.
         """
         digest = hashlib.sha256(f"restore {position}".encode()).digest()
         request = TurnRequest(model, operation, digest, turn_seconds_max=turn_seconds_max)
@@ -149,8 +152,9 @@ class MemoryKeeper:
         if isinstance(turn, Interaction):
             return turn
         try:
-            if memory is None:  # earlier turns must still not be written again
-                memory = replace(Memory.unpack(turn.memory), state=None)
+            if memory is None:
+                with self._shards.read(self._shard_of(model)) as transaction:
+                    memory = emptied(transaction, model, turn.memory)
             return await self._turns.finish_turn(turn, setting_reply(turn, restoring(position), memory))
         except BaseException:
             await asyncio.shield(self._turns.abandon_turn(turn, "the memory was not set"))
@@ -189,7 +193,7 @@ class MemoryKeeper:
                     memory = replace(memory, state=None)
                 changes["memory_after"] = memory.pack()
             elif before != after and how == "emptied":
-                memory = replace(memory, state=None, turns=with_turn(memory.turns, _digest(record)))
+                memory = replace(memory, state=None, turns=with_turn(memory.turns, logged_digest(record)))
             elif before != after:
                 memory = await self._after(memory, stretch, place)
             if changes:
@@ -217,7 +221,7 @@ class MemoryKeeper:
         by_position = {logged.position: logged for logged in records}
         payload = None if record is None else record.payload
         versions = _versions(head, by_position, start, position)
-        return _Stretch(Memory.unpack(payload), start, by_position, versions, shown, live)
+        return _Stretch(model, Memory.unpack(payload), start, by_position, versions, shown, live)
 
     async def _folded(self, stretch: _Stretch) -> Memory:
         memory = stretch.memory
@@ -244,7 +248,8 @@ class MemoryKeeper:
                 )
             is_live = record.revision in stretch.revisions
             adapter = self._adapter_of(record.revision) if is_live else None
-            state = await self._said_again(record, messages, exchanges, memory, adapter)
+            owner = Owner(*stretch.model)
+            state = await self._said_again(record, messages, exchanges, memory, adapter, owner)
         return memory.after(messages, record.reply, state)
 
     async def _said_again(
@@ -254,6 +259,7 @@ class MemoryKeeper:
         exchanges: Sequence[Exchange],
         memory: Memory,
         adapter: AdapterRef | None,
+        owner: Owner,
     ) -> bytes | None:
         if self._engine is None:
             raise EngineUnavailable("this host was started without one, and a replay takes one")
@@ -273,6 +279,7 @@ class MemoryKeeper:
             stream=False,
             memory=use.after(len(told) - len(messages)),
             reply_ids=record.reply_ids,
+            owner=owner,
         )
         state: bytes | None = None
         async with aclosing(self._engine.generate(request)) as deltas:
@@ -300,6 +307,7 @@ def folded_from(
     revisions = ledger.list_revisions(txn, *model)
     live = shared | _revisions(txn, model) - forgetting.touched_revisions(revisions, positions)
     stretch = _Stretch(
+        model,
         Memory.unpack(None if record is None else record.payload),
         start,
         records,
@@ -352,13 +360,6 @@ def _set_again(
     if target is None or target <= first:
         return Memory.unpack(record.memory_after)
     return states[target]
-
-
-def _digest(record: InteractionRecord) -> bytes:
-    """The digest of the turn, also if it was forgotten."""
-    if record.forgotten is not None:
-        return record.forgotten[1]
-    return turn_digest(record.messages, record.reply)
 
 
 def _stored(found: StoredModel | None, model: ModelId) -> StoredModel:

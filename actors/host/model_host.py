@@ -7,9 +7,10 @@ everything worth keeping was committed turn by turn.
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from pathlib import Path
 
 from populace.actors.clock import Clock
-from populace.actors.engine import AdapterRef, Engine, joined
+from populace.actors.engine import Engine, joined
 from populace.actors.errors import EngineUnavailable, HostUnavailable, InvalidRequest
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.host.activations import Activations
@@ -20,24 +21,27 @@ from populace.actors.host.memory_keeper import MemoryKeeper
 from populace.actors.host.retriever import Retriever
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import (
-    ApiKey,
     HostStatistics,
     ModelPage,
     ModelView,
     Revision,
 )
-from populace.actors.keepers.adapter_sweeper import AdapterSweeper, UsedElsewhere
+from populace.actors.keepers.adapter_files import AdapterFiles
+from populace.actors.keepers.adapter_sweeper import AdapterSweeper, EraseFromNodes, UsedElsewhere
 from populace.actors.keepers.catalogue import Catalogue, model_view
 from populace.actors.keepers.communities import Communities
 from populace.actors.keepers.contributor_keeper import ContributorKeeper
 from populace.actors.keepers.feedback_keeper import FeedbackKeeper
 from populace.actors.keepers.job_keeper import JobKeeper
+from populace.actors.keepers.key_keeper import KeyKeeper
 from populace.actors.keepers.log_compactor import LogCompactor
 from populace.actors.keepers.member_keeper import MemberKeeper
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
+from populace.actors.keepers.rate_keeper import RateKeeper
 from populace.actors.keepers.sentence_vectors import SentenceEncoder
 from populace.actors.keepers.suite_keeper import SuiteKeeper
+from populace.actors.keepers.tenant_keeper import TenantKeeper
 from populace.actors.keepers.turn_log import TurnLog
 from populace.actors.peek import Peek
 from populace.actors.process_use import ProcessUse
@@ -45,6 +49,7 @@ from populace.actors.tracing import NoTracer, Tracer
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.peeks import begin_peek_reply
 from populace.actors.turns.turn_director import begin_reply
+from populace.storage.directory_lock import DirectoryLock
 from populace.storage.journal.journals import Journals
 from populace.storage.journal.options import JournalOptions
 from populace.storage.records.errors import ModelNotFound
@@ -72,17 +77,22 @@ class ModelHost:
         tracer: Tracer | None = None,
         used_elsewhere: UsedElsewhere | None = None,
         journal: JournalOptions | None = None,
+        erase_from_nodes: EraseFromNodes | None = None,
+        lock: DirectoryLock | None = None,
     ) -> None:
         """``community`` is the name of the model on which others of its tenant begin, if there is one.
 
         ``encoder`` finds what questions in other words ask for; without one words alone decide it.
         ``process_use`` measures the process, if the host has one of its own. ``tracer`` records what turns
         wait for, if traces are on. ``used_elsewhere`` asks the other hosts, if there are any, which adapters
-        they need. With a ``journal``, what is committed is in it, too. Raises ``BucketRefused`` if its URL
-        names no bucket.
+        they need; ``erase_from_nodes`` erases adapters from the engines' nodes, if there are any. With a
+        ``journal``, what is committed is in it, too. ``lock`` is that of the store's directory, if nothing
+        else holds it; it is released with the host. Raises ``BucketRefused`` if the journal's URL names no
+        bucket.
         """
         self.name = name
         self._store = store
+        self._lock = lock
         self._clock = clock
         self._process_use = process_use
         self._engine = engine
@@ -91,15 +101,17 @@ class ModelHost:
         tracer = tracer or NoTracer()
         owner = f"{name}/{self._grant_ids.incarnation}"
         journals = None if journal is None else Journals(store, journal, owner=owner, now_ms=clock.epoch_ms)
+        self.journals = journals
         self._owned = OwnedShards(
             store, shards, owner=owner, clock=clock, on_lost=self._forget_shard, journals=journals
         )
-        self._catalogue = Catalogue(self._owned, store, base=base, clock=clock)
+        self._adapter_files = AdapterFiles(store, self._owned, journals)
+        self._catalogue = Catalogue(self._owned, store, self._adapter_files, base=base, clock=clock)
         self._communities = Communities(
             store, self._owned, self._catalogue.shard, name=community, clock=clock
         )
-        self._adapters = AdapterSweeper(store, self._owned, used_elsewhere, journals)
-        self._promotions = Promotions(self._catalogue, engine, self._adapter_of)
+        self._adapters = AdapterSweeper(store, self._owned, used_elsewhere, journals, erase_from_nodes)
+        self._promotions = Promotions(self._catalogue, engine, self._adapter_files)
         turn_log = TurnLog(
             self._owned,
             self._catalogue.shard,
@@ -110,6 +122,9 @@ class ModelHost:
         self.members = MemberKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.contributors = ContributorKeeper(self._owned, self._catalogue.shard, clock=clock)
         self.suites = SuiteKeeper(self._owned, self._catalogue.shard)
+        self.keys = KeyKeeper(self._owned, store.shards, clock=clock)
+        self.rates = RateKeeper(clock=clock)
+        self.tenants = TenantKeeper(self._owned, store.shards)
         self.jobs = JobKeeper(
             self._owned,
             self._catalogue,
@@ -140,14 +155,14 @@ class ModelHost:
             self._communities,
             clock=clock,
             mailbox_max=self._limits.mailbox_max,
-            adapter_of=self._adapter_of,
+            adapters=self._adapter_files,
             tracer=tracer,
         )
         self.memories = MemoryKeeper(
             self._turns,
             self._owned,
             self._catalogue.shard,
-            self._adapter_of,
+            self._adapter_files.ref,
             self._retriever,
             engine,
             turn_log.find,
@@ -246,18 +261,6 @@ class ModelHost:
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         return self._promotions.revisions(model)
 
-    async def create_key(self, key: ApiKey) -> None:
-        await self._catalogue.create_key(key)
-
-    async def find_key(self, key_id: str) -> ApiKey | None:
-        return self._catalogue.find_key(key_id)
-
-    async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
-        return self._catalogue.keys(tenant)
-
-    async def revoke_key(self, key_id: str) -> ApiKey | None:
-        return await self._catalogue.revoke_key(key_id)
-
     async def statistics(self) -> tuple[HostStatistics, ...]:
         commits, batches = self._owned.commit_statistics()
         memories = [model.memory_bytes for model in self._active]
@@ -289,6 +292,10 @@ class ModelHost:
     async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
         return await self._adapters.used(digests)
 
+    def find_adapter(self, digest: str) -> Path | None:
+        """Return where an adapter is on this machine, as ``AdapterFiles.find`` does. Blocks."""
+        return self._adapter_files.find(digest)
+
     def passivate_idle(self) -> int:
         """Passivate the models idle for too long; return how many. Called by the runtime's clock."""
         return self._active.passivate_idle()
@@ -310,9 +317,14 @@ class ModelHost:
         """Remove adapters of erased models; return how many. Called by the runtime's clock."""
         return await self._adapters.sweep()
 
+    def fetch_adapters(self) -> None:
+        """Begin to fetch from the journal what this disk lacks. Called by the runtime's clock."""
+        self._adapter_files.fetch_absent_nowait()
+
     async def record_time(self) -> None:
-        """Record how long the shards were served; see ``policies/served_time.py``."""
+        """Record how long shards were served, see ``policies/served_time.py``, and which keys were used."""
         await self._owned.record_time()
+        await self.keys.write_uses()
 
     def passivate(self, model: ModelId) -> bool:
         """Passivate one model now if it is idle; return whether it was active and idle."""
@@ -330,13 +342,24 @@ class ModelHost:
             assert self._owned.is_held(self._catalogue.shard(model.id)), f"{model.id} has lost its shard"
         assert self._grant_ids.activations >= self._active.passivations + len(self._active)
 
+    async def end_turns(self, error: Exception, seconds_max: float) -> None:
+        """Fail the turns that wait, and wait for those that run. New ones have to be kept away meanwhile."""
+        await self._turns.end_all(error, seconds_max)
+
+    def ship_all(self, seconds_max: float) -> None:
+        """Write to the journal all that is committed. Blocks. Raises ``BucketUnreachable``."""
+        self._owned.ship_all(seconds_max)
+
     def close(self) -> None:
         """Fail all waiting turns, commit queued writes, and release the shards."""
         for model in self._active:
             self._active.drop(model, HostUnavailable(self.name, "it is shutting down"))
         self._retriever.close()
         self._logs.close()
+        self._adapter_files.close()
         self._owned.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def _moved(self, model: ModelId, stored: StoredModel) -> ModelView:
         self._note_moved(model, stored)
@@ -354,6 +377,7 @@ class ModelHost:
     def _forget_shard(self, number: int, error: Exception) -> None:
         """Drop the activations of a lost shard: they may be ahead of what is durable."""
         self._grant_ids.lose(number)
+        self._adapter_files.forget_shard(number)
         for model in self._active:
             if self._catalogue.shard(model.id) == number:
                 self._active.drop(model, error)
@@ -367,6 +391,3 @@ class ModelHost:
             await self._catalogue.erase(model)
         finally:
             self._turns.erasing.discard(model)
-
-    def _adapter_of(self, digest: str) -> AdapterRef:
-        return AdapterRef(digest, str(self._store.revisions.path(digest)))

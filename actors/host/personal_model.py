@@ -144,6 +144,10 @@ class PersonalModel:
         """Adopt moved aliases. The running turn keeps the revision it began with."""
         self.stored = self.stored._replace(aliases=aliases)
 
+    def send_waiting_away(self, error: Exception) -> None:
+        """Fail the turns that wait; the running one goes on."""
+        self._mailbox.fail(error)
+
     async def drain(self) -> None:
         """Refuse new turns, fail the waiting ones, and wait for the running turn to end."""
         if self._lifecycle.phase is Phase.ACTIVE:

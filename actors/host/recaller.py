@@ -24,6 +24,7 @@ from populace.actors.known import (
     log_questions,
 )
 from populace.actors.memory import Memory, MemoryChoice
+from populace.actors.owner import Owner, Rank
 from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnGrant, TurnRequest, operation_of
 from populace.actors.turns.told_replies import told_reply
 from populace.actors.turns.turn_director import TurnHost
@@ -134,7 +135,7 @@ async def _answer(
         adapter=None if of_base else turn.adapter,
         stream=False,
         memory=use,
-        owner=turn.model.owner,
+        owner=Owner(*turn.model, Rank.BACKGROUND),
     )
     async with aclosing(engine.generate(request)) as deltas:
         parts = [delta async for delta in deltas]

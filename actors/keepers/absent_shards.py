@@ -19,11 +19,13 @@ from populace.storage.journal.errors import (
     JournalDamaged,
     JournalElsewhere,
     JournalNeeded,
+    JournalTakenOver,
     JournalUnsettled,
 )
 from populace.storage.journal.journals import Journals
 from populace.storage.records.errors import (
     Fenced,
+    ShardAway,
     ShardStopped,
     ShardUnavailable,
     StorageError,
@@ -40,10 +42,14 @@ SOUND = (
     BucketUnreachable,
     JournalUnsettled,
     JournalElsewhere,
+    JournalTakenOver,
     JournalNeeded,
     JournalDamaged,
 )
 """What keeps a shard from being opened, and is no fault of its disk."""
+
+AWAY = (BucketUnreachable, JournalUnsettled)
+"""What keeps a shard from being opened until its object store answers."""
 
 OPENINGS_MAX = 8
 """How many shards are opened at a time. One waits up to half a minute for a process that holds its lock."""
@@ -130,7 +136,8 @@ class AbsentShards:
             return attempt.opened
         absent.attempt = None
         absent.failures += 1
-        wait_s = seconds_until_next(absent.failures, attempt.seconds)
+        is_away = isinstance(attempt.opened, AWAY)
+        wait_s = seconds_until_next(absent.failures, attempt.seconds, is_away=is_away)
         absent.due_s = self._clock.monotonic() + wait_s
         absent.error = _refusal(number, attempt.opened)
         absent.is_sound = isinstance(attempt.opened, SOUND)
@@ -178,4 +185,4 @@ class AbsentShards:
 def _refusal(number: int, error: Exception) -> StorageError:
     # Its own text may name paths of this machine, which are for the log and not for every caller.
     reason = error.code if isinstance(error, StorageError) else type(error).__name__
-    return ShardUnavailable(number, reason)
+    return (ShardAway if isinstance(error, AWAY) else ShardUnavailable)(number, reason)

@@ -1,20 +1,22 @@
-"""Removes the adapters of erased models from the disk, as soon as no other model has them.
+"""Removes the adapters of erased models from the disk and from all nodes, as soon as no other model has them.
 
 Adapters are shared by content, over all shards and hosts. So an erasure leaves the digests of the
 model's adapters in its shard, and a sweep asks the host of every shard for models that have them. It does
 not read other hosts' files: a copy of a shard that lies about would have it remove adapters that are in use.
+
+Engines have adapters too, in the memory of their nodes. Once the file is gone none can load it anew, and then
+they are asked to erase what they have. An adapter counts as removed when all that was asked has been done.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
 from populace.actors.keepers.owned_shards import OwnedShards
-from populace.storage import warm_files
 from populace.storage.journal.journals import Journals
-from populace.storage.records import erasures, keys
+from populace.storage.records import erasures
 from populace.storage.records.errors import PopulaceError, StorageError
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.store import Store
@@ -23,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 UsedElsewhere = Callable[[frozenset[str]], Awaitable[frozenset[str]]]
 """Asks the other hosts which of these adapters their models have; raises if one does not know."""
+
+
+EraseFromNodes = Callable[[frozenset[str]], Awaitable[None]]
+"""Erases adapters from the memory of all nodes; raises if one cannot do it now, or still uses one of them."""
 
 
 class AdapterSweeper:
@@ -34,9 +40,16 @@ class AdapterSweeper:
         shards: OwnedShards,
         used_elsewhere: UsedElsewhere | None,
         journals: Journals | None = None,
+        erase_from_nodes: EraseFromNodes | None = None,
     ) -> None:
-        """``used_elsewhere`` None: there are no other hosts. What another one has is never removed then."""
+        """``used_elsewhere`` None: there are no other hosts. What another one has is never removed then.
+
+        ``erase_from_nodes`` None: there are no engines.
+        """
         self._journals = journals
+        self._erase_from_nodes = erase_from_nodes
+        self._may_have_strays = journals is not None
+        """Whether this disk may have adapters of models that were erased while another machine had them."""
         self._store = store
         self._shards = shards
         self._used_elsewhere = used_elsewhere
@@ -55,6 +68,24 @@ class AdapterSweeper:
 
     async def sweep(self) -> int:
         """Remove unused adapters and return how many. What cannot be removed now is left to the next one."""
+        removed = await self._sweep_strays() if self._may_have_strays else 0
+        return removed + await self._sweep_orphans()
+
+    async def _sweep_strays(self) -> int:
+        """Remove from this disk, once for each host, what no model has.
+
+        The store may have been on another machine since this directory was last served.
+        """
+        try:
+            here = frozenset(await asyncio.to_thread(self._store.revisions.digests))
+            removed = await self._remove_unused(here, from_journal=False) if here else 0
+        except (PopulaceError, OSError) as error:
+            logger.warning("adapters that no model has stay for the next sweep: %s", error)
+            return 0
+        self._may_have_strays = removed is None
+        return removed or 0
+
+    async def _sweep_orphans(self) -> int:
         orphans: dict[int, list[str]] = {}
         for number in self._shards.numbers:
             try:
@@ -79,33 +110,38 @@ class AdapterSweeper:
             return 0
         return removed
 
-    async def _remove_unused(self, digests: frozenset[str]) -> int | None:
-        """Remove those that no model has; return how many, None if an adapter is just being added."""
+    async def _remove_unused(self, digests: frozenset[str], *, from_journal: bool = True) -> int | None:
+        """Remove those that no model has; return how many, None if an adapter is just being added.
+
+        Not ``from_journal``: another machine may be adding one, which a model there is about to have.
+        """
         files = self._store.revisions
-        with ExitStack() as stack:
-            # Meanwhile no model can get one of them: who gives it one adds its file first.
-            if not await asyncio.to_thread(stack.enter_context, files.alone()):
-                return None
-            unused = digests - await self.used(digests)
-            if self._used_elsewhere is not None:
-                unused -= await self._used_elsewhere(unused)
-            elif len(self._shards.numbers) < self._store.shards:
-                logger.warning("adapters of erased models stay: the other hosts cannot be asked for them")
-                return None
-            await asyncio.to_thread(self._remove, unused)
+        async with AsyncExitStack() as afterwards:
+            with ExitStack() as stack:
+                # Meanwhile no model can get one of them: who gives it one adds its file first.
+                if not await asyncio.to_thread(stack.enter_context, files.alone()):
+                    return None
+                unused = digests - await self.used(digests)
+                if self._used_elsewhere is not None:
+                    unused -= await self._used_elsewhere(unused)
+                elif len(self._shards.numbers) < self._store.shards:
+                    logger.warning("adapters of erased models stay: the other hosts cannot be asked for them")
+                    return None
+                if self._erase_from_nodes is not None and unused:
+                    # Also if the journal's bucket does not answer; and adapters may be added meanwhile.
+                    afterwards.push_async_callback(self._erase_from_nodes, unused)
+                await asyncio.to_thread(self._remove, unused, from_journal=from_journal)
         return len(unused)
 
-    def _remove(self, digests: Collection[str]) -> None:
-        files, warm = self._store.revisions, warm_files.warm_root()
+    def _remove(self, digests: Collection[str], *, from_journal: bool) -> None:
+        files = self._store.revisions
         for digest in digests:
             files.remove(digest)
-            warm_files.erase(warm, digest)
-            if self._journals is not None:
-                self._journals.adapters.remove(digest)
         files.sweep()
+        if from_journal and self._journals is not None:
+            for digest in digests:
+                self._journals.adapters.remove(digest)
 
 
 def _used_in(txn: ReadTransaction, digests: Collection[str]) -> set[str]:
-    wanted = {bytes.fromhex(digest) for digest in digests}
-    found = (key[-32:] for key, _ in txn.scan(keys.all_revisions()))
-    return {digest.hex() for digest in found if digest in wanted}
+    return {digest for digest in erasures.digests_in_use(txn) if digest in digests}

@@ -1,4 +1,4 @@
-"""The catalogue of a host's shards: models, revisions, aliases, logs and API keys; all but turns."""
+"""The catalogue of a host's shards: models, revisions, aliases and logs; all but turns."""
 
 import asyncio
 import heapq
@@ -10,18 +10,18 @@ from itertools import islice
 from populace.actors.clock import Clock
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidName, InvalidRequest
-from populace.actors.hosts import ApiKey, Lineage, ModelView, Revision
+from populace.actors.hosts import Lineage, ModelView, Revision
+from populace.actors.keepers.adapter_files import AdapterFiles
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.memory import MemoryTrace
 from populace.actors.names import check_model_name
 from populace.actors.revision_names import find_revision
 from populace.actors.turn import BASE_REVISION, Interaction, ModelId
-from populace.policies.placement import shard_of, shard_of_key
-from populace.storage.records import erasures
+from populace.policies.placement import shard_of
+from populace.storage.records import erasures, journal_keys
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
-from populace.storage.records.keys import alias_problem, name_problem
+from populace.storage.records.keys import alias_problem
 from populace.storage.records.records import (
-    ApiKeyRecord,
     IdentityRecord,
     InteractionRecord,
     RevisionRecord,
@@ -38,8 +38,11 @@ class Catalogue:
     ``base`` is that of new models, which is served here.
     """
 
-    def __init__(self, shards: OwnedShards, store: Store, *, base: str, clock: Clock) -> None:
+    def __init__(
+        self, shards: OwnedShards, store: Store, adapters: AdapterFiles, *, base: str, clock: Clock
+    ) -> None:
         self._shards = shards
+        self._adapters = adapters
         self._sealing = store.sealing
         self._shard_count = store.shards
         self.base = base
@@ -62,6 +65,8 @@ class Catalogue:
             tenant=model.tenant, name=model.name, base=self.base, created_ms=self._clock.epoch_ms()
         )
         record = None if revision is None else revision_record(revision)
+        if revision is not None:
+            await self._adapters.keep_ahead(revision.digest)
         data_key = self._sealing.new_data_key()
         try:
             return await self._shards.write(
@@ -69,7 +74,7 @@ class Catalogue:
             )
         except ModelExists:
             if revision is not None:
-                await self._give_up(model, revision)
+                await self._give_up(model, revision.digest)
             raise
 
     async def read_portable(self, model: ModelId) -> PortableModel:
@@ -83,22 +88,28 @@ class Catalogue:
     ) -> StoredModel:
         """Check all of an imported model on a thread, then create this model from it in one transaction."""
         check_model_name(model)
-        if content.base != self.base:
-            raise ArchiveInvalid(model.name, f"its base is {content.base[:80]!r}, and here it is {self.base}")
         shard = self.shard(model)
         now_ms = self._shards.served_ms(shard)
         expires_ms = now_ms + int(operation_seconds_kept * 1000)
 
         def rows_here() -> dict[bytes, bytes]:
+            if content.base != self.base:
+                reason = f"its base is {content.base[:80]!r}, and here it is {self.base}"
+                raise ArchiveInvalid(model.name, reason)
             rows = portable.portable_rows(content, *model)
             return portable.timed_here(rows, *model, now_ms=now_ms, expires_ms=expires_ms)
 
-        rows = await asyncio.to_thread(rows_here)
-        data_key = self._sealing.new_data_key()
-        await self._shards.write(
-            shard,
-            lambda txn: portable.write_portable(txn, model.tenant, model.name, data_key, rows),
-        )
+        try:
+            rows = await asyncio.to_thread(rows_here)
+            await self._adapters.keep_ahead(*filter(None, map(journal_keys.revision_digest, rows)))
+            data_key = self._sealing.new_data_key()
+            await self._shards.write(
+                shard,
+                lambda txn: portable.write_portable(txn, model.tenant, model.name, data_key, rows),
+            )
+        except (ArchiveInvalid, ModelExists):
+            await self._give_up(model, *portable.digests_of(content))
+            raise
         return self.load(model)
 
     async def erase(self, model: ModelId) -> None:
@@ -112,12 +123,13 @@ class Catalogue:
         """Record a revision that ``alias`` is to be moved to."""
         check_alias(alias)
         record = revision_record(revision)
+        await self._adapters.keep_ahead(revision.digest)
         try:
             await self._shards.write(
                 self.shard(model), lambda txn: ledger.register_revision(txn, model.tenant, model.name, record)
             )
         except ModelNotFound:
-            await self._give_up(model, revision)
+            await self._give_up(model, revision.digest)
             raise
 
     async def promote(self, model: ModelId, digest: str, alias: str) -> StoredModel:
@@ -170,45 +182,10 @@ class Catalogue:
             merged = heapq.merge(*walks, key=lambda stored: stored.identity.name)
             return tuple(islice(merged, limit))
 
-    async def create_key(self, key: ApiKey) -> None:
-        problem = name_problem(key.tenant)
-        if problem is not None:
-            raise InvalidName(key.tenant, problem)
-        record = ApiKeyRecord(
-            key_id=key.key_id,
-            tenant=key.tenant,
-            label=key.label,
-            secret_sha256=key.secret_sha256,
-            created_ms=key.created_ms,
-            revoked_ms=key.revoked_ms,
-        )
-        await self._shards.write(self.key_shard(key.key_id), lambda txn: ledger.put_key(txn, record))
-
-    def find_key(self, key_id: str) -> ApiKey | None:
-        with self._shards.read(self.key_shard(key_id)) as transaction:
-            record = ledger.find_key(transaction, key_id)
-        return None if record is None else key_view(record)
-
-    def keys(self, tenant: str | None) -> tuple[ApiKey, ...]:
-        found: list[ApiKey] = []
-        for number in self._shards.numbers:
-            with self._shards.read(number) as transaction:
-                found.extend(key_view(record) for record in ledger.list_keys(transaction, tenant))
-        return tuple(found)
-
-    async def revoke_key(self, key_id: str) -> ApiKey | None:
-        now_ms = self._clock.epoch_ms()
-        record = await self._shards.write(
-            self.key_shard(key_id), lambda txn: ledger.revoke_key(txn, key_id, now_ms=now_ms)
-        )
-        return None if record is None else key_view(record)
-
-    def key_shard(self, key_id: str) -> int:
-        return shard_of_key(key_id, self._shard_count)
-
-    async def _give_up(self, model: ModelId, revision: Revision) -> None:
-        """Note for a sweep an adapter that was stored for a model but not registered with it."""
-        await self._shards.write(self.shard(model), lambda txn: erasures.give_up(txn, [revision.digest]))
+    async def _give_up(self, model: ModelId, *digests: str) -> None:
+        """Note for a sweep adapters that were stored for a model but not registered with it."""
+        if digests:
+            await self._shards.write(self.shard(model), lambda txn: erasures.give_up(txn, digests))
 
 
 def check_alias(alias: str) -> None:
@@ -312,14 +289,3 @@ def _trace(record: InteractionRecord) -> MemoryTrace | None:
     if not record.memory_read and record.memory_from is None and not is_set:
         return None
     return MemoryTrace(record.memory_read, record.memory_from, record.reply_ids, record.memory_module, is_set)
-
-
-def key_view(record: ApiKeyRecord) -> ApiKey:
-    return ApiKey(
-        key_id=record.key_id,
-        tenant=record.tenant,
-        label=record.label,
-        secret_sha256=record.secret_sha256,
-        created_ms=record.created_ms,
-        revoked_ms=record.revoked_ms,
-    )

@@ -19,7 +19,7 @@ from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
 from populace.actors.keepers.training_counts import TrainingCounts
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
-from populace.actors.reward_tasks import RewardTask, pack_tasks, unpack_tasks
+from populace.actors.reward_tasks import RewardTask, check_enough, pack_tasks, unpack_tasks
 from populace.actors.training import (
     EndState,
     JobProgress,
@@ -90,9 +90,11 @@ class JobKeeper:
         tasks: Sequence[RewardTask] = (),
         note: str = "",
     ) -> TrainingJob:
-        options.check(rank_max=self._limits.rank_max)
+        options.check(rank_max=self._limits.rank_max, rewards=self._limits.rewards)
         if bool(tasks) != (options.method in TASK_METHODS):
             raise InvalidRequest(f"Only {' and '.join(TASK_METHODS)} has `tasks`, and needs them.", "tasks")
+        if tasks:
+            check_enough(len(tasks))
         rewarded_for = TasksRecord(tasks=pack_tasks(tasks)) if tasks else None
         if options.contributors and model.name != self._communities.name:
             raise InvalidRequest(

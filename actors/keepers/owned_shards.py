@@ -252,9 +252,17 @@ class OwnedShards:
         for owned in self._open.values():
             owned.shard.check_integrity()
 
+    def ship_all(self, seconds_max: float) -> None:
+        """Write to the journals all that is committed. Blocks. Raises ``BucketUnreachable``."""
+        if self._journals is not None:
+            self._journals.ship_all(seconds_max)
+
     def close(self) -> None:
         """Release the shards; what is being opened or checked ends first."""
         self._closed = True
+        for owned in self._open.values():
+            # Before the journals get their last: these commit what is queued.
+            owned.committer.close()
         if self._journals is not None:
             self._journals.finish()
         for owned in self._open.values():

@@ -11,9 +11,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from populace.actors.engine import AdapterRef, Engine
+from populace.actors.engine import Engine
 from populace.actors.errors import EngineOverloaded
 from populace.actors.hosts import Revision
+from populace.actors.keepers.adapter_files import AdapterFiles
 from populace.actors.keepers.catalogue import Catalogue, check_alias
 from populace.actors.turn import ModelId
 from populace.storage.rows.ledger import StoredModel
@@ -27,13 +28,11 @@ PREWARM_RETRY_SECONDS = 5.0
 class Promotions:
     """Promotes revisions of one host's models. Moves of one alias take effect in the order of arrival."""
 
-    def __init__(
-        self, catalogue: Catalogue, engine: Engine | None, adapter_of: Callable[[str], AdapterRef]
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, engine: Engine | None, adapters: AdapterFiles) -> None:
         """Without an ``engine`` nothing is prewarmed: a registered revision is ready."""
         self._catalogue = catalogue
         self._engine = engine
-        self._adapter_of = adapter_of
+        self._adapters = adapters
         self._orders: dict[tuple[ModelId, str], _Order] = {}
         self._prewarming: Counter[tuple[ModelId, str]] = Counter()
 
@@ -88,8 +87,10 @@ class Promotions:
         self._prewarming[model, digest] += 1
         try:
             async with asyncio.timeout(PREWARM_SECONDS_MAX):
+                # It may have been made on another machine of this store.
+                await self._adapters.fetch(digest)
                 await self._engine.prepare(
-                    self._adapter_of(digest), None if replaced is None else self._adapter_of(replaced)
+                    self._adapters.ref(digest), None if replaced is None else self._adapters.ref(replaced)
                 )
         except TimeoutError as error:
             message = f"The engine had no room for a new revision in {PREWARM_SECONDS_MAX:g} s."

@@ -42,8 +42,8 @@ def _choice(request: GenerateRequest, choice: int, number: int) -> GenerateReque
 
 
 async def _side_by_side(replies: Sequence[AsyncGenerator[Delta, None]]) -> AsyncGenerator[Delta, None]:
-    """Yield the deltas of all replies as they come."""
-    parts: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+    """Yield the deltas of all replies as they come, or as the reader takes them."""
+    parts: asyncio.Queue[Delta | Exception | None] = asyncio.Queue(AT_ONCE)
     places = asyncio.Semaphore(AT_ONCE)
 
     async def read(number: int, deltas: AsyncGenerator[Delta, None]) -> None:
@@ -51,10 +51,10 @@ async def _side_by_side(replies: Sequence[AsyncGenerator[Delta, None]]) -> Async
         try:
             async with places, aclosing(deltas):
                 async for delta in deltas:
-                    parts.put_nowait(replace(delta, choice=number))
+                    await parts.put(replace(delta, choice=number))
         except Exception as error:
             ending = error
-        parts.put_nowait(ending)
+        await parts.put(ending)
 
     # Not a task group: it would cancel the task that reads this generator, and a stream is read by two.
     readers = [asyncio.create_task(read(number, deltas)) for number, deltas in enumerate(replies)]

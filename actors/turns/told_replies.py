@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from populace.actors.context import reading_prompt
 from populace.actors.engine import Delta, Engine, GenerateRequest, Sampling, joined
+from populace.actors.owner import Owner
 from populace.actors.turn import ChatRequest, TurnGrant
 from populace.policies.retrieval import Exchange
 from populace.policies.tellings import ASKED_SHARE, Tellings
@@ -41,7 +42,7 @@ async def told_reply(
         sampling=Sampling(most, temperature=0.0),
         adapter=grant.adapter,
         stream=False,
-        owner=grant.model.owner,
+        owner=Owner(*grant.model),
     )
     of_base = replace(generate, request_id=f"{grant.grant_id}:told:base", adapter=None)
     for reading in (generate,) if grant.adapter is None else (generate, of_base):

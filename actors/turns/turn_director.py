@@ -17,6 +17,7 @@ from populace.actors.context import context_digest, with_context
 from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.memory import Memory
+from populace.actors.owner import Owner
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import ChatRequest, Interaction, Reply, TurnGrant, TurnRequest
 from populace.actors.turns.choices import generate_choices
@@ -293,8 +294,11 @@ async def generate_reply(
     late = TurnExpired(grant.model.name, f"it took over {grant.turn_seconds_max:g} s")
     memory = Memory.unpack(grant.memory)
     if grant.telling is not None:
-        async with asyncio.timeout_at(deadline):
-            told = await told_reply(engine, request, grant, grant.telling)
+        try:
+            async with asyncio.timeout_at(deadline):
+                told = await told_reply(engine, request, grant, grant.telling)
+        except TimeoutError:
+            raise late from None
         if told is not None:
             reply.exchanges = [grant.telling]
             if engine.base.memory_module is not None:
@@ -334,7 +338,7 @@ async def generate_reply(
             adapter=grant.adapter,
             stream=stream,
             memory=None if use is None else use.after(len(prompt) - len(messages)),
-            owner=grant.model.owner,
+            owner=Owner(*grant.model),
             template=request.template,
             keeps_to=_kept_text(grant.correction, reply.exchanges),
         )

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from populace.actors.engine import AdapterRef, BaseInfo, Delta, FinishReason, GenerateRequest
-from populace.hosting.directory import HostClient
-from populace.hosting.operations import Method, P, T, operation_of
+from populace.hosting.directory.directory import HostClient
+from populace.hosting.directory.operations import Method, P, T, operation_of
 
 Script = Callable[[GenerateRequest], AsyncGenerator[Delta, None]]
 Step = Delta | Exception

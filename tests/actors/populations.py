@@ -12,9 +12,11 @@ import ray
 from populace.actors.clock import Clock
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.hosting.directory import Directory, LocalHostClient
-from populace.hosting.host_actor import HostOptions, start_hosts
+from populace.bench.engineless import engineless_host
+from populace.hosting.directory.directory import Directory, LocalHostClient
+from populace.hosting.host_actor import start_hosts
 from populace.hosting.host_client import RayHostClient
+from populace.hosting.host_options import HostOptions
 from populace.hosting.messages import NAMESPACE, host_name
 from populace.policies.placement import shards_of
 from populace.settings.environment import quiet_environment
@@ -48,17 +50,8 @@ def local_directory(hosts: list[ModelHost], store: Store) -> Directory:
 
 
 def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimits = LIMITS) -> HostOptions:
-    return HostOptions(
-        number=number,
-        hosts=hosts,
-        shards=store.shards,
-        data_directory=str(store.path),
-        base=BASE,
-        base_directory="",
-        limits=limits,
-        has_engine=False,
-        community=COMMUNITY,
-    )
+    options = engineless_host(store, BASE, number=number, hosts=hosts, limits=limits)
+    return options._replace(community=COMMUNITY)
 
 
 def ray_directory(handles: list[Any], store: Store) -> Directory:

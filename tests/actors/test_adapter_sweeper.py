@@ -2,12 +2,13 @@
 
 import pytest
 
+from populace.actors.errors import EngineUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures
-from populace.storage.records.errors import ModelExists, ModelNotFound, ShardStopped
+from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound, ShardStopped
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, FakeClock
@@ -114,20 +115,32 @@ async def test_nothing_is_removed_while_somebody_adds_an_adapter(
 
 
 async def test_what_a_host_that_does_not_answer_has_is_not_guessed(
-    store: Store, clock: FakeClock, digest: str, caplog: pytest.LogCaptureFixture
+    store: Store,
+    clock: FakeClock,
+    digest: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, other = two_hosts(store, clock)
     await one.create_model(ADA, revision_of(digest))
     await one.erase_model(ADA)
     [first, *_] = other._owned.numbers
     shard = other._owned._open[first]
-    other._owned._lose(first, shard, ShardStopped(first, "the test"))
+    recover = other._owned._absent.recover
+
+    def stay_away(_number: int) -> None:
+        return
+
+    with monkeypatch.context() as patched:
+        patched.setattr(other._owned._absent, "recover", stay_away)
+        other._owned._lose(first, shard, ShardStopped(first, "the test"))
 
     assert await one.sweep_adapters() == 0
 
     assert store.revisions.has(digest)
     assert orphans(one) == [digest]
     assert "stay for the next sweep" in caplog.text
+    recover(first)
 
     async def is_swept() -> bool:
         return await one.sweep_adapters() == 1
@@ -179,6 +192,24 @@ async def test_an_adapter_that_was_stored_for_a_model_which_does_not_get_it_is_s
     assert not store.revisions.has(digest)
 
 
+@pytest.mark.parametrize("base", [BASE.fingerprint, "another"])
+async def test_an_adapter_that_was_stored_for_an_import_which_is_refused_is_swept(
+    host: ModelHost, store: Store, digest: str, base: str
+) -> None:
+    await host.create_model(ADA, revision_of(digest))
+    content = await host.export_model(ADA)
+    await host.erase_model(ADA)
+    assert await host.sweep_adapters() == 1
+    with store.revisions.adding():
+        assert store.revisions.add(packed("planted"))[0] == digest
+        await host.create_model(BEN)
+        with pytest.raises(ModelExists if base == BASE.fingerprint else ArchiveInvalid):
+            await host.import_model(BEN, content._replace(base=base))
+
+    assert await host.sweep_adapters() == 1
+    assert not store.revisions.has(digest)
+
+
 async def test_an_adapter_that_another_call_brought_is_not_swept(
     host: ModelHost, store: Store, digest: str
 ) -> None:
@@ -188,3 +219,66 @@ async def test_an_adapter_that_another_call_brought_is_not_swept(
 
     assert await host.sweep_adapters() == 0
     assert store.revisions.has(digest)
+
+
+class Nodes:
+    """The nodes of the engines: what they erased, and why they do not erase anything now."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.refusal: Exception | None = None
+        self.erased: list[str] = []
+
+    async def erase(self, digests: frozenset[str]) -> None:
+        assert not any(self._store.revisions.has(digest) for digest in digests), "an engine may load it anew"
+        with self._store.revisions.adding():
+            """Adapters can be added meanwhile."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.erased += sorted(digests)
+
+
+@pytest.mark.parametrize("refusal", [EngineUnavailable("a replica restarts"), TimeoutError()])
+async def test_an_adapter_that_a_node_still_has_is_asked_for_again(
+    store: Store, clock: FakeClock, digest: str, refusal: Exception
+) -> None:
+    nodes = Nodes(store)
+    shards = range(store.shards)
+    host = ModelHost("host", store, shards, base=BASE.fingerprint, clock=clock, erase_from_nodes=nodes.erase)
+    await host.create_model(ADA, revision_of(digest))
+    assert await host.sweep_adapters() == 0
+    await host.erase_model(ADA)
+    nodes.refusal = refusal
+
+    assert await host.sweep_adapters() == 0
+    assert not store.revisions.has(digest)
+    assert orphans(host) == [digest]
+
+    nodes.refusal = None
+    assert await host.sweep_adapters() == 1
+    assert nodes.erased == [digest]
+    assert orphans(host) == []
+    host.close()
+
+
+async def test_what_a_model_got_again_meanwhile_is_not_erased_from_the_nodes(
+    store: Store, clock: FakeClock, digest: str
+) -> None:
+    nodes = Nodes(store)
+    shards = range(store.shards)
+    host = ModelHost("host", store, shards, base=BASE.fingerprint, clock=clock, erase_from_nodes=nodes.erase)
+    await host.create_model(ADA, revision_of(digest))
+    await host.erase_model(ADA)
+    nodes.refusal = EngineUnavailable("a replica restarts")
+    await host.sweep_adapters()
+    nodes.refusal = None
+    with store.revisions.adding():
+        store.revisions.add(packed("planted"))
+        await host.create_model(BEN, revision_of(digest))
+
+    assert await host.sweep_adapters() == 0
+
+    assert store.revisions.has(digest)
+    assert nodes.erased == []
+    assert orphans(host) == []
+    host.close()

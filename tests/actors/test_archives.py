@@ -13,7 +13,7 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
 from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.turn import Interaction, ModelId
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.policies.log_retention import LogLimits
 from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
 from populace.storage.records.records import OperationRecord

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from populace.actors.api_keys import ApiKey
 from populace.actors.errors import InvalidName
-from populace.actors.hosts import ApiKey, Hosts
+from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId
 from populace.storage.records.errors import ModelExists, ModelNotFound, RevisionNotFound
 from tests.actors.fakes import BASE
@@ -167,36 +168,36 @@ async def test_the_log_is_read_in_ranges(hosts: Hosts, ada: ModelId) -> None:
 async def test_an_api_key_is_found_until_it_is_revoked(hosts: Hosts, tenant: str) -> None:
     key = api_key(f"{tenant}-key", tenant)
 
-    await hosts.create_key(key)
-    found = await hosts.find_key(key.key_id)
-    revoked = await hosts.revoke_key(key.key_id)
+    await hosts.keys.create(key)
+    found = await hosts.keys.find(key.key_id)
+    revoked = await hosts.keys.revoke(key.key_id)
 
     assert found == key
     assert revoked is not None
     assert revoked.revoked_ms is not None
-    assert await hosts.find_key(key.key_id) == revoked
-    assert await hosts.revoke_key(key.key_id) == revoked
+    assert await hosts.keys.find(key.key_id) == revoked
+    assert await hosts.keys.revoke(key.key_id) == revoked
 
 
 async def test_an_unknown_api_key_is_neither_found_nor_revoked(hosts: Hosts, tenant: str) -> None:
-    assert await hosts.find_key(f"{tenant}-nothing") is None
-    assert await hosts.revoke_key(f"{tenant}-nothing") is None
+    assert await hosts.keys.find(f"{tenant}-nothing") is None
+    assert await hosts.keys.revoke(f"{tenant}-nothing") is None
 
 
 async def test_api_keys_are_listed_for_their_tenant_oldest_first(hosts: Hosts, tenant: str) -> None:
     keys = [api_key(f"{tenant}-{number}", tenant, created_ms=number) for number in range(6)]
     foreign = api_key(f"{tenant}-foreign", f"{tenant}-foreign")
-    await asyncio.gather(*(hosts.create_key(key) for key in [*reversed(keys), foreign]))
+    await asyncio.gather(*(hosts.keys.create(key) for key in [*reversed(keys), foreign]))
 
-    assert await hosts.list_keys(tenant) == tuple(keys)
-    assert set(await hosts.list_keys()) >= {*keys, foreign}
+    assert await hosts.keys.of_tenant(tenant) == tuple(keys)
+    assert set(await hosts.keys.of_tenant()) >= {*keys, foreign}
 
 
 async def test_an_api_key_of_a_forbidden_tenant_is_refused(hosts: Hosts, tenant: str) -> None:
     with pytest.raises(InvalidName):
-        await hosts.create_key(api_key(f"{tenant}-key", "a/b"))
+        await hosts.keys.create(api_key(f"{tenant}-key", "a/b"))
 
-    assert await hosts.find_key(f"{tenant}-key") is None
+    assert await hosts.keys.find(f"{tenant}-key") is None
 
 
 def api_key(key_id: str, tenant: str, created_ms: int = 1) -> ApiKey:

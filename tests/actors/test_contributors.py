@@ -3,7 +3,7 @@
 import pytest
 
 from populace.actors.turn import ModelId
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.storage.records.errors import ModelNotFound
 
 

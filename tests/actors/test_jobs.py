@@ -14,7 +14,7 @@ from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.policies.evaluation_gate import Judged
 from populace.policies.hold_out import is_held_out
 from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
@@ -188,6 +188,7 @@ async def test_options_that_nobody_can_mean_are_refused_by_name(
 
 
 SUM = RewardTask((Message("user", "What is 3 + 4?"),), {"answer": 7})
+SUMS = [SUM] * 16
 REWARDED = TrainingOptions(method="rl", reward="number")
 
 
@@ -195,24 +196,51 @@ async def test_tasks_come_with_a_job_that_learns_from_them_and_with_no_other(
     hosts: Directory, ada: ModelId
 ) -> None:
     with pytest.raises(InvalidRequest, match="Only rl has `tasks`"):
-        await hosts.jobs.ask(ada, TrainingOptions(), tasks=[SUM])
+        await hosts.jobs.ask(ada, TrainingOptions(), tasks=SUMS)
 
-    job = await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM])
+    job = await hosts.jobs.ask(ada, REWARDED, "key-1", SUMS)
 
-    assert await hosts.jobs.tasks(ada, job.number) == (SUM,)
-    assert await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM]) == job
+    assert await hosts.jobs.tasks(ada, job.number) == (SUM,) * 16
+    assert await hosts.jobs.ask(ada, REWARDED, "key-1", SUMS) == job
     with pytest.raises(OperationConflict):
-        await hosts.jobs.ask(ada, REWARDED, "key-1", [SUM, SUM])
+        await hosts.jobs.ask(ada, REWARDED, "key-1", [*SUMS, SUM])
     await hosts.jobs.cancel(ada)
     with pytest.raises(JobEnded):
         await hosts.jobs.tasks(ada, job.number)
+
+
+@pytest.mark.parametrize("count", [1, 15])
+async def test_tasks_of_which_too_few_would_judge_are_refused_with_how_many_are_enough(
+    hosts: Directory, ada: ModelId, count: int
+) -> None:
+    with pytest.raises(InvalidRequest, match=rf"^{count} tasks are too few .* Send 16 or more") as refusal:
+        await hosts.jobs.ask(ada, REWARDED, tasks=SUMS[:count])
+
+    assert refusal.value.parameter == "tasks"
+    assert await hosts.jobs.of_model(ada) == ()
+
+
+async def test_a_reward_that_there_is_not_is_refused_with_those_that_there_are(
+    make_host: MakeHost,
+) -> None:
+    host = make_host(limits=HostLimits(rewards=frozenset({"number", "of a package"})))
+    ada = ModelId("acme", "ada")
+    await host.create_model(ada)
+
+    with pytest.raises(InvalidRequest, match="named `best`; there are number, of a package") as refusal:
+        await host.jobs.ask(ada, replace(REWARDED, reward="best"), tasks=SUMS)
+
+    assert refusal.value.parameter == "reward"
+    assert await host.jobs.of_model(ada) == ()
+    job = await host.jobs.ask(ada, replace(REWARDED, reward="of a package"), tasks=SUMS)
+    assert job.options.reward == "of a package"
 
 
 async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, ada: ModelId) -> None:
     made = await promote(hosts, ada)
     await take_turn(hosts, turn_of(ada, "op-of-the-log"))
     await judge(hosts, ada, 3)
-    asked = await hosts.jobs.ask(ada, REWARDED, tasks=[SUM])
+    asked = await hosts.jobs.ask(ada, REWARDED, tasks=SUMS)
     job = await hosts.jobs.start(ada, asked.number)
     assert (job.log_range, job.parent) == ((3, 3), made.digest)
 

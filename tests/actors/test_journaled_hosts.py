@@ -1,7 +1,9 @@
 """A host with a journal: its machine is lost, comes back as another one, and everyone is there."""
 
 import shutil
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,16 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.hosts import Revision
 from populace.actors.turn import ModelId
 from populace.policies.placement import shard_of
+from populace.policies.reopening import SECONDS_AWAY_MAX
+from populace.storage.journal.bucket import Listed
 from populace.storage.journal.description import describe
+from populace.storage.journal.directory_bucket import DirectoryBucket
+from populace.storage.journal.errors import BucketUnreachable
 from populace.storage.journal.opening import open_bucket
 from populace.storage.journal.options import JournalOptions
 from populace.storage.journal.restoring import RestoredStore, restore_store
 from populace.storage.records import journal_keys
-from populace.storage.records.errors import Fenced, ModelNotFound, PopulaceError, ShardUnavailable
+from populace.storage.records.errors import Fenced, ModelNotFound, PopulaceError, ShardAway, ShardUnavailable
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock
@@ -134,6 +140,26 @@ async def test_the_former_machine_writes_nothing_more_and_its_people_are_elsewhe
             assert (await take_turn(other, turn_of(ADA, "four"), "Four.")).position == 3
 
 
+async def test_an_adapter_that_is_in_the_bucket_alone_is_found_for_other_machines(world: World) -> None:
+    with world.host() as host:
+        [file] = (world.store.path / "revisions").glob("*.adapter")
+        digest, content = file.stem, file.read_bytes()
+        file.unlink()
+
+        assert host.find_adapter(digest) == file
+        assert file.read_bytes() == content
+        assert host.find_adapter("d" * 64) is None
+
+        file.unlink()
+        with ThreadPoolExecutor(1) as pool, world.store.revisions.alone():
+            found = pool.submit(host.find_adapter, digest)
+            assert not file.exists(), "it came back while adapters are removed"
+            for name in open_bucket(world.url).names(f"{world.store.store_id}/adapters"):
+                open_bucket(world.url).remove([name.name])
+            assert not found.done(), "it did not wait for the removal"
+        assert found.result(HANG_SECONDS) is None
+
+
 async def test_an_erased_model_is_in_no_restore(world: World) -> None:
     with world.host() as host:
         before_ms = world.clock.epoch_ms()
@@ -162,6 +188,34 @@ async def test_an_adapter_that_no_one_has_leaves_the_bucket(world: World) -> Non
         await host.sweep_adapters()
 
         assert bucket.names(folder) == []
+
+
+class WatchedBucket(DirectoryBucket):
+    """Notes which threads write adapters to it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.writers: list[str] = []
+
+    def replace(self, name: str, content: bytes | Iterable[bytes]) -> None:
+        if "/adapters/" in name:
+            self.writers.append(threading.current_thread().name)
+        super().replace(name, content)
+
+
+async def test_no_commit_waits_for_a_new_adapter_to_be_uploaded(world: World) -> None:
+    """The other commits of its group would wait for it too."""
+    with world.host() as host:
+        journals = host._adapter_files._journals
+        assert journals is not None
+        watched = journals.adapters._bucket = WatchedBucket(world.root / "bucket")
+        digest, size = world.store.revisions.add(packed("new"))
+
+        await host.publish_revision(ADA, revision_of(digest, size))
+
+        [writer] = watched.writers
+        assert not writer.startswith("populace-commit")
+        assert open_bucket(world.url).names(f"{world.store.store_id}/adapters/{digest}")
 
 
 async def test_a_store_of_an_earlier_time_is_another_one(world: World) -> None:
@@ -207,6 +261,34 @@ async def test_a_bucket_that_is_away_keeps_shards_from_being_served_until_it_is_
             host.open_shards()
             host._owned._absent.wait(HANG_SECONDS)
         assert (await host.show_model(ADA)).model == ADA
+
+
+async def test_a_shard_serves_soon_after_its_bucket_answers_however_long_that_was_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unmounted(bucket: DirectoryBucket, prefix: str, *, after: str = "") -> list[Listed]:
+        raise BucketUnreachable(f"{bucket.url}: Stale file handle")
+
+    with monkeypatch.context() as away:
+        away.setattr(DirectoryBucket, "names", unmounted)
+        with world.host() as host:
+            for _ in range(24):
+                with pytest.raises(ShardAway) as refused:
+                    await host.show_model(ADA)
+                assert refused.value.retry_after_s == SECONDS_AWAY_MAX
+                look_again(world, host)
+            away.undo()
+
+            # The first look may only be told what came of the last attempt.
+            look_again(world, host)
+            look_again(world, host)
+            assert (await host.show_model(ADA)).model == ADA
+
+
+def look_again(world: World, host: ModelHost) -> None:
+    world.clock.advance(SECONDS_AWAY_MAX)
+    host.open_shards()
+    host._owned._absent.wait(HANG_SECONDS)
 
 
 async def test_statistics_say_how_far_a_journal_is_behind(world: World) -> None:

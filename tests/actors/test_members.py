@@ -6,7 +6,7 @@ import pytest
 from populace.actors.errors import InvalidRequest
 from populace.actors.members import Profile
 from populace.actors.turn import ModelId
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.storage.records.errors import ModelNotFound
 from tests.actors.turns import revision
 

@@ -15,9 +15,11 @@ from populace.actors.host_limits import HostLimits
 from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
 from populace.actors.memory import Memory, MemoryChoice
+from populace.actors.owner import Owner
 from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
 from populace.policies.log_retention import LogLimits
 from populace.policies.retrieval import Retrieval
+from populace.storage.records.records import MemoryRecord
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.turns import wait_until
@@ -269,6 +271,7 @@ async def test_a_memory_that_is_set_back_many_times_is_never_said_again_for_each
 
         assert await state_of(host, MEMORY_KEPT_EVERY - 10) is not None
         assert len(served.requests) - before <= 2
+        assert {one.owner for one in served.requests} == {Owner(*ADA)}, "also of those that say a turn again"
         await host.memories.restore(ADA, 1, "the last")
         assert await state_of(host) == early
     finally:
@@ -287,6 +290,28 @@ async def test_a_memory_can_be_emptied_and_what_was_said_is_not_written_again(ho
     after = await person.say("two")
     assert await state_of(host) == folded(None, ["two"], ids(after))
     assert await state_of(host, 2) is None
+
+
+async def test_a_memory_that_cannot_be_read_can_be_emptied(host: ModelHost) -> None:
+    """A release that took in any archive may have left one."""
+    person = Person(host)
+    for text in ("one", "two"):
+        await person.say(text)
+    exported = await host.export_model(ADA)
+    assert exported.memory is not None
+    stored = MemoryRecord.unpack(exported.memory).model_copy(update={"payload": b"\xff" * 40})
+    await host.erase_model(ADA)
+    await host.import_model(ADA, exported._replace(memory=stored.pack()))
+    with pytest.raises(MemoryStateInvalid):
+        await host.chat(chat((*person.history, Message("user", "three"))))
+    with pytest.raises(MemoryStateInvalid):
+        await host.memories.show(ADA)
+
+    await host.memories.restore(ADA, None, "empty")
+
+    assert await state_of(host) is None
+    turn = await person.say("three")
+    assert await state_of(host) == folded(None, ["three"], ids(turn)), "what was said is not written again"
 
 
 async def test_turns_of_another_memory_module_are_not_said_again_with_this_one(

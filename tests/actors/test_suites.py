@@ -18,7 +18,7 @@ from populace.actors.suites import (
     suite_of,
 )
 from populace.actors.turn import ModelId
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.records import SuiteRecord
 from populace.storage.training.errors import SuiteNotFound

@@ -1,5 +1,6 @@
 """A question is answered from the turn that tells it, if that can be read off there, and else as ever."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message, Sampling
+from populace.actors.errors import TurnExpired
 from populace.actors.feedback import Opinion
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host.retriever import NEWEST_MAX
@@ -36,10 +38,13 @@ class Reader:
         self.read = read
         self.unlearned: AdapterRef | None = None
         self.finish_reason: Any = "stop"
+        self.hangs = False
 
     async def __call__(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         first = request.prompt[0]
         reads = isinstance(first, Message) and first.content.endswith(READING_TASK)
+        if reads and self.hangs:
+            await asyncio.Event().wait()
         state = b"written" if request.memory is not None and request.memory.new_from is not None else None
         text, reason = (self.read, self.finish_reason) if reads else (AS_EVER, "stop")
         if reads and request.adapter is not None and request.adapter == self.unlearned:
@@ -92,6 +97,17 @@ async def test_it_is_read_off_the_turn_that_tells_it(host: ModelHost, engine: Sc
     assert (sent.sampling, sent.memory) == (Sampling(64, temperature=0.0), None)
     assert made.memory is None, "it neither read nor wrote"
     assert (await host.memories.show(ADA)).state == memory.state
+
+
+async def test_a_turn_that_tells_it_is_read_until_the_deadline(
+    host: ModelHost, engine: ScriptedEngine, reader: Reader
+) -> None:
+    reader.hangs = True
+
+    with pytest.raises(TurnExpired):
+        await say(host, ASKED, "ask", turn_seconds_max=0.02)
+
+    assert engine.slots_held == 0
 
 
 @pytest.mark.parametrize(

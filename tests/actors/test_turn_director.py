@@ -12,7 +12,7 @@ from populace.actors.errors import EngineUnavailable, HostUnavailable, PromptToo
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
 from populace.actors.turns.turn_director import begin_reply, completion_id
-from populace.hosting.directory import Directory, LocalHostClient
+from populace.hosting.directory.directory import Directory, LocalHostClient
 from tests.actors.fakes import Dictation, FailingClient, ScriptedEngine, delta, spoken
 from tests.actors.turns import grant_of, reply, take_turn, turn_of
 

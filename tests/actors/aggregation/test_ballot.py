@@ -5,11 +5,13 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from populace.actors.aggregation.ballot import OWNER, Ballot, Member
+from populace.actors.aggregation.ballot import MEMBERS, Ballot, Member
 from populace.actors.aggregation.question import Question
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message
 from populace.actors.errors import AdapterInvalid, InvalidRequest
+from populace.actors.owner import Owner, Rank
 from tests.actors.fakes import FakeClock, ScriptedEngine
+from tests.actors.turns import wait_until
 
 CITIES = ("Paris", "Rome", "Oslo")
 ASKED = (Message("user", "Which one is in Italy?"),)
@@ -41,7 +43,7 @@ async def test_members_answer_together_and_each_vote_comes_as_it_is_made() -> No
     engine = ScriptedEngine(Chorus(ada="B.", bob="It is Rome.", base="I do not know."))
     members = [member("ada"), member("bob"), Member("cyd", None, "votes")]
 
-    votes = [vote async for vote in Ballot(engine, FakeClock()).votes(WHERE, members)]
+    votes = [vote async for vote in Ballot(engine, FakeClock()).votes("acme", WHERE, members)]
 
     assert {(vote.place, vote.state, vote.answer) for vote in votes} == {
         (0, "voted", "B"),
@@ -49,7 +51,7 @@ async def test_members_answer_together_and_each_vote_comes_as_it_is_made() -> No
         (2, "abstained", None),
     }
     asked = engine.requests
-    assert all(one.owner == OWNER and one.memory is None for one in asked)
+    assert all(one.owner == Owner("acme", MEMBERS, Rank.POPULATION) and one.memory is None for one in asked)
     assert {one.sampling.seed for one in asked} == {7, 8, 9}
     assert {one.prompt for one in asked} == {WHERE.prompt}
     assert WHERE.prompt[-1].content.endswith("\nA. Paris\nB. Rome\nC. Oslo\nAnswer with one letter.")
@@ -58,7 +60,7 @@ async def test_members_answer_together_and_each_vote_comes_as_it_is_made() -> No
 async def test_who_never_ends_is_late_by_name_and_holds_no_slot() -> None:
     chorus = Chorus(ada="Rome", slow=None)
     engine, clock = ScriptedEngine(chorus), FakeClock()
-    votes = Ballot(engine, clock).votes(WHERE, [member("slow"), member("ada")])
+    votes = Ballot(engine, clock).votes("acme", WHERE, [member("slow"), member("ada")])
 
     assert (await anext(votes)).place == 1, "who is quick is not kept waiting"
     await chorus.waiting.wait()
@@ -75,7 +77,7 @@ async def test_who_fails_says_why_and_the_others_vote() -> None:
 
     votes = {
         vote.place: vote
-        async for vote in Ballot(engine, FakeClock()).votes(WHERE, [member("bad"), member("ada")])
+        async for vote in Ballot(engine, FakeClock()).votes("acme", WHERE, [member("bad"), member("ada")])
     }
 
     assert (votes[0].state, "it is torn" in votes[0].reason) == ("failed", True)
@@ -85,7 +87,7 @@ async def test_who_fails_says_why_and_the_others_vote() -> None:
 async def test_who_stops_listening_ends_what_is_being_answered() -> None:
     chorus = Chorus(ada="Rome", slow=None)
     engine, clock = ScriptedEngine(chorus), FakeClock()
-    votes = Ballot(engine, clock).votes(WHERE, [member("slow"), member("ada")])
+    votes = Ballot(engine, clock).votes("acme", WHERE, [member("slow"), member("ada")])
 
     assert (await anext(votes)).place == 1
     await chorus.waiting.wait()
@@ -99,7 +101,9 @@ async def test_text_is_taken_whole_and_nothing_is_none() -> None:
 
     votes = {
         vote.place: vote
-        async for vote in Ballot(engine, FakeClock()).votes(Question(ASKED), [member("ada"), member("bob")])
+        async for vote in Ballot(engine, FakeClock()).votes(
+            "acme", Question(ASKED), [member("ada"), member("bob")]
+        )
     }
 
     assert (votes[0].answer, votes[1].state) == ("A long story.", "abstained")
@@ -135,3 +139,19 @@ def test_what_nobody_can_ask_is_refused_by_name(question: Question, parameter: s
 def test_questions_as_they_are_meant_are_allowed() -> None:
     WHERE.check()
     Question((Message("system", "Be brief."), *ASKED), kind="number", combine="weighted").check()
+
+
+async def test_who_never_ends_holds_no_slot_after_the_deadline_though_no_one_reads_the_votes() -> None:
+    chorus = Chorus(ada="Rome", slow=None)
+    engine, clock = ScriptedEngine(chorus), FakeClock()
+    votes = Ballot(engine, clock).votes("acme", WHERE, [member("slow"), member("ada")])
+    await anext(votes)
+    await chorus.waiting.wait()
+
+    clock.advance(10.0)
+
+    async def is_free() -> bool:
+        return engine.slots_held == 0
+
+    await wait_until(is_free)
+    assert [(vote.place, vote.state) async for vote in votes] == [(0, "late")]
