@@ -4,7 +4,7 @@ import os
 from typing import Literal
 from urllib.parse import urlsplit
 
-from populace.settings.settings import SettingsError
+from populace.settings.errors import SettingsError
 
 Signal = Literal["metrics", "traces"]
 

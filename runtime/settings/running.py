@@ -15,12 +15,16 @@ POLL_SECONDS = 0.1
 
 
 class Running(NamedTuple):
-    """Where a running Populace is: its Ray address, its HTTP address, and the process that serves."""
+    """Where a running Populace is: its Ray address, its HTTP address, and the process that serves.
+
+    ``token_file`` has what its Ray asks for; None is a Ray that was there before, with a token of its own.
+    """
 
     ray_address: str
     url: str
     pid: int
     store_id: str
+    token_file: str | None = None
 
 
 def write_running(data: Path, running: Running) -> None:

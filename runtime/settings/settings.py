@@ -1,31 +1,38 @@
-"""Settings: the one place that reads environment variables.
+"""Settings: every one of them, with its default, its bounds and its description.
 
 Every setting has a variable ``POPULACE_<NAME>`` (the data and cache directories are
-``POPULACE_DATA`` and ``POPULACE_CACHE``). A variable that is set to the empty string counts as
-not set. A value that does not fit, or a variable that looks like a misspelt setting, is an
-error: a typo must not quietly become the default. ``populace serve`` names the other variables
-that begin so and change nothing.
+``POPULACE_DATA`` and ``POPULACE_CACHE``) and a key in the configuration file; ``sources.py`` reads both. A
+value that does not fit, or a name that looks like a misspelt setting, is an error: a typo must not quietly
+become the default. The text below a field is what ``populace config`` says of it.
 """
 
-import difflib
 import os
-import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import platformdirs
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, HttpUrl, ValidationError, ValidationInfo, field_validator
 
 from populace.actors.engine import EngineKind
-from populace.settings.machine import has_gpu, physical_cores
+from populace.settings.device_settings import DeviceSettings
+from populace.settings.errors import SettingsError
+from populace.settings.machine import (
+    adapter_slots_default,
+    engine_profile,
+    hosts_default,
+    physical_cores,
+    threads_default,
+)
+from populace.settings.origins import checked_origins, origins_in
+from populace.settings.ports import ports_in
+from populace.settings.sources import Gathered, absolute, allowed_by, gather
 from populace.storage.journal.options import JournalOptions
-from populace.storage.records.errors import PopulaceError
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 
 ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
+TrainingPriority = Literal["idle", "low"]
 TrainingMode = Literal["auto", "asked", "off"]
 JournalMode = Literal["sync", "async"]
 Repetitions = Literal["end", "keep"]
@@ -36,12 +43,9 @@ LogFormat = Literal["json", "text"]
 TelemetryContent = Literal["none", "names"]
 TraceKind = Literal["console", "file", "otlp"]
 
-PREFIX = "POPULACE_"
 MIB = 2**20
 GIB = 2**30
 SMALL_MACHINE_BYTES = 32 * GIB
-ADAPTER_SLOTS_GPU = 8
-ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
 
@@ -49,23 +53,7 @@ Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class SettingsError(PopulaceError):
-    """A setting has a value that is not allowed, or a name that does not exist."""
-
-    code = "settings_invalid"
-    template = "The setting {variable} is {value!r}, which is not allowed: {allowed}."
-
-    variable: str
-    value: str | None
-    allowed: str
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return f"The setting {self.variable} is not set: {self.allowed}."
-        return super().__str__()
-
-
-class Settings(BaseModel):
+class Settings(DeviceSettings):
     """What one Populace runs with. Frozen, picklable, and free of heavy imports."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -75,7 +63,10 @@ class Settings(BaseModel):
     cache: Path = Field(default_factory=lambda: platformdirs.user_cache_path("populace"))
     """Directory of files that can be made again: converted base models and fingerprints."""
     config: Path = Field(default_factory=lambda: platformdirs.user_config_path("populace"))
-    """Directory of this user's API keys."""
+    """Directory of this user's API keys, and of ``populace.toml``."""
+    config_file: Path | None = None
+    """File of settings, in TOML; None is ``populace.toml`` in ``config``, if there is one. Variables and
+    options of the command line win over what it says."""
     master_key: Path | None = None
     """File of the key that encrypts people's data keys; None is ``master.key`` in ``data``."""
     journal: str | None = None
@@ -87,15 +78,32 @@ class Settings(BaseModel):
     the machine), or ships soon after (``async``: at most a second of it is)."""
     journal_keep_seconds: Seconds = 7 * DAY_SECONDS
     """How far ``populace restore --at`` can go back."""
+    take_over: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    """Id of a store in the journal that an empty data directory becomes: its people are served from here on,
+    and its former machine writes no more."""
     api_key: str | None = None
     """API key that the command line sends; None is the one that ``populace serve`` stored in ``config``."""
     address: str | None = None
     """Server of the command line, like ``http://host:8000``; None is the one that serves ``data``."""
 
     host: str = "127.0.0.1"
+    """Address that the gateway listens on; ``0.0.0.0`` is every one of this machine."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port that the gateway listens on."""
     ray_address: str | None = None
     """Ray cluster to use: ``auto`` or an address joins a running one, None starts one on this machine."""
+    stream_ports: str | None = None
+    """Ports, as ``FIRST-LAST``, that the processes of a node listen on for each other, for a firewall to
+    know: two of each host, one of the gateway and of the trainer, and one of each Python program in the
+    cluster that has the variable. With None the system chooses."""
+    cluster_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port at which other machines join the Ray that ``populace serve`` starts, with ``populace join``; None
+    starts one that no machine is meant to join. Whoever joins needs the token."""
+    cluster_host: str | None = None
+    """Address of this machine that the others of the cluster reach; None is that of its network."""
+    cluster_token_file: Path | None = None
+    """File of the token that every connection to that Ray needs, and that is copied to the machines which
+    join; None is ``cluster-token`` in ``config``, which is made once."""
     log_level: LogLevel = "info"
     """Lowest level of what every process logs, in ``logs`` of ``data`` and on its standard error."""
     log_format: LogFormat | None = None
@@ -114,7 +122,12 @@ class Settings(BaseModel):
     """Number of shards of a new store, 64 if None; a store with another number is refused. Only ``populace
     reshard`` changes that of an existing store."""
     hosts: Positive = Field(default_factory=lambda: hosts_default(os.cpu_count() or 1))
+    """Host processes, which share the shards; by default one for four cores."""
+    gateways: Positive = 1
+    """Gateway processes of the machine that serves, which share ``port``: the kernel gives each new
+    connection to one of them."""
     replicas: Positive = 1
+    """Engine replicas of each machine that runs engines, each with the base in its own memory."""
     threads: Positive = Field(default_factory=lambda given: threads_default(physical_cores(), given))
     """Compute threads of one replica. By default all replicas' threads together are as many as the physical
     cores, because more of them would spin against each other."""
@@ -122,15 +135,22 @@ class Settings(BaseModel):
     base: str | None = None
     """Base model: a local directory or a hub id; None is the default base."""
     engine: EngineChoice = "auto"
-    context_tokens: Annotated[int, Field(ge=16)] = 2048
-    sequences_max: Positive = 16
-    adapter_slots: Positive = Field(
-        default_factory=lambda given: adapter_slots_default(given, has_gpu=has_gpu())
+    """Inference engine: ``vllm``, ``torch``, or ``auto``, which is vLLM where it is installed."""
+    context_tokens: Annotated[int, Field(ge=16)] = Field(
+        default_factory=lambda given: engine_profile(given).context_tokens
     )
+    """Most tokens of a request with its reply; the base's own limit if that is lower. By default it is more
+    on a large GPU, and so are the next two and ``waiting_max``."""
+    sequences_max: Positive = Field(default_factory=lambda given: engine_profile(given).sequences)
+    """Requests that one replica runs at once."""
+    adapter_slots: Positive = Field(default_factory=adapter_slots_default)
     """Different adapters that one replica uses at once. On a GPU each reserves memory for ``rank_max``."""
     rank_max: Annotated[int, Field(ge=1, le=512)] = 16
+    """Largest rank of an adapter that is served or trained."""
     warm_bytes_max: Annotated[int, Field(ge=MIB)] = 512 * MIB
     """Bytes of adapters that this machine's replicas keep in host memory, ready for their engines."""
+    warm_directory: Path | None = None
+    """Directory in which this machine's replicas share adapters; None is in its memory, ``/dev/shm``."""
     residency_policy: ResidencyPolicy = "segmented-lru"
     """Policy that chooses the adapter to evict from host memory; see `populace bench residency-policy`."""
     residency_trace: Path | None = None
@@ -141,19 +161,21 @@ class Settings(BaseModel):
     memory_module: str | None = None
     """Memory module: a file, ``shipped`` for the one that comes with Populace, or ``none``.
 
-    None is the shipped one for the default base, and none for other bases.
+    None is the shipped one for the default base, and none for other bases and on GPUs.
     """
     kv_cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default_factory=lambda: 1.0 if psutil.virtual_memory().total < SMALL_MACHINE_BYTES else 4.0
     )
+    """Memory of one replica's KV cache on a CPU, in GiB."""
 
     training: TrainingMode = "auto"
     """``auto`` trains models that have enough feedback, ``asked`` only those with a request, ``off`` none,
     without a trainer. The trainer is a process of low priority, which loads the base when it needs it."""
     training_threads: Positive = 1
     """Compute threads of the trainer, beside those of the engines."""
-    training_device: str = "cpu"
-    """Device of the trainer's base: ``cpu``, or another by torch's name. vLLM occupies most of its GPU."""
+    training_priority: TrainingPriority = "idle"
+    """``idle`` trains only when nothing else wants the processor; ``low``, for a machine that is never idle,
+    takes a little of it always, and makes replies slower meanwhile."""
     teacher_url: str | None = None
     """OpenAI-compatible endpoint, such as ``http://localhost:8001/v1``, of a model that answers in each
     person's place what they ask again and again; it is sent the turn that tells it, and the question. With
@@ -184,13 +206,17 @@ class Settings(BaseModel):
     """What becomes of tools whose call is left to a base that cannot choose: ``refuse``, or ``none``, a reply
     in words with a warning."""
     turn_seconds_max: Seconds = 120.0
+    """How long a turn may take before it ends."""
+    drain_seconds_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    """How long what runs may go on once ``populace serve`` is to stop. It takes nothing new meanwhile."""
     idle_seconds_max: Seconds = 300.0
+    """How long an active model is kept in memory after its last turn."""
     resident_bytes_max: Annotated[int, Field(ge=MIB)] = 256 * MIB
     """Bytes of active personal models that one host keeps in memory."""
     mailbox_max: Positive = 16
     """Turns that may wait for one personal model."""
-    waiting_max: Positive = 64
-    """Requests that may wait for one engine, beyond the ``sequences_max`` running ones."""
+    waiting_max: Positive = Field(default_factory=lambda given: engine_profile(given).waiting)
+    """Requests of one tenant that may wait for one engine; its chats and its trainings are counted apart."""
     cors_origins: str | None = None
     """Origins whose web pages may use the gateway, separated by commas, such as ``http://localhost:3000``;
     ``*`` is any. With None a browser keeps pages of other origins away."""
@@ -205,6 +231,7 @@ class Settings(BaseModel):
     """Seconds between two pushes of all metrics by OTLP; with None they are not pushed. Where to is in
     OpenTelemetry's own variables, such as ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
     body_bytes_max: Annotated[int, Field(ge=1024)] = 8 * MIB
+    """Largest body of a request, in bytes."""
     archive_bytes_max: Annotated[int, Field(ge=1024)] = 1024 * MIB
     """Largest personal model or adapter that is imported over HTTP, in bytes, both packed and unpacked."""
     file_bytes_max: Annotated[int, Field(ge=1024)] = 512 * MIB
@@ -226,6 +253,11 @@ class Settings(BaseModel):
         return max(1, round(self.kv_cache_gib))
 
     @property
+    def cluster_token(self) -> Path:
+        """The file of the cluster's token."""
+        return self.config / "cluster-token" if self.cluster_token_file is None else self.cluster_token_file
+
+    @property
     def trace_target(self) -> tuple[TraceKind, str] | None:
         """Where ``telemetry`` says that traces go, and the folder or URL that it names, if any."""
         kind, _, target = self.telemetry.partition(":")
@@ -243,20 +275,52 @@ class Settings(BaseModel):
         return JournalOptions(self.journal, self.journal_mode == "sync", self.journal_keep_seconds)
 
     @property
+    def stream_ports_needed(self) -> int:
+        """How many of ``stream_ports`` the processes of this node take."""
+        return 2 * self.hosts + (1 + self.may_grow) * self.gateways + (self.training != "off")
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether other machines may join or leave the Ray that this is served in."""
+        return self.cluster_port is not None or self.ray_address is not None
+
+    @property
     def allowed_origins(self) -> tuple[str, ...]:
         """``cors_origins``, each for itself, as browsers write them."""
         return origins_in(self.cors_origins)
 
-    @field_validator("data", "cache", "config", "master_key", "residency_trace")
+    @field_validator(
+        "data",
+        "cache",
+        "config",
+        "config_file",
+        "master_key",
+        "residency_trace",
+        "warm_directory",
+        "cluster_token_file",
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
+        return None if path is None else absolute(path)
 
     @field_validator("address")
     @classmethod
     def _is_address(cls, text: str | None) -> str | None:
         """Check the address; the one that OpenAI's clients are given ends in /v1."""
         return None if text is None else str(HttpUrl(text)).rstrip("/").removesuffix("/v1")
+
+    @field_validator("host", "cluster_host", "metrics_host")
+    @classmethod
+    def _without_brackets(cls, host: str | None) -> str | None:
+        """Take the brackets from an address of IPv6, which it has in URLs and before a port."""
+        return host[1:-1] if host is not None and host.startswith("[") and host.endswith("]") else host
+
+    @field_validator("stream_ports")
+    @classmethod
+    def _are_ports(cls, text: str | None) -> str | None:
+        if text is not None:
+            ports_in(text)
+        return text
 
     @field_validator("telemetry")
     @classmethod
@@ -293,86 +357,32 @@ class Settings(BaseModel):
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, text: str | None) -> str | None:
-        for origin in origins_in(text):
-            if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin: those are like https://chat.example.org, or *")
+        checked_origins(text)
         return text
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Self:
-        """Read the environment; an override that is not None wins over its variable.
+        """Read variables and the configuration file; an override that is not None wins over both.
 
         Raises:
-            SettingsError: a value is not allowed, or a variable is a near miss of a setting's name.
+            SettingsError: a value is not allowed, or a variable or key is a near miss of a setting's name.
+            ConfigFileInvalid: the file cannot be read.
         """
-        _refuse_misspelt(os.environ, cls.model_fields)
-        given = {name: value for name, value in overrides.items() if value is not None}
-        read = {name: value for name in cls.model_fields if (value := os.environ.get(variable_of(name)))}
+        return cls.gathered(**overrides)[0]
+
+    @classmethod
+    def gathered(cls, **overrides: object) -> tuple[Self, Gathered]:
+        """Do the same; returns also where each value comes from."""
+        config = cls.model_fields["config"].get_default(call_default_factory=True)
+        found = gather(cls.model_fields, overrides, default_directory=config)
         try:
-            return cls.model_validate({**read, **given})
+            return cls.model_validate(found.values), found
         except ValidationError as error:
-            raise _settings_error(error, given) from None
+            raise _settings_error(error, found) from None
 
 
-def variable_of(field: str) -> str:
-    """Return the name of a setting's environment variable."""
-    return PREFIX + field.upper()
-
-
-def origins_in(text: str | None) -> tuple[str, ...]:
-    """Separate origins at commas."""
-    return tuple(origin.strip().rstrip("/") for origin in (text or "").split(",") if origin.strip())
-
-
-def hosts_default(cores: int) -> int:
-    """Return one host process per four cores, and at least one: a host needs little beside an engine."""
-    return max(1, cores // 4)
-
-
-def threads_default(cores: int, given: Mapping[str, Any]) -> int:
-    """Share the cores among the replicas that were ``given``; returns the threads of each."""
-    return max(1, cores // given.get("replicas", 1))
-
-
-def adapter_slots_default(given: Mapping[str, Any], *, has_gpu: bool) -> int:
-    """Return one slot per concurrent request where slots cost nothing; on a GPU each is padded memory."""
-    return ADAPTER_SLOTS_GPU if has_gpu else given.get("sequences_max", ADAPTER_SLOTS_GPU)
-
-
-def unknown_variables() -> tuple[tuple[str, str | None], ...]:
-    """Return the variables that are named like settings and are none, each with the nearest one, if any.
-
-    They may be another program's, so ``from_environment`` leaves them alone.
-    """
-    names = {variable_of(name).removeprefix(PREFIX): variable_of(name) for name in Settings.model_fields}
-    unknown = [name for name in sorted(os.environ) if name.startswith(PREFIX)]
-    nearest = {
-        variable: difflib.get_close_matches(variable.removeprefix(PREFIX), names, n=1)
-        for variable in unknown
-        if variable.removeprefix(PREFIX) not in names
-    }
-    return tuple((variable, names[found[0]] if found else None) for variable, found in nearest.items())
-
-
-def _refuse_misspelt(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
-    known = [variable_of(name) for name in fields]
-    for variable, meant in _near_misses(environment, known):
-        hint = f"there is no such setting, did you mean {meant}"
-        raise SettingsError(variable, environment[variable], hint)
-
-
-def _near_misses(environment: Mapping[str, str], known: list[str]) -> Iterator[tuple[str, str]]:
-    for variable in sorted(environment):
-        if not variable.startswith(PREFIX) or variable in known:
-            continue
-        # 0.85 catches one wrong, missing or swapped letter and leaves other tools' variables alone.
-        for meant in difflib.get_close_matches(variable, known, n=1, cutoff=0.85):
-            yield variable, meant
-
-
-def _settings_error(error: ValidationError, given: Mapping[str, Any]) -> SettingsError:
+def _settings_error(error: ValidationError, found: Gathered) -> SettingsError:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
-    allowed = first["msg"].removeprefix("Value error, ").rstrip(".")
     value = None if first["input"] is None else str(first["input"])
-    return SettingsError(name if name in given else variable_of(name), value, allowed)
+    return SettingsError(found.named(name), value, allowed_by(first))

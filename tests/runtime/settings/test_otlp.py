@@ -3,8 +3,8 @@
 import pytest
 
 from populace.settings.environment import telemetry_environment
+from populace.settings.errors import SettingsError
 from populace.settings.otlp import check_otlp
-from populace.settings.settings import SettingsError
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,27 @@
 """Settings come from the environment in one place, and a bad one is refused by name."""
 
+import os
 import pickle
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from populace.policies.engine_devices import PROCESSOR, Card, profile_of
 from populace.policies.replacements import REPLACEMENTS
 from populace.settings.environment import loud_variables, quiet_environment, telemetry_environment
-from populace.settings.machine import physical_cores
-from populace.settings.settings import (
-    PREFIX,
-    ResidencyPolicy,
-    Settings,
-    SettingsError,
-    adapter_slots_default,
-    hosts_default,
-    variable_of,
-)
+from populace.settings.errors import SettingsError
+from populace.settings.machine import adapter_slots_default, cards, has_gpu, hosts_default, physical_cores
+from populace.settings.settings import ResidencyPolicy, Settings
+from populace.settings.sources import PREFIX, variable_of
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(variable_of(name), raising=False)
+    # Without a configuration file.
+    monkeypatch.setenv("POPULACE_CONFIG", str(tmp_path))
 
 
 def test_without_variables_every_setting_has_a_default() -> None:
@@ -44,6 +42,7 @@ def test_without_variables_every_setting_has_a_default() -> None:
         ("turn_seconds_max", "2.5", 2.5),
         ("data", "/srv/people", Path("/srv/people")),
         ("teacher_key", "secret", "secret"),
+        ("stream_ports", "7100-7163", "7100-7163"),
     ],
 )
 def test_a_variable_sets_its_setting(
@@ -61,6 +60,11 @@ def test_origins_are_separated_and_written_as_browsers_do(monkeypatch: pytest.Mo
 
     assert settings.allowed_origins == ("http://a.org:3000", "https://b.org", "*")
     assert Settings().allowed_origins == ()
+
+
+def test_an_address_of_ipv6_may_have_its_brackets() -> None:
+    settings = Settings(host="[::1]", cluster_host="[fd00::7]", metrics_host="::1")
+    assert (settings.host, settings.cluster_host, settings.metrics_host) == ("::1", "fd00::7", "::1")
 
 
 def test_a_teacher_has_an_address_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +106,10 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("log_interactions_max", "63", "greater than or equal to 64"),
         ("cors_origins", "chat.example.org", "is no origin"),
         ("teacher_url", "localhost", "valid URL"),
+        ("stream_ports", "7100", "FIRST-LAST, like 7100-7163"),
+        ("stream_ports", "7163-7100", "FIRST-LAST"),
+        ("stream_ports", "80-90", "from 1024 to 65535"),
+        ("stream_ports", "7100-70000", "from 1024 to 65535"),
     ],
 )
 def test_a_bad_value_names_the_variable_the_value_and_what_is_allowed(
@@ -169,9 +177,58 @@ def test_replicas_share_the_cores_unless_told_otherwise() -> None:
     assert Settings.from_environment(replicas=2, threads=cores).threads == cores
 
 
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("echo 'GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)'", True),
+        ("echo 'No devices were found'", False),
+        ("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18", False),
+    ],
+)
+def test_a_machine_has_a_gpu_if_its_driver_lists_one(
+    program: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{program}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    has_gpu.cache_clear()
+
+    assert has_gpu() == found
+    has_gpu.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        ("81559, 9.0\n81559, 9.0", [Card(81559 * 2**20, (9, 0))] * 2),
+        ("[N/A], 8.0\n24564, 8.9", [Card(24564 * 2**20, (8, 9))]),
+        ("Field compute_cap is not a valid field", []),
+    ],
+)
+def test_the_cards_are_those_that_the_driver_describes(
+    listed: str, found: list[Card], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f'#!/bin/sh\n[ "$1" = --list-gpus ] && echo "GPU 0: a card" || printf "{listed}"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    has_gpu.cache_clear()
+    cards.cache_clear()
+
+    assert list(cards()) == found
+    profile = profile_of(min((card.bytes for card in found), default=None))
+    defaults = Settings.from_environment()
+    assert defaults.sequences_max == profile.sequences
+    assert (defaults.context_tokens, defaults.waiting_max) == (profile.context_tokens, profile.waiting)
+    assert Settings.from_environment(engine_device="cpu").sequences_max == PROCESSOR.sequences
+    has_gpu.cache_clear()
+    cards.cache_clear()
+
+
 def test_there_are_as_many_adapter_slots_as_requests_unless_a_slot_costs_memory() -> None:
-    assert adapter_slots_default({"sequences_max": 48}, has_gpu=False) == 48
-    assert adapter_slots_default({"sequences_max": 48}, has_gpu=True) == 8
+    assert adapter_slots_default({"sequences_max": 48, "engine_device": "cpu"}) == 48
+    assert adapter_slots_default({"sequences_max": 48, "engine_device": "gpu"}) == 8
     assert Settings.from_environment(sequences_max=4, adapter_slots=3).adapter_slots == 3
 
 
