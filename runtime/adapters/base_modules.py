@@ -3,6 +3,7 @@
 """The names and shapes of a base model's linear layers, against which adapters are checked."""
 
 import functools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import NamedTuple, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+EXPERT = re.compile(r"(^|[._])experts?([._]|$)")
+"""The name of an expert's layer. transformers has all experts of a layer in one parameter, not in layers."""
 
 
 class LinearShape(NamedTuple):
@@ -30,6 +34,12 @@ class BaseModules:
     def targets(self) -> tuple[str, ...]:
         """The distinct last parts of the layers' names, sorted: PEFT's ``target_modules`` for all layers."""
         return tuple(sorted({name.rsplit(".", 1)[-1] for name in self.linears}))
+
+    def lacking(self, module: str) -> str:
+        """Say that an adapter's layer is none of this base."""
+        if EXPERT.search(module):
+            return f"it adapts experts ({module[:200]}), which take no adapters; adapt attention alone"
+        return f"it was made for another base: this one has no layer {module[:200]}"
 
 
 def read_base_modules(base_directory: Path, fingerprint: str | None = None) -> BaseModules:

@@ -15,6 +15,7 @@ from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
 from populace.storage.packed.layout import ITEM_BYTES, Factor, Side
 from populace.storage.records.files import replaced_durably, write_durably
+from populace.storage.revisions import adapter_digest
 
 SIDES: tuple[Side, Side] = ("A", "B")
 
@@ -78,8 +79,8 @@ class _Matrices(Mapping[tuple[str, Side], bytes]):
 def read_adapter(path: Path, base: BaseModules, *, rank_max: int, digest: str | None = None) -> PackedAdapter:
     """Read a PEFT directory or a packed file, and check all of it against the base.
 
-    ``digest`` names a published revision. A packed file must match it byte for byte, and is not searched for
-    NaN again, as that was done before it was published.
+    ``digest`` names a published revision, which file or directory must match byte for byte. A packed file is
+    not searched for NaN again, as that was done before it was published.
 
     Raises:
         AdapterInvalid: the path is not absolute, or the adapter is damaged, not the revision or not served.
@@ -89,6 +90,7 @@ def read_adapter(path: Path, base: BaseModules, *, rank_max: int, digest: str | 
         raise AdapterInvalid(f"its path {str(path)[:200]!r} is not absolute")
     try:
         if path.is_dir():
+            check_directory(path, digest)
             return PackedAdapter(memoryview(pack_peft_directory(path, base, rank_max=rank_max)))
         packed = PackedAdapter.open(path)
         if digest is None:
@@ -101,6 +103,18 @@ def read_adapter(path: Path, base: BaseModules, *, rank_max: int, digest: str | 
         raise AdapterInvalid(f"{error}") from error
     check_packed_adapter(packed, base, rank_max=rank_max)
     return packed
+
+
+def check_directory(path: Path, digest: str | None) -> None:
+    """Raise ``AdapterInvalid`` if the PEFT directory is not the revision; None compares nothing."""
+    if digest is None:
+        return
+    try:
+        found, _ = adapter_digest(path)
+    except OSError as error:
+        raise AdapterInvalid(f"{error.filename} cannot be read ({error.strerror})") from error
+    if found != digest:
+        raise AdapterInvalid(f"its digest is {found} and not {digest}")
 
 
 def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: int) -> None:
@@ -119,7 +133,7 @@ def check_packed_adapter(packed: PackedAdapter, base: BaseModules, *, rank_max: 
         for factor, _ in group.factors():
             linear = base.linears.get(factor.module)
             if linear is None:
-                raise AdapterMismatch(f"it was made for another base: this one has no layer {factor.module}")
+                raise AdapterMismatch(base.lacking(factor.module))
             expected = (group.rank, linear.inputs if group.side == "A" else linear.outputs)
             if factor.shape != expected:
                 raise AdapterMismatch(

@@ -152,9 +152,7 @@ def _check_names(header: Mapping[str, object], config: LoraConfig, base: BaseMod
         if match is None:
             raise AdapterInvalid(f"the tensor {name[:200]} is not a LoRA A or B matrix")
         if match["module"] not in base.linears:
-            raise AdapterMismatch(
-                f"it was made for another base: this one has no layer {match['module'][:200]}"
-            )
+            raise AdapterMismatch(base.lacking(match["module"]))
         if config.target_of(match["module"]) is None:
             raise AdapterInvalid(f"the layer {match['module']} is not among its target_modules")
         sides.setdefault(match["module"], set()).add(match["side"])

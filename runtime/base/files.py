@@ -35,6 +35,9 @@ VOLATILE_CONFIG_KEYS = frozenset(
         "use_cache",
     }
 )
+NEEDED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt")
+"""The names of a base's files. Others may lie beside them, pickled weights for example, and are not read."""
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 HASH_CHUNK_BYTES = 8 * 2**20
 SAFETENSORS_HEADER_BYTES_MAX = 100_000_000
@@ -65,12 +68,16 @@ class BaseModelFiles:
     has_chat_template: bool = True
 
 
-class _Tensor(NamedTuple):
+class StoredTensor(NamedTuple):
+    """A tensor of a safetensors file: its name, what the fingerprint says of it, and where its bytes are."""
+
     name: str
     label: str
     path: Path
     offset: int
     length: int
+    dtype: str
+    shape: tuple[int, ...]
 
 
 def validate_base(directory: Path) -> None:
@@ -119,6 +126,12 @@ def chat_template_of(directory: Path) -> str | None:
     return found if isinstance(found, str) or found is None else json.dumps(found, sort_keys=True)
 
 
+def needed_files(directory: Path) -> list[Path]:
+    """List the files that loading the base reads, sorted by name."""
+    found = {path for pattern in NEEDED for path in directory.glob(pattern) if path.is_file()}
+    return sorted(found)
+
+
 def weight_files(directory: Path) -> list[Path]:
     """List the safetensors files, sorted by name."""
     return sorted(directory.glob("*.safetensors"))
@@ -127,8 +140,7 @@ def weight_files(directory: Path) -> list[Path]:
 def fingerprint(directory: Path) -> str:
     """Compute the fingerprint that the module describes. Reads every weight: about 1 s for each GB."""
     digest = hashlib.sha256()
-    tensors = sorted(tensor for path in weight_files(directory) for tensor in _tensors(path, directory))
-    for tensor in tensors:
+    for tensor in sorted(stored_tensors(directory)):
         _feed_label(digest, f"tensor {tensor.label}", tensor.length)
         with tensor.path.open("rb") as file:
             file.seek(tensor.offset)
@@ -165,7 +177,13 @@ def _require_causal_lm(directory: Path, config: Mapping[str, Any]) -> None:
         raise BaseInvalid(str(directory), f"{named} is not a causal LM")
 
 
-def _tensors(path: Path, directory: Path) -> Iterator[_Tensor]:
+def stored_tensors(directory: Path) -> Iterator[StoredTensor]:
+    """Read where each tensor of a base lies, of all its files. Raises ``BaseInvalid``."""
+    for path in weight_files(directory):
+        yield from _tensors(path, directory)
+
+
+def _tensors(path: Path, directory: Path) -> Iterator[StoredTensor]:
     """Read where each tensor of a safetensors file lies: 8 bytes of header length, JSON, then the data."""
     try:
         with path.open("rb") as file:
@@ -177,8 +195,9 @@ def _tensors(path: Path, directory: Path) -> Iterator[_Tensor]:
                 if name == "__metadata__":
                     continue
                 begin, end = entry["data_offsets"]
-                label = f"{name} {entry['dtype']} {entry['shape']}"
-                yield _Tensor(name, label, path, 8 + header_bytes + begin, end - begin)
+                dtype, shape = entry["dtype"], entry["shape"]
+                label, offset = f"{name} {dtype} {shape}", 8 + header_bytes + begin
+                yield StoredTensor(name, label, path, offset, end - begin, dtype, tuple(shape))
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseInvalid(str(directory), f"{path.name} is not a safetensors file ({error})") from error
 

@@ -5,12 +5,13 @@ to change replies that need no memory (``docs/measurements/2026-11-27-memory-mod
 none unless one is named.
 """
 
-from hashlib import sha256
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from populace.actors.errors import MemoryModuleInvalid
-from populace.adapters.memory.header import check_file
+from populace.adapters.memory.header import check_file, read_states
+from populace.adapters.memory.state import StateFormat
 
 NONE = "none"
 """Name that serves the base without a memory."""
@@ -26,10 +27,11 @@ ATTACHED_BY_DEFAULT = frozenset({"a17b310a42b1a02f185caf6a0006055d4f1a633f3047d5
 
 
 class MemoryModuleFile(NamedTuple):
-    """A module's file and its digest."""
+    """A module's file, its digest, and the format of its states."""
 
     path: Path
     digest: str
+    states: StateFormat
 
 
 def find_memory_module(named: str | None, base: str) -> MemoryModuleFile | None:
@@ -46,15 +48,17 @@ def find_memory_module(named: str | None, base: str) -> MemoryModuleFile | None:
         if not path.exists():
             raise MemoryModuleInvalid("none is shipped for this base; name the file of one, or none")
         return _checked(path, base)
-    if not path.exists() or _digest(path) not in ATTACHED_BY_DEFAULT:
+    if not path.exists() or module_digest(path) not in ATTACHED_BY_DEFAULT:
         return None
     return _checked(path, base)
 
 
 def _checked(path: Path, base: str) -> MemoryModuleFile:
-    check_file(path, base)
-    return MemoryModuleFile(path, _digest(path))
+    header, digest = check_file(path, base), module_digest(path)
+    return MemoryModuleFile(path, digest, read_states(header, digest))
 
 
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+def module_digest(path: Path) -> str:
+    """Return the SHA-256 of a module's file, which names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,28 +4,28 @@ A base is the default (converted once into the cache), a local directory (read, 
 a hub id such as ``org/name``. Nothing is downloaded from a hub unless the caller allows it.
 """
 
-import hashlib
 import json
 import logging
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
+from populace.base.architectures import check_architecture
 from populace.base.default import NAME as DEFAULT_BASE_NAME
 from populace.base.default import Progress, Stage, default_directory, make_default, read_prepared
 from populace.base.files import (
+    NEEDED,
     BaseInvalid,
     BaseModelFiles,
     chat_template_of,
     context_tokens_of,
-    fingerprint,
     read_config,
     validate_base,
 )
+from populace.base.fingerprints import keep_fingerprint, known_fingerprint
 from populace.settings.environment import process_environment
 
 __all__ = [
@@ -39,8 +39,6 @@ __all__ = [
 ]
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt"]
-NOTE_VERSION = 1
 
 logger = logging.getLogger(__name__)
 
@@ -103,14 +101,12 @@ def _prepare_directory(
 ) -> BaseModelFiles:
     """Validate and name a directory that is not ours; the cache keeps the result by file sizes and times."""
     config = read_config(directory)
-    note = cache_directory / "fingerprints" / f"{_short_hash(str(directory))}.json"
-    state = _file_states(directory)
-    known = _read_note(note, state)
+    known = known_fingerprint(directory, cache_directory)
     if known is None:
         validate_base(directory)
         progress("fingerprint", 0.0)
-        known = fingerprint(directory)
-        _write_note(note, directory, state, known)
+        known = keep_fingerprint(directory, cache_directory)
+    check_architecture(directory, config)
     return BaseModelFiles(
         directory=directory,
         name=name,
@@ -118,33 +114,6 @@ def _prepare_directory(
         context_tokens=context_tokens_of(config),
         has_chat_template=chat_template_of(directory) is not None,
     )
-
-
-def _file_states(directory: Path) -> list[list[str | int]]:
-    files = sorted(path for path in directory.iterdir() if path.is_file())
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
-def _read_note(note: Path, state: list[list[str | int]]) -> str | None:
-    try:
-        content = cast(dict[str, Any], json.loads(note.read_bytes()))
-        if content["version"] == NOTE_VERSION and content["files"] == state:
-            return str(content["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # The note is missing or damaged: the fingerprint is computed again.
-    return None
-
-
-def _write_note(note: Path, directory: Path, state: list[list[str | int]], known: str) -> None:
-    note.parent.mkdir(parents=True, exist_ok=True)
-    content = {"version": NOTE_VERSION, "directory": str(directory), "files": state, "fingerprint": known}
-    part = note.with_suffix(f".{_short_hash(json.dumps(state))}.part")
-    part.write_text(json.dumps(content), encoding="utf-8")
-    part.replace(note)
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _hub_snapshot(hub_id: str, progress: Progress, *, allow_hub: bool) -> Path:
@@ -163,7 +132,7 @@ def _hub_snapshot(hub_id: str, progress: Progress, *, allow_hub: bool) -> Path:
         HF_HUB_DISABLE_TELEMETRY="1",
     )
     result = subprocess.run(
-        [sys.executable, "-P", "-c", program, hub_id, json.dumps(HUB_PATTERNS), scope],
+        [sys.executable, "-P", "-c", program, hub_id, json.dumps(NEEDED), scope],
         capture_output=True,
         text=True,
         env=environment,

@@ -179,6 +179,10 @@ class AdapterTable:
         """Return what is loaded or being loaded, the most recently used first, and what is in host memory."""
         return HeldAdapters(hot=tuple(reversed(self._loads)), warm=self._warm.digests())
 
+    def has(self, digest: str) -> bool:
+        """Return whether the adapter is loaded, being loaded, or in host memory."""
+        return digest in self._loads or self._warm.has(digest)
+
     def statistics(self) -> TierStatistics:
         loaded = [
             load.result()

@@ -3,8 +3,8 @@
 """The engine as other processes see it: the ``Engine`` protocol over the Serve deployment."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ray import serve
 from ray.exceptions import (
@@ -14,7 +14,7 @@ from ray.exceptions import (
     RayTaskError,
     TaskCancelledError,
 )
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.util import get_node_ip_address
 
 from populace.actors.engine import (
@@ -27,8 +27,11 @@ from populace.actors.engine import (
     Prompt,
 )
 from populace.actors.errors import EngineUnavailable
+from populace.actors.owner import NO_OWNER, Owner
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
+from populace.engines.engine_nodes import EngineNodes
 from populace.engines.routes import ROUTED
+from populace.settings.ports import stream_ports
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import sent_caller
 
@@ -38,6 +41,9 @@ DEPLOYMENT = "engine"
 LAST_TOKENS_SECONDS = 5.0
 """Wait for the last tokens of a finished request; later they count as lost."""
 
+ERASE_SECONDS_MAX = 30.0
+"""How long all replicas together may take to erase adapters."""
+
 SENDS_MAX = 6
 """Number of times that a request is sent at most, the first one included."""
 
@@ -46,6 +52,13 @@ SILENT_LOOKS_RESEND = (3, 6, 9)
 
 SILENT_LOOKS_MAX = 15
 """Silent checks after which a stream has failed. A busy machine delays a replica by some seconds."""
+
+
+class Erased(NamedTuple):
+    """A replica's answer: the node that it erased adapters from, and those that it uses and still has."""
+
+    node: str
+    in_use: frozenset[str]
 
 
 class _CallLost(Exception):
@@ -59,8 +72,10 @@ class ReplicaEngine:
     another replica gets it too, the reply of the one that answers first counts.
     """
 
-    def __init__(self, base: BaseInfo) -> None:
+    def __init__(self, base: BaseInfo, nodes: EngineNodes | None = None) -> None:
+        """``nodes`` are where its replicas should be, for ``report``; None if their number is fixed."""
         self._base = base
+        self._nodes = nodes
         self._handle: Any = None
         self._reader: TokenReader | None = None
 
@@ -74,7 +89,7 @@ class ReplicaEngine:
         Closing the generator cancels the request in the replica.
         """
         if self._reader is None:
-            self._reader = TokenReader(get_node_ip_address())
+            self._reader = TokenReader(get_node_ip_address(), stream_ports())
         with self._reader.stream() as (target, queue):
             calls = _Calls(self._remote(), request, target, queue)
             calls.send()
@@ -109,8 +124,24 @@ class ReplicaEngine:
         response = self._remote().broadcast("forget", adapter).results_async(return_exceptions=True)
         await self._answer(response)
 
-    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
-        response = self._remote().embed.remote(prompts)
+    async def erase(self, digests: frozenset[str]) -> frozenset[str]:
+        """Erase adapters from every replica and the memory of its node; return these nodes.
+
+        A deployment without a replica has nothing of them. Raises ``EngineUnavailable`` if a replica does not
+        answer, or uses one of them: ask again later, when Serve has replaced one that is gone.
+        """
+        response = self._remote().broadcast("erase", digests)
+        try:
+            answers = await self._answer(_erased(response))
+        except TimeoutError as error:
+            raise EngineUnavailable(f"a replica did not answer for {ERASE_SECONDS_MAX:g} s") from error
+        in_use = frozenset[str]().union(*(answer.in_use for answer in answers))
+        if in_use:
+            raise EngineUnavailable(f"a replica still uses {len(in_use)} of the adapters")
+        return frozenset(answer.node for answer in answers)
+
+    async def embed(self, prompts: Sequence[Prompt], owner: Owner = NO_OWNER) -> list[Embedding]:
+        response = self._remote().embed.remote(prompts, owner)
         try:
             return await self._answer(response)
         except asyncio.CancelledError:
@@ -125,7 +156,12 @@ class ReplicaEngine:
         """Ask every replica for its statistics; those that died meanwhile are left out."""
         response = self._remote().broadcast("statistics").results_async(return_exceptions=True)
         answers = [answer for answer in await self._answer(response) if not isinstance(answer, BaseException)]
-        return EngineReport(replicas=dict(answers), routed=dict(ROUTED))
+        wanted = None if self._nodes is None else await asyncio.to_thread(self._nodes.wanted)
+        return EngineReport(replicas=dict(answers), wanted=wanted)
+
+    def routed(self) -> Mapping[str, int]:
+        """Return how many requests this process sent to replicas, by why it chose the replica."""
+        return dict(ROUTED)
 
     def close(self) -> None:
         if self._reader is not None:
@@ -200,6 +236,13 @@ class _Calls:
         else:
             lost = EngineUnavailable("the last tokens of the reply were lost on the way from the replica")
             asyncio.get_running_loop().call_later(LAST_TOKENS_SECONDS, self._queue.put_nowait, lost)
+
+
+async def _erased(response: Any) -> list[Erased]:
+    try:
+        return await response.results_async(timeout_s=ERASE_SECONDS_MAX)
+    except DeploymentUnavailableError:  # no replica runs
+        return []
 
 
 async def _outcome(response: Any) -> Any:

@@ -10,7 +10,7 @@ from populace.actors.engine import OwnedEngine
 from populace.base.files import BaseModelFiles
 from populace.engines.options import EngineOptions
 from populace.engines.starting import start_engine
-from populace.engines.vllm_environment import applied, vllm_environment
+from populace.engines.vllm_environment import applied, cpu_environment, vllm_environment
 
 
 async def start_in_process(
@@ -41,6 +41,8 @@ async def start_in_process(
     if find_spec("vllm") is None:
         return await start_engine("torch", options)
     # vLLM reads some of it when it is imported. Its warnings are of use only to a server.
-    with applied(vllm_environment(torch.get_num_threads()) | {"VLLM_LOGGING_LEVEL": "ERROR"}):
+    with applied(
+        vllm_environment() | cpu_environment(torch.get_num_threads()) | {"VLLM_LOGGING_LEVEL": "ERROR"}
+    ):
         import_module("populace.engines.vllm_engine")
     return await start_engine("vllm", options)

@@ -18,8 +18,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
 from populace.actors.errors import InvalidRequest, TextTooLong
+from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.tool_calls import ToolCall, calls_in
 from populace.engines.control_tokens import ControlTokens
+from populace.engines.fair_turns import FairTurns
+from populace.engines.marked_template import MarkedTemplate
 from populace.engines.message_places import Render, content_places
 
 INLINE_CHARACTERS_MAX = 2000
@@ -58,7 +61,9 @@ class BaseTokenizer:
         self._written_roles = written_roles
         loaded = AutoTokenizer.from_pretrained(str(base_directory), local_files_only=True)
         self._tokenizer = cast("PreTrainedTokenizerFast", loaded)
-        self._control = ControlTokens(self.backend)
+        # Several templates have names: one for chats with tools, and one for others.
+        self._control = ControlTokens(self.backend, str(cast("object", self._tokenizer.chat_template)))
+        self._marked = functools.cache(self._marked_template)
         self._vocabulary_size = len(self._tokenizer)
         longest = max(map(len, self._tokenizer.get_vocab()))
         shrink = 1 if self.backend.normalizer is None else NORMALIZED_SHRINK
@@ -71,6 +76,7 @@ class BaseTokenizer:
         # and Hugging Face's fast tokenizers must not be entered by two threads at once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
         self._last: Future[PromptTokens] | None = None
+        self._turns = FairTurns()
 
     @property
     def template_tokenizer(self) -> PreTrainedTokenizerFast:
@@ -89,29 +95,38 @@ class BaseTokenizer:
         return sum(map(len, contents)) // self._token_characters_max if contents else len(prompt)
 
     async def tokens(
-        self, prompt: Prompt, new_from: int | None = None, template: Mapping[str, Any] = NO_VARIABLES
+        self,
+        prompt: Prompt,
+        new_from: int | None = None,
+        template: Mapping[str, Any] = NO_VARIABLES,
+        owner: Owner = NO_OWNER,
     ) -> PromptTokens:
-        """Render and tokenise, a long prompt off the event loop; see ``tokens_of``."""
-        thread_is_idle = self._last is None or self._last.done()
-        if thread_is_idle and _characters(prompt) <= INLINE_CHARACTERS_MAX:
+        """Render and tokenise, a long prompt off the event loop and tenants in turn; see ``tokens_of``."""
+        characters = _characters(prompt)
+        # Who is cancelled gives the turn back while the thread may still work for it.
+        thread_is_idle = self._turns.is_free and (self._last is None or self._last.done())
+        if thread_is_idle and characters <= INLINE_CHARACTERS_MAX:
             return self.tokens_of(prompt, new_from, template)
-        self._last = self._thread.submit(self.tokens_of, prompt, new_from, template)
-        # Shielded: if it were cancelled while it waits, it would look done while another still runs.
-        return await asyncio.shield(asyncio.wrap_future(self._last))
+        async with self._turns.turn(owner.tenant, characters):
+            self._last = self._thread.submit(self.tokens_of, prompt, new_from, template)
+            # Shielded: if it were cancelled while it waits, it would look done while another still runs.
+            return await asyncio.shield(asyncio.wrap_future(self._last))
 
     def tokens_of(
         self, prompt: Prompt, new_from: int | None = None, template: Mapping[str, Any] = NO_VARIABLES
     ) -> PromptTokens:
         """Chat messages through the chat template, text with the tokenizer's own markers, ids as they are.
 
-        A control token that a message spells is text, and one of a prompt that is text is the token.
+        A control token that a message or a variable spells is text, and one of a prompt that is text is the
+        token.
 
         The spans are those of the messages from ``new_from`` on, system messages left out. A message's
         span begins with its content and ends where the next one's begins, or with the prompt. ``template``
         are further variables of the chat template.
 
         Raises:
-            InvalidRequest: the prompt is empty, the template refuses it, or an id is not in the vocabulary.
+            InvalidRequest: the prompt is empty, the template refuses it, an id is not in the vocabulary, or
+                a text that spells a control token cannot be told from what the template writes.
         """
         if isinstance(prompt, str):
             ids = self._tokenizer.encode(prompt)
@@ -119,7 +134,7 @@ class BaseTokenizer:
             messages = cast("tuple[Message, ...]", prompt)
             render = partial(self._render, template=template)
             text = render(messages)
-            ids, ends = self._rendered(text, messages, render, with_ends=new_from is not None)
+            ids, ends = self._rendered(text, messages, template, with_ends=new_from is not None)
             if new_from is not None:
                 return PromptTokens(ids, self._message_spans(messages, text, ends, new_from, render))
         else:
@@ -129,7 +144,9 @@ class BaseTokenizer:
             raise InvalidRequest("The prompt is empty.", "prompt")
         return PromptTokens(ids, () if new_from is None else ((0, len(ids)),))
 
-    async def read(self, prompts: Sequence[Prompt], context_tokens: int) -> list[list[int]]:
+    async def read(
+        self, prompts: Sequence[Prompt], context_tokens: int, owner: Owner = NO_OWNER
+    ) -> list[list[int]]:
         """Tokenise prompts that are embedded. One token of the context is left, which vLLM makes of each.
 
         Raises ``InvalidRequest``, and ``TextTooLong`` if one does not fit. Other callers' prompts are read
@@ -140,7 +157,7 @@ class BaseTokenizer:
         read: list[list[int]] = []
         for number, prompt in enumerate(prompts):
             try:
-                ids = (await self.tokens(prompt)).ids
+                ids = (await self.tokens(prompt, owner=owner)).ids
             except InvalidRequest as error:
                 raise InvalidRequest(f"Text {number}: {error}", "input") from error
             self._check_fits(number, len(ids), context_tokens)
@@ -174,9 +191,9 @@ class BaseTokenizer:
     def text_ids(self, text: str) -> list[int]:
         """Return the tokens of a text alone, as a reply would say it from its beginning.
 
-        They are text, also where it spells control tokens.
+        They are text, also where it spells special tokens.
         """
-        if self._control.covered(text) != text:
+        if self._control.spelled(text):
             return self._control.text_ids(text)
         return self._tokenizer.encode(text, add_special_tokens=False)
 
@@ -233,18 +250,43 @@ class BaseTokenizer:
         return cast("str", rendered)
 
     def _rendered(
-        self, text: str, messages: tuple[Message, ...], render: Render, *, with_ends: bool
+        self, text: str, messages: tuple[Message, ...], template: Mapping[str, Any], *, with_ends: bool
     ) -> tuple[list[int], list[int]]:
         """Return the tokens of the rendered messages, and ``with_ends`` where in the text each ends."""
-        covered = tuple(
-            message._replace(content=self._control.covered(message.content)) for message in messages
-        )
-        if covered != messages and len(rendered := render(covered)) == len(text):
-            return self._control.rendered(text, rendered)
-        # Nobody spelled a control token, or the template wrote something else for it.
+        conversation = [self._spoken(message) for message in messages]
+        if spelled := self._control.spelled([conversation, dict(template)]):
+            return self._control.read(self._told_apart(text, conversation, template, spelled))
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=with_ends)
         ends = [stop for _, stop in cast("list[tuple[int, int]]", encoded.get("offset_mapping", ()))]
         return cast("list[int]", encoded["input_ids"]), ends
+
+    def _told_apart(
+        self,
+        text: str,
+        conversation: list[dict[str, Any]],
+        template: Mapping[str, Any],
+        spelled: frozenset[str],
+    ) -> str:
+        """Return the rendered text with marks at the control tokens that the template wrote.
+
+        The template may have put one together, which is then none that the messages spell.
+        """
+        source = self._tokenizer.get_chat_template(tools=template.get(TOOLS))
+        try:
+            marked = self._marked(source).render(conversation, template)
+        except Exception:  # templates raise jinja2 errors, ValueError, TypeError at will
+            marked = ""
+        if self._control.unmarked(marked) != text:
+            named = ", ".join(sorted(spelled))
+            raise InvalidRequest(
+                f"The text of a control token, {named}, cannot be told from what the base's chat template "
+                "writes. Leave it out.",
+                "messages",
+            )
+        return self._control.marked(marked, but_for=spelled)
+
+    def _marked_template(self, source: str) -> MarkedTemplate:
+        return MarkedTemplate(source, self._control, self._tokenizer.special_tokens_map)
 
     def _spoken(self, message: Message) -> dict[str, Any]:
         """Render a message for the template, with its calls if there are any and the template shows them."""

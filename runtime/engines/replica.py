@@ -18,16 +18,21 @@ from populace.actors.engine import (
     GenerateRequest,
     Prompt,
 )
+from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.span_names import GENERATE
 from populace.engines.channel import StreamTarget, TokenSender
-from populace.engines.client import DEPLOYMENT
+from populace.engines.client import DEPLOYMENT, Erased
+from populace.engines.engine_nodes import HEALTH_SECONDS, noted_start
 from populace.engines.options import EngineOptions
 from populace.engines.runs import Runs
 from populace.engines.starting import start_engine
+from populace.node_files.node import NodeFiles, erase_here
+from populace.node_files.ray_hosts import StoreHosts, node_id
 from populace.policies.holdings import summary_of
+from populace.settings.signals import end_with_parent
 from populace.telemetry.calls import SentCaller, caller_of, serving
 from populace.telemetry.options import TelemetryOptions
-from populace.telemetry.serve_log import SERVE_LOGGING
+from populace.telemetry.serve_log import SERVE_LOGGING, kept_serve_log
 from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
@@ -50,11 +55,20 @@ class EngineReplica:
     """Answers ``ReplicaEngine``. The engine starts with the replica and ends with it."""
 
     async def __init__(
-        self, kind: EngineKind, options: EngineOptions, telemetry: TelemetryOptions | None = None
+        self,
+        kind: EngineKind,
+        options: EngineOptions,
+        hosts: StoreHosts,
+        telemetry: TelemetryOptions | None = None,
     ) -> None:
+        end_with_parent()
         self._end_telemetry = telemetry_setup(telemetry, "replica", serve.get_replica_context().rank.rank)
         self._sender = TokenSender()
-        self._engine = await start_engine(kind, options)
+        with noted_start(), kept_serve_log():
+            # This node's settings: the options come from another machine, perhaps.
+            self._files = await asyncio.to_thread(NodeFiles, hosts)
+            here = await asyncio.to_thread(_options_here, options, self._files)
+            self._engine = await start_engine(kind, here, self._files.adapters)
         self._runs = Runs(self._engine, self._sender)
 
     async def generate(
@@ -75,14 +89,30 @@ class EngineReplica:
         """Unload the adapter from this engine. May be called again."""
         await self._engine.forget(adapter)
 
-    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+    async def erase(self, digests: frozenset[str]) -> Erased:
+        """Unload adapters that no model has any more, and erase them from this node's memory.
+
+        For all processes of the node, killed ones too. What a request uses stays, and is named in the answer.
+        """
+        for digest in digests:
+            await self._engine.forget(AdapterRef(digest, ""))
+        in_use = {digest for digest in digests if self._has(digest)}
+        await asyncio.to_thread(erase_here, digests - in_use)
+        # One whose load had begun may have come to its end meanwhile.
+        in_use |= {digest for digest in digests if self._has(digest)}
+        return Erased(node_id(), frozenset(in_use))
+
+    async def embed(self, prompts: Sequence[Prompt], owner: Owner = NO_OWNER) -> list[Embedding]:
         """Embed prompts by the base. May be called again."""
-        return await self._engine.embed(prompts)
+        return await self._engine.embed(prompts, owner)
 
     async def statistics(self) -> tuple[int, EngineStatistics]:
         """Return the number of this replica, which its successor inherits, and its engine's statistics."""
         statistics = replace(self._engine.statistics(), process=own_process_use())
         return serve.get_replica_context().rank.rank, statistics
+
+    def _has(self, digest: str) -> bool:
+        return self._engine.has(digest) or self._files.adapters.is_open(digest)
 
     async def record_routing_stats(self) -> dict[str, bytes]:
         """Summarize the adapters that this replica holds; Serve sends that to every router."""
@@ -98,6 +128,7 @@ class EngineReplica:
         try:
             self._runs.close()
             await self._engine.close()
+            self._files.close()
             self._sender.close()
         finally:
             await asyncio.to_thread(self._end_telemetry)
@@ -106,31 +137,39 @@ class EngineReplica:
 def engine_application(
     kind: EngineKind,
     options: EngineOptions,
+    hosts: StoreHosts,
     *,
-    gpus: int,
+    gpus: float,
     replicas: int,
+    replicas_per_node: int | None = None,
     environment: dict[str, str],
     nodes: dict[str, str] | None = None,
     telemetry: TelemetryOptions | None = None,
 ) -> serve.Application:
     """Describe the deployment of ``replicas`` engines, with ``gpus`` GPUs each, on nodes with these labels.
 
-    The environment is that of their processes, because it must be set before an engine's libraries load.
+    ``replicas_per_node`` is the most that one node runs where others may join; None leaves it to Serve. A
+    node that lacks the base, the memory module or an adapter asks ``hosts`` for it. The environment is that
+    of their processes, because it must be set before an engine's libraries load.
     """
     # Any: Serve's types know a deployment only where the decorator is written on the class, and take
     # each field of a configuration for a dict.
     router_config: Any = RequestRouterConfig
+    per_node: Any = replicas_per_node
     deployment: Any = serve.deployment(
         EngineReplica,
         name=DEPLOYMENT,
         num_replicas=replicas,
+        max_replicas_per_node=per_node,
         # The engine refuses by itself when its queue is full; Serve must not queue in front of it.
         max_ongoing_requests=options.sequences_max * 64,
         request_router_config=router_config(
             request_router_class=ROUTER,
-            request_routing_stats_period_s=PUBLISH_SECONDS if replicas > 1 else PUBLISH_SECONDS_ALONE,
+            request_routing_stats_period_s=(
+                PUBLISH_SECONDS if replicas > 1 or replicas_per_node is not None else PUBLISH_SECONDS_ALONE
+            ),
         ),
-        health_check_period_s=10,
+        health_check_period_s=HEALTH_SECONDS,
         health_check_timeout_s=60,
         graceful_shutdown_wait_loop_s=DRAIN_LOOK_SECONDS,
         graceful_shutdown_timeout_s=STOP_SECONDS_MAX,
@@ -142,4 +181,16 @@ def engine_application(
             "runtime_env": {"env_vars": environment},
         },
     )
-    return deployment.bind(kind, options, telemetry)
+    return deployment.bind(kind, options, hosts, telemetry)
+
+
+def _options_here(options: EngineOptions, files: NodeFiles) -> EngineOptions:
+    """Return the options with this node's paths; fetches what the node lacks, for minutes perhaps."""
+    here = options._replace(
+        base_directory=files.base(options.name, options.fingerprint, options.base_directory),
+        warm_directory=files.warm_directory,
+    )
+    if options.memory_module is None or options.memory_digest is None:
+        return here
+    module = files.memory_module(options.memory_digest, options.fingerprint, options.memory_module)
+    return here._replace(memory_module=module)

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from populace.actors.engine import MemoryUse
+from populace.actors.engine import BaseInfo, MemoryUse
 from populace.actors.errors import InvalidRequest, MemoryStateInvalid
 from populace.actors.span_names import MEMORY_BYTES, MEMORY_LOAD
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of, read_packed
 from populace.adapters.memory.state import StateFormat, Values
+from populace.engines.options import EngineOptions
 from populace.engines.prompts import WRITTEN_ROLES
 from populace.engines.work_counter import WorkCounter
 from populace.telemetry.tracing.spans import TRACER
@@ -41,6 +42,17 @@ def read_serving_memory(path: Path | None, modules: BaseModules) -> ServingMemor
     data = read_packed(path)
     module = MemoryModule.unpack(data, modules.fingerprint, attention_layers(modules))
     return ServingMemory(module, path.resolve(), module.state_format(digest_of(data)))
+
+
+def served_base(options: EngineOptions, memory: ServingMemory | None) -> BaseInfo:
+    """Describe the base that an engine serves with these options and this memory module."""
+    return BaseInfo(
+        options.name,
+        options.fingerprint,
+        options.context_tokens,
+        None if memory is None else memory.digest,
+        tool_parser=options.tool_parser,
+    )
 
 
 def starting_state(memory: ServingMemory | None, use: MemoryUse | None, work: WorkCounter) -> Values | None:

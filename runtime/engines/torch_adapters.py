@@ -18,12 +18,20 @@ from populace.actors.errors import AdapterInvalid
 from populace.adapters.base_modules import BaseModules
 from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import attention_layers
-from populace.adapters.packing import read_adapter, unpack_to_peft_directory
+from populace.adapters.packing import check_directory, read_adapter, unpack_to_peft_directory
 from populace.adapters.peft_directory import read_peft_directory
 from populace.engines.serving_memory import ServingMemory
 from populace.engines.torch_memory import RowMemory, one_token_pass
 
 _BASE = "__base__"  # PEFT's name for a row without an adapter
+
+
+class AdapterAbsent(Exception):
+    """There is no file at the adapter's path. The engine opens it elsewhere and loads it then."""
+
+    def __init__(self, adapter: AdapterRef) -> None:
+        super().__init__(adapter)
+        self.adapter = adapter
 
 
 class AdaptedModel:
@@ -42,7 +50,9 @@ class AdaptedModel:
         loaded_max: int,
         rank_max: int,
         memory: ServingMemory | None = None,
+        scratch: Path | None = None,
     ) -> None:
+        self._scratch = scratch
         self._model = cast(
             "PreTrainedModel | PeftModel",
             AutoModelForCausalLM.from_pretrained(
@@ -68,10 +78,13 @@ class AdaptedModel:
 
         Raises:
             AdapterInvalid: the directory or the packed file does not hold an adapter of this base.
+            AdapterAbsent: there is neither.
         """
         if adapter.digest in self._loaded:
             self._loaded.move_to_end(adapter.digest)
             return
+        if Path(adapter.path).is_absolute() and not Path(adapter.path).exists():
+            raise AdapterAbsent(adapter)
         # PEFT keeps adapters in a ModuleDict, whose keys allow no dots: digests are not used as names.
         self._names_given += 1
         name = f"adapter{self._names_given}"
@@ -154,11 +167,12 @@ class AdaptedModel:
         """Check the adapter; yield the directory that PEFT can load it from."""
         path = Path(adapter.path)
         if path.is_dir():
+            check_directory(path, adapter.digest)
             read_peft_directory(path, self._modules, rank_max=self._rank_max)
             yield path
             return
         packed = read_adapter(path, self._modules, rank_max=self._rank_max, digest=adapter.digest)
-        with tempfile.TemporaryDirectory(prefix="populace-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{adapter.digest}.", dir=self._scratch) as folder:
             unpack_to_peft_directory(packed, Path(folder))
             yield Path(folder)
 

@@ -7,7 +7,6 @@ batches: rows with different adapters, or none, share each step and join and lea
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Self
 
 import torch
@@ -23,8 +22,11 @@ from populace.actors.engine import (
     MemoryUse,
     Prompt,
 )
+from populace.actors.errors import AdapterInvalid
+from populace.actors.owner import NO_OWNER, Owner
 from populace.adapters.base_modules import BaseModules, read_base_modules
 from populace.adapters.packing import read_adapter
+from populace.engines.adapter_files import AdapterFiles, OwnAdapterFiles, opened_on_thread
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer, PromptTokens
 from populace.engines.reply_grammar import Grammars
@@ -32,13 +34,14 @@ from populace.engines.sampling import check_sampling, refuse_too_long, reply_tok
 from populace.engines.serving_memory import (
     ServingMemory,
     read_serving_memory,
+    served_base,
     starting_state,
     written_from,
     written_roles,
 )
 from populace.engines.slots import AdmissionGate, gate_of
 from populace.engines.stages import record_stages
-from populace.engines.torch_adapters import AdaptedModel
+from populace.engines.torch_adapters import AdaptedModel, AdapterAbsent
 from populace.engines.torch_batch import Row
 from populace.engines.torch_memory import RowMemory
 from populace.engines.torch_worker import TorchWorker
@@ -57,9 +60,11 @@ class TorchEngine:
         memory: ServingMemory | None,
         grammars: Grammars,
         check: Callable[[AdapterRef], object],
+        adapters: AdapterFiles,
     ) -> None:
         self._base = base
         self._check = check
+        self._adapters = adapters
         self._memory = memory
         self._tokenizer = tokenizer
         self._worker = worker
@@ -70,7 +75,7 @@ class TorchEngine:
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, options: EngineOptions) -> Self:
+    async def start(cls, options: EngineOptions, *, adapters: AdapterFiles | None = None) -> Self:
         """Load the base and start the worker thread.
 
         bfloat16 is the default because it is faster where it matters: on 2 cores with AVX-512
@@ -81,27 +86,30 @@ class TorchEngine:
             read_base_modules, options.base_directory, options.fingerprint
         )
         memory = await asyncio.to_thread(read_serving_memory, options.memory_module, modules)
+        files = adapters or OwnAdapterFiles()
         worker = TorchWorker(
             lambda: AdaptedModel(
                 options.base_directory,
                 modules,
                 dtype=torch.float32 if options.dtype == "float32" else torch.bfloat16,
-                loaded_max=options.adapter_slots,
+                loaded_max=options.adapter_slots + options.reserve,
                 rank_max=options.rank_max,
                 memory=memory,
+                scratch=files.scratch,
             ),
             options.threads,
         )
         tokenizer = await asyncio.to_thread(BaseTokenizer, options.base_directory, written_roles(memory))
         await asyncio.to_thread(worker.start)
-        digest = None if memory is None else memory.digest
-        info = BaseInfo(options.name, options.fingerprint, options.context_tokens, digest)
 
         def check(adapter: AdapterRef) -> None:
-            read_adapter(Path(adapter.path), modules, rank_max=options.rank_max, digest=adapter.digest)
+            with files.opened(adapter) as path:
+                read_adapter(path, modules, rank_max=options.rank_max, digest=adapter.digest)
 
         grammars = Grammars(options.base_directory)
-        return cls(info, tokenizer, worker, gate_of(options), memory, grammars, check)
+        return cls(
+            served_base(options, memory), tokenizer, worker, gate_of(options), memory, grammars, check, files
+        )
 
     @property
     def base(self) -> BaseInfo:
@@ -113,12 +121,15 @@ class TorchEngine:
         self._tokenizer.check_sampling(request.sampling)
         self._tokenizer.check_reply(request.reply_ids)
         refuse_too_long(self._tokenizer.tokens_min(request.prompt), request, self._base.context_tokens)
-        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
+        prompt = await self._tokenizer.tokens(
+            request.prompt, written_from(request.memory), request.template, request.owner
+        )
         sampling = said_again(request)
         tokens_max = reply_tokens_max(len(prompt.ids), sampling, self._base.context_tokens)
         memory = self._row_memory(request.memory, prompt)
         grammar = await self._grammars.grammar(sampling.response_schema, sampling.response_pattern)
-        ticket = await self._gate.enter(None if request.adapter is None else request.adapter.digest)
+        key = None if request.adapter is None else request.adapter.digest
+        ticket = await self._gate.enter(key, request.owner, prompt_tokens=len(prompt.ids))
         deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -131,15 +142,25 @@ class TorchEngine:
         self._rows.add(row)
         try:
             self._worker.submit(row)
+            item = await deltas.get()
+            if isinstance(item, AdapterAbsent):
+                async with opened_on_thread(self._adapters, item.adapter) as path:
+                    row.adapter = item.adapter._replace(path=str(path))
+                    self._worker.submit(row)
+                    # Whatever comes, the worker needs the file no more.
+                    item = await deltas.get()
+            if isinstance(item, AdapterAbsent):
+                raise AdapterInvalid("its file was removed while it was loaded")
             while True:
-                item = await deltas.get()
                 if isinstance(item, Exception):
                     raise item
+                self._gate.charge(ticket, len(item.token_ids))
                 if item.finish_reason is not None:
                     record_stages(work.stages)
                     yield item
                     return
                 yield item
+                item = await deltas.get()
         finally:
             row.cancelled = True
             self._rows.discard(row)
@@ -154,11 +175,11 @@ class TorchEngine:
         self._gate.check_open()
         await self._worker.forget(adapter.digest)
 
-    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+    async def embed(self, prompts: Sequence[Prompt], owner: Owner = NO_OWNER) -> list[Embedding]:
         """Embed one prompt after the other, each between two steps, so that replies go on meanwhile."""
         self._gate.check_open()
-        read = await self._tokenizer.read(prompts, self._base.context_tokens)
-        ticket = await self._gate.enter(None)
+        read = await self._tokenizer.read(prompts, self._base.context_tokens, owner)
+        ticket = await self._gate.enter(None, owner, prompt_tokens=sum(map(len, read)))
         self._embedding += 1
         try:
             return [Embedding(await self._worker.embed(ids), len(ids)) for ids in read]
@@ -184,6 +205,9 @@ class TorchEngine:
 
     def held(self) -> HeldAdapters:
         return HeldAdapters(hot=self._worker.loaded[::-1])
+
+    def has(self, digest: str) -> bool:
+        return self._gate.in_flight(digest) or digest in self._worker.loaded
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()

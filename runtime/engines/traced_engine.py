@@ -5,27 +5,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from populace.actors import span_names as names
-from populace.actors.engine import AdapterRef, BaseInfo, Delta, Engine, GenerateRequest
+from populace.actors.engine import BaseInfo, Delta, GenerateRequest
+from populace.actors.wrapped_engine import WrappedEngine
 from populace.storage.records.named import Named
 from populace.telemetry.calls import current_caller
 from populace.telemetry.tracing.spans import TRACER
 
 
-class TracedEngine:
+class TracedEngine(WrappedEngine):
     """Any ``Engine``; if traces are on, each reply is a span from its first read to its last token."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def base(self) -> BaseInfo:
-        return self._engine.base
-
-    async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
-        await self._engine.prepare(adapter, replaces)
-
-    async def forget(self, adapter: AdapterRef) -> None:
-        await self._engine.forget(adapter)
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         if not TRACER.is_on or current_caller().trace is None:
@@ -78,7 +66,7 @@ def _attributes(request: GenerateRequest, operation: str, base: BaseInfo) -> dic
         names.SEED: sampling.seed,
         names.FREQUENCY_PENALTY: sampling.frequency_penalty or None,
         names.PRESENCE_PENALTY: sampling.presence_penalty or None,
-        names.MODEL: Named(request.owner) if request.owner else None,
+        names.MODEL: Named(request.owner.name) if request.owner.name else None,
         names.STREAM: request.stream,
         names.ADAPTER: None if request.adapter is None else request.adapter.digest[: names.ADAPTER_DIGITS],
     }

@@ -8,6 +8,7 @@ request whose prompt did not fit a step ended the engine's process. Here the gen
 middle of its prompt is out of reach while tokens are chosen, so there is nothing to take back.
 """
 
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ def install() -> None:
     runner: Any = CPUModelRunner
     sample = runner.sample_tokens
 
+    @wraps(sample)
     def sample_tokens(self: Any, *args: Any, **options: Any) -> Any:
         generators: dict[int, Any] = self.input_batch.generators
         in_pieces = np.flatnonzero(self.discard_request_mask.np[: self.input_batch.num_reqs]).tolist()

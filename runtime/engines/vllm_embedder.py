@@ -18,7 +18,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from populace.actors.engine import Embedding
 from populace.actors.errors import EngineOverloaded, EngineUnavailable
-from populace.engines.slots import AdmissionGate
+from populace.actors.owner import Owner
+from populace.engines.fair_turns import FairTurns
+from populace.engines.slots import AdmissionGate, Ticket
 from populace.engines.vllm_prompt_sums import ARGUMENT
 from populace.engines.vllm_workers import call_workers
 
@@ -32,11 +34,11 @@ PROMPTS_MAX = 32
 """Prompts that are embedded together, and never more than half of the engine's places."""
 
 CALLERS_MAX = 256
-"""Callers that wait for their turn, each with up to thousands of prompts; more are refused."""
+"""Callers of one tenant that wait for their turn, each with up to thousands of prompts; more are refused."""
 
 
 class VllmEmbedder:
-    """Embeds the prompts of all callers in small groups, one group at a time and callers in turn.
+    """Embeds the prompts of all callers in small groups, one group at a time and tenants in turn.
 
     ``place`` waits for a place in the batch, which ``gate`` gives, and turns the engine's errors into ours.
     """
@@ -44,49 +46,44 @@ class VllmEmbedder:
     def __init__(
         self,
         llm: Callable[[], AsyncLLM],
-        place: Callable[[], AbstractAsyncContextManager[None]],
+        place: Callable[[Owner, int], AbstractAsyncContextManager[Ticket]],
         gate: AdmissionGate,
     ) -> None:
         self._llm = llm
         self._place = place
         self._gate = gate
         self._prompts_max = min(PROMPTS_MAX, max(1, gate.places // 2))
-        self._turn = asyncio.Lock()
-        self._callers = 0
+        self._turns = FairTurns()
 
     async def start(self) -> None:
         """Have the workers watch for prompts. Call it once."""
         await call_workers(self._llm, "watch_prompts")
 
-    async def embed(self, prompts: Sequence[list[int]]) -> list[Embedding]:
+    async def embed(self, prompts: Sequence[list[int]], owner: Owner) -> list[Embedding]:
         """Embed prompts that fit the context. Raises ``EngineOverloaded`` and ``EngineUnavailable``."""
-        if self._callers == CALLERS_MAX:
-            raise EngineOverloaded(f"{CALLERS_MAX} requests for embeddings wait.", limit=CALLERS_MAX)
+        if self._turns.waiting(owner.tenant) == CALLERS_MAX:
+            raise EngineOverloaded(f"{CALLERS_MAX} of your requests for embeddings wait.", limit=CALLERS_MAX)
         embeddings: list[Embedding] = []
-        self._callers += 1
-        try:
-            while len(embeddings) < len(prompts):
-                async with self._turn:
-                    tokens_max = TOKENS_BESIDE_MAX if self._gate.statistics().running else TOKENS_MAX
-                    group = together(prompts, len(embeddings), self._prompts_max, tokens_max)
-                    embeddings += await self._embed_together(group)
-        finally:
-            self._callers -= 1
+        while len(embeddings) < len(prompts):
+            async with self._turns.turn(owner.tenant, TOKENS_BESIDE_MAX):
+                tokens_max = TOKENS_BESIDE_MAX if self._gate.statistics().running else TOKENS_MAX
+                group = together(prompts, len(embeddings), self._prompts_max, tokens_max)
+                embeddings += await self._embed_together(group, owner)
         return embeddings
 
-    async def _embed_together(self, prompts: Sequence[list[int]]) -> list[Embedding]:
+    async def _embed_together(self, prompts: Sequence[list[int]], owner: Owner) -> list[Embedding]:
         keys = [secrets.token_hex(16) for _ in prompts]
         try:
             async with asyncio.TaskGroup() as reading:
                 for key, ids in zip(keys, prompts, strict=True):
-                    reading.create_task(self._read(key, ids))
+                    reading.create_task(self._read(key, ids, owner))
         except ExceptionGroup as errors:  # callers catch the engine's errors, not groups
             raise errors.exceptions[0] from errors
         # Every worker has all of it, but those before the last part of a pipeline, which have none.
         [*_, last] = await call_workers(self._llm, "take_embeddings", keys)
         return [_embedding(found, ids) for found, ids in zip(last, prompts, strict=True)]
 
-    async def _read(self, key: str, ids: list[int]) -> None:
+    async def _read(self, key: str, ids: list[int], owner: Owner) -> None:
         parameters = SamplingParams(
             max_tokens=1,
             temperature=0.0,
@@ -96,7 +93,7 @@ class VllmEmbedder:
             skip_reading_prefix_cache=True,
             extra_args={ARGUMENT: key},
         )
-        async with self._place():
+        async with self._place(owner, len(ids)):
             outputs = self._llm().generate(tokens_input(ids), parameters, key)
             async with aclosing(outputs) as ended:
                 async for _ in ended:

@@ -2,11 +2,10 @@
 # vLLM's classes are annotated in part only.
 """The serving engine: vLLM's ``AsyncLLM``.
 
-Import it late: on a machine without a GPU, ``vllm_environment`` should be set by then.
+Import it late: on a machine without a GPU, ``cpu_environment`` should be set by then.
 """
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -15,12 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from vllm.config import StructuredOutputsConfig
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs.engine import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
-from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -35,14 +31,15 @@ from populace.actors.engine import (
     Prompt,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
+from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.tool_choice import PARALLEL
 from populace.adapters.base_modules import BaseModules, read_base_modules
+from populace.engines.adapter_files import AdapterFiles, OwnAdapterFiles
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
-    LOGPROBS_MAX,
     check_sampling,
     refuse_too_long,
     reply_tokens_max,
@@ -52,21 +49,20 @@ from populace.engines.schema_grammar import check_form
 from populace.engines.serving_memory import (
     ServingMemory,
     read_serving_memory,
+    served_base,
     starting_state,
     written_from,
     written_roles,
 )
-from populace.engines.slots import AdmissionGate, gate_of
+from populace.engines.slots import AdmissionGate, Ticket, gate_of
 from populace.engines.vllm_embedder import VllmEmbedder
-from populace.engines.vllm_environment import applied, vllm_environment
+from populace.engines.vllm_environment import applied
 from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
-from populace.engines.vllm_prompt_sums import EXTENSION_CLASS
 from populace.engines.vllm_stages import with_stages
 from populace.engines.vllm_start import (
-    MEMORY_ENVIRONMENT,
-    memory_arguments,
-    served_rank,
+    engine_arguments,
+    process_variables,
     start_process,
     warm_tier,
 )
@@ -109,11 +105,14 @@ class VllmEngine:
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, options: EngineOptions, *, vllm_arguments: Mapping[str, Any] | None = None) -> Self:
-        """Start the engine process: about 20 s on 2 cores. Other coroutines run meanwhile.
-
-        ``vllm_arguments`` are more of vLLM's own ``AsyncEngineArgs``.
-        """
+    async def start(
+        cls,
+        options: EngineOptions,
+        *,
+        adapters: AdapterFiles | None = None,
+        vllm_arguments: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Start the engine process: 20 s on 2 cores. ``vllm_arguments`` are more ``AsyncEngineArgs``."""
         if options.memory_module is not None and (vllm_arguments or {}).get("speculative_config") is not None:
             raise InvalidRequest(
                 "A base with a memory is served without speculative decoding: what a draft writes cannot be "
@@ -125,50 +124,15 @@ class VllmEngine:
         modules = await asyncio.to_thread(read_base_modules, options.base_directory, options.fingerprint)
         memory = await asyncio.to_thread(read_serving_memory, options.memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, options.base_directory, written_roles(memory))
-        on_cpu = current_platform.is_cpu()
-        arguments = AsyncEngineArgs(
-            model=str(options.base_directory),
-            dtype=options.dtype,
-            max_model_len=options.context_tokens,
-            max_num_seqs=options.sequences_max,
-            # Compiling takes minutes on a CPU and gains little; and the memory's hooks need eager mode.
-            enforce_eager=on_cpu or memory is not None,
-            enable_prefix_caching=True,
-            enable_lora=True,
-            max_loras=options.adapter_slots,
-            # An adapter may be loaded before the one that gives way to it is unloaded.
-            max_cpu_loras=2 * options.adapter_slots,
-            # vLLM would take the embedding and the head as well.
-            lora_target_modules=list(modules.targets),
-            max_lora_rank=served_rank(options.rank_max),
-            max_logprobs=LOGPROBS_MAX,
-            # Sampling defaults and ends of a reply come with each request, never from a file.
-            generation_config="vllm",
-            # The library that the torch engine has too, so that a schema is served by both or by none.
-            structured_outputs_config=StructuredOutputsConfig(backend="guidance"),
-            worker_extension_cls=EXTENSION_CLASS,
-            **memory_arguments(memory, options.fingerprint),
-            **(vllm_arguments or {}),
-        )
-        environment = (
-            vllm_environment(options.threads or os.cpu_count() or 1, kv_gib=options.kv_gib) if on_cpu else {}
-        )
-        if memory is not None:
-            environment |= MEMORY_ENVIRONMENT
-        with applied(environment), our_errors():
+        arguments = engine_arguments(options, modules, memory, vllm_arguments)
+        with applied(process_variables(options, has_memory=memory is not None)), our_errors():
             llm = await asyncio.to_thread(start_process, arguments)
         engine = cls(
-            BaseInfo(
-                options.name,
-                options.fingerprint,
-                options.context_tokens,
-                None if memory is None else memory.digest,
-                tool_parser=options.tool_parser,
-            ),
+            served_base(options, memory),
             tokenizer,
             llm,
             gate_of(options),
-            warm_tier(modules, options, llm.model_config.dtype),
+            warm_tier(modules, options, llm.model_config.dtype, adapters or OwnAdapterFiles()),
             memory,
             recorder,
         )
@@ -188,12 +152,15 @@ class VllmEngine:
         await check_form(request.sampling.response_schema, request.sampling.response_pattern)
         self._tokenizer.check_reply(request.reply_ids)
         refuse_too_long(self._tokenizer.tokens_min(request.prompt), request, self._base.context_tokens)
-        prompt = await self._tokenizer.tokens(request.prompt, written_from(request.memory), request.template)
+        prompt = await self._tokenizer.tokens(
+            request.prompt, written_from(request.memory), request.template, request.owner
+        )
         tokens_max = reply_tokens_max(len(prompt.ids), said_again(request), self._base.context_tokens)
         memory = self._memory_request(request, prompt)
-        if request.adapter is not None and not self._gate.has_room(request.adapter.digest):
+        key = None if request.adapter is None else request.adapter.digest
+        if request.adapter is not None and not self._gate.has_room(key, request.owner):
             self._table.stage(request.adapter)
-        async with self._place(request.adapter):
+        async with self._place(request.owner, len(prompt.ids), key) as ticket:
             lora = None if request.adapter is None else await self._ready(request.adapter)
             call = Call(request, prompt.ids, lora, memory)
             replies = self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
@@ -208,16 +175,17 @@ class VllmEngine:
                 replies = with_call_text(replies, text)
             async with aclosing(replies) as deltas:
                 async for delta in deltas:
+                    self._gate.charge(ticket, len(delta.token_ids))
                     yield delta
 
     @asynccontextmanager
-    async def _place(self, adapter: AdapterRef | None = None) -> AsyncGenerator[None]:
+    async def _place(self, owner: Owner, tokens: int, key: str | None = None) -> AsyncGenerator[Ticket]:
         """Wait for a place in the batch, and hold it; vLLM's errors inside become ours."""
-        ticket = await self._gate.enter(None if adapter is None else adapter.digest)
+        ticket = await self._gate.enter(key, owner, prompt_tokens=tokens)
         self._generating += 1
         try:
             with our_errors():
-                yield
+                yield ticket
         except EngineUnavailable:
             self._close_gate_if_dead()
             self._gate.check_open()  # raises with the reason, if it is unavailable
@@ -225,8 +193,8 @@ class VllmEngine:
         finally:
             self._generating -= 1
             self._gate.leave(ticket)
-            if adapter is not None:
-                self._table.touch(adapter.digest)
+            if key is not None:
+                self._table.touch(key)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         with our_errors():
@@ -238,11 +206,11 @@ class VllmEngine:
             self._gate.check_open()
             await self._table.forget(adapter.digest)
 
-    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+    async def embed(self, prompts: Sequence[Prompt], owner: Owner = NO_OWNER) -> list[Embedding]:
         self._gate.check_open()
-        read = await self._tokenizer.read(prompts, self._base.context_tokens)
+        read = await self._tokenizer.read(prompts, self._base.context_tokens, owner)
         with our_errors():
-            return await self._embedder.embed(read)
+            return await self._embedder.embed(read, owner)
 
     async def _reply(self, call: Call, tokens_max: int) -> AsyncGenerator[Delta, None]:
         """Choose the reply; fetch the memory state that it left before the last delta."""
@@ -372,6 +340,9 @@ class VllmEngine:
 
     def held(self) -> HeldAdapters:
         return self._table.held()
+
+    def has(self, digest: str) -> bool:
+        return self._gate.in_flight(digest) or self._table.has(digest)
 
     def check_integrity(self) -> None:
         self._gate.check_integrity()

@@ -5,8 +5,11 @@ same machine stays unchanged.
 """
 
 import logging
+import multiprocessing
+from functools import wraps
 
 from populace.engines.vllm_environment import plugin_is_wanted
+from populace.settings.signals import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +18,9 @@ def register() -> None:
     """Called by vLLM in each of its processes before a model is loaded."""
     if not plugin_is_wanted():
         return
+    if multiprocessing.parent_process() is not None:
+        # vLLM's engine process does not see that a replica was killed: it would keep its memory for ever.
+        end_with_parent()
     from vllm.platforms import current_platform
 
     from populace.engines.vllm_lora import loading
@@ -43,6 +49,7 @@ def _avoid_amx_attention() -> None:
 
     choose = cpu_attn._get_attn_isa
 
+    @wraps(choose)
     def choose_but_amx(*args: object, **options: object) -> str:
         chosen = choose(*args, **options)  # type: ignore[arg-type]
         return "vec" if chosen == "amx" else chosen

@@ -103,7 +103,7 @@ def _structured(sampling: Sampling) -> StructuredOutputsParams | None:
 def cache_salt(secret: bytes, request: GenerateRequest) -> str:
     """Make the salt of the request's key-value cache from its owner, its weights and a secret."""
     weights = "" if request.adapter is None else request.adapter.digest
-    return hmac.new(secret, f"{weights}\0{request.owner}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(secret, f"{weights}\0{request.owner.name}".encode(), hashlib.sha256).hexdigest()
 
 
 def delta_of(call: Call, output: RequestOutput, token_text: Callable[[int], str]) -> Delta:

@@ -78,6 +78,10 @@ class WarmTier:
             self._residency.remove(digest)
             self._files.leave(self._name(digest))
 
+    def has(self, digest: str) -> bool:
+        """Return whether the adapter's image is resident, or being made."""
+        return digest in self._residency or digest in self._loads
+
     def digests(self) -> tuple[str, ...]:
         """Return the adapters whose images are resident; the one that would give way last comes first."""
         return tuple(self._residency.leaving())[::-1]

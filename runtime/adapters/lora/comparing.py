@@ -31,7 +31,7 @@ def compare_stored(store: AdapterStore, first: str | None, second: str | None) -
     def read(digest: str | None) -> TrainableAdapter | None:
         if digest is None:
             return None
-        return TrainableAdapter.of_revision(files.path(digest), base, rank_max=store.rank_max, digest=digest)
+        return TrainableAdapter.of_revision(files.here(digest), base, rank_max=store.rank_max, digest=digest)
 
     return compare_adapters(read(first), read(second))
 

@@ -30,7 +30,7 @@ WITHOUT_OFFSET: frozenset[Start] = frozenset(["uniform", "orthogonal-tail"])
 def initial_factors(
     weight: torch.Tensor, rank: int, scaling: float, start: Start, generator: torch.Generator
 ) -> Factors:
-    """Make the initial A and B of a layer. Only ``uniform`` draws from ``generator``.
+    """Make the initial A and B of a layer, on the device of W. Only ``uniform`` draws from ``generator``.
 
     ``uniform``: A is uniform in ±1/√inputs and B = 0, as in PEFT (Hu et al., "LoRA", 2021).
     ``orthogonal-tail``: A = V₋ᵣᵀ, the right singular vectors of the smallest singular values of W, and B = 0,
@@ -44,13 +44,14 @@ def initial_factors(
     outputs, inputs = weight.shape
     if start == "uniform":
         bound = 1 / math.sqrt(inputs)
+        # Drawn on the CPU: the same seed gives the same adapter on every device.
         a = (torch.rand(rank, inputs, generator=generator) * 2 - 1) * bound
-        return Factors(a, torch.zeros(outputs, rank))
-    matrix = weight.detach().float().cpu()
+        return Factors(a.to(weight.device), weight.new_zeros(outputs, rank, dtype=torch.float32))
+    matrix = weight.detach().float()
     if start == "orthogonal-tail":
         # The full V: a layer with more inputs than outputs has a null space, which its last rows span.
         right = torch.linalg.svd(matrix, full_matrices=True).Vh
-        return Factors(right[-rank:].contiguous(), torch.zeros(outputs, rank))
+        return Factors(right[-rank:].contiguous(), matrix.new_zeros(outputs, rank))
     if start == "olora":
         orthogonal, triangular = torch.linalg.qr(matrix)
         return Factors(triangular[:rank].contiguous(), orthogonal[:, :rank].contiguous(), is_offset=True)

@@ -1,10 +1,13 @@
+# pyright: reportUnknownMemberType=false
+# torch.nn.Module is partly untyped.
 """The parameters of a LoRA adapter in one linear layer.
 
 Shape suffixes: T = tokens, I = the layer's inputs, O = its outputs, R = rank, K = rank of the kept factors.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import torch
 
@@ -44,6 +47,15 @@ class LoraLayer(torch.nn.Module):
         self.rank_scaled = rank_scaled
         self.offset = None if offset is None else (offset[0].contiguous(), offset[1].contiguous())
         self.kept = None if kept is None else Kept(kept.a.contiguous(), kept.b.contiguous(), kept.scaling)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Move or convert the constant factors too: torch knows of the parameters alone."""
+        super()._apply(fn, recurse)
+        if self.offset is not None:
+            self.offset = fn(self.offset[0]), fn(self.offset[1])
+        if self.kept is not None:
+            self.kept = Kept(fn(self.kept.a), fn(self.kept.b), self.kept.scaling)
+        return self
 
     @property
     def rank(self) -> int:

@@ -33,7 +33,7 @@ def merged_adapter(
     """
     base, files = read_base_modules(store.base_directory, store.fingerprint), store.files()
     adapters = [
-        TrainableAdapter.of_revision(files.path(digest), base, rank_max=store.rank_max, digest=digest)
+        TrainableAdapter.of_revision(files.here(digest), base, rank_max=store.rank_max, digest=digest)
         for digest in digests
     ]
     merged = merge_adapters(adapters, weights, options)

@@ -11,18 +11,23 @@ ALPHA = 8.0
 """At rank 16 the scaling 8 / √16 = 2 equals that of the common plain LoRA setting, alpha 32 / rank 16."""
 
 
+USUAL_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The layers of a dense base. One with experts has those of attention alone: its experts take no adapters."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoraShape:
     """Rank, alpha and target layers of an adapter, with the scaling s = alpha / √rank of rsLoRA.
 
     With it one learning rate η works for every rank r: the first gradient step moves B·A by η s² r, which is
     η alpha² at any rank (Kalajdzievski, "A Rank Stabilization Scaling Factor", 2023). PEFT calls it
-    ``use_rslora``. ``targets`` are the last parts of the names of the adapted layers.
+    ``use_rslora``. ``targets`` are the last parts of the names of the adapted layers; of the usual ones those
+    count that the base has.
     """
 
     rank: int = 8
     alpha: float = ALPHA
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets: tuple[str, ...] = USUAL_TARGETS
 
     @property
     def scaling(self) -> float:
@@ -38,7 +43,8 @@ class LoraShape:
         if self.rank < 1 or not 0 < self.alpha < math.inf:
             raise InvalidRequest(f"Rank {self.rank} and alpha {self.alpha} must be above 0.", "rank")
         missing = sorted(set(self.targets) - set(base.targets))
-        if missing or not self.targets:
+        has_some = self.targets == USUAL_TARGETS and len(missing) < len(self.targets)
+        if (missing and not has_some) or not self.targets:
             raise InvalidRequest(
                 f"This base has no layers named {', '.join(missing) or 'nothing'}; "
                 f"it has {', '.join(base.targets)}.",

@@ -19,6 +19,9 @@ from populace.adapters.serving_image import NAMES, TYPES, matrix_bytes
 from populace.storage.packed.adapter import PackedAdapter, pack_adapter
 from populace.storage.packed.layout import Factor, Side
 
+Factors = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+"""The factors A and B of each layer, by its name."""
+
 
 class TrainableAdapter(torch.nn.Module):
     """The layers of one adapter by their dotted names in the base; ranks and scalings may differ.
@@ -45,7 +48,7 @@ class TrainableAdapter(torch.nn.Module):
     def begin(
         cls, model: PreTrainedModel, base: BaseModules, shape: LoraShape, start: Start, *, seed: int
     ) -> "TrainableAdapter":
-        """Make an untrained adapter, whose ΔW is 0, with the initial factors of ``start``.
+        """Make an untrained adapter on the model's device: its ΔW is 0, its factors those of ``start``.
 
         Raises ``InvalidRequest`` for a shape that the base cannot have.
         """
@@ -158,7 +161,7 @@ class TrainableAdapter(torch.nn.Module):
             return TrainableAdapter(merged, concatenation=self.concatenation)
         return TrainableAdapter(merged, concatenation=Concatenation.of_layers(self.lower, self.layers))
 
-    def factors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def factors(self) -> Factors:
         """Return copies of the factors A and B of each layer, by its name."""
         return {
             name: (layer.a.detach().clone(), layer.b.detach().clone()) for name, layer in self.layers.items()
@@ -167,8 +170,8 @@ class TrainableAdapter(torch.nn.Module):
     @torch.no_grad()
     def set_between(
         self,
-        before: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None,
-        after: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+        before: Factors | None,
+        after: Factors,
         share: float,
     ) -> None:
         """Set the factors to ``before`` + ``share`` · (``after`` − ``before``).
@@ -197,7 +200,7 @@ class TrainableAdapter(torch.nn.Module):
             for side, matrix in sides:
                 shape = (layer.rank, matrix.shape[1])
                 factors.append(Factor(name, side, shape, NAMES[dtype], layer.alpha))
-                matrices[name, side] = matrix_bytes(matrix.detach().to(dtype))
+                matrices[name, side] = matrix_bytes(matrix.detach().to("cpu", dtype))
         told = {} if whole.concatenation is None else whole.concatenation.metadata()
         return pack_adapter(
             matrices,

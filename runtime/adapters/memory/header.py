@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from populace.actors.errors import MemoryModuleInvalid, MemoryModuleMismatch
+from populace.adapters.memory.state import StateFormat
 
 FORMATS = ("populace-memory-1", "populace-memory-4")
 """The formats of modules without and with gates. They differ so that no old reader ignores the gates."""
@@ -22,10 +23,8 @@ def read_metadata(data: bytes) -> dict[str, object]:
     ``data`` begins with 8 bytes of length and the JSON header. Raises ``MemoryModuleInvalid`` for other data
     and for earlier formats.
     """
-    length = int.from_bytes(data[:8], "little")
     try:
-        header = json.loads(data[8 : 8 + length])
-        loaded = json.loads(header["__metadata__"][METADATA_KEY])
+        loaded = json.loads(_header(data)["__metadata__"][METADATA_KEY])
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MemoryModuleInvalid("it is no memory module, or truncated") from error
     metadata = cast("dict[str, object]", loaded) if isinstance(loaded, dict) else {}
@@ -45,8 +44,26 @@ def check_base(metadata: dict[str, object], base: str) -> None:
         raise MemoryModuleMismatch(f"it is for the base {str(metadata.get('base'))[:80]}, not {base}")
 
 
-def check_file(path: Path, base: str) -> None:
-    """Check that the file is a memory module for the base with the fingerprint ``base``.
+def read_states(data: bytes, digest: str) -> StateFormat:
+    """Return the format of the states of the module with this digest, whose file begins with ``data``.
+
+    Raises ``MemoryModuleInvalid``.
+    """
+    shape = read_metadata(data).get("shape")
+    layers = {name.split(".")[1] for name in _header(data) if name.startswith("layers.")}
+    try:
+        fields = cast("dict[str, int]", shape)
+        return StateFormat(digest, len(layers), fields["states"], fields["rank"])
+    except (KeyError, TypeError) as error:
+        raise MemoryModuleInvalid("its metadata has no valid shape") from error
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def check_file(path: Path, base: str) -> bytes:
+    """Check that the file is a memory module for the base with the fingerprint ``base``; return its header.
 
     Raises ``MemoryModuleInvalid`` and ``MemoryModuleMismatch``.
     """
@@ -56,3 +73,4 @@ def check_file(path: Path, base: str) -> None:
     except OSError as error:
         raise MemoryModuleInvalid(f"{path} cannot be read ({error.strerror})") from error
     check_base(read_metadata(data), base)
+    return data

@@ -70,14 +70,17 @@ class StateFormat(NamedTuple):
 
         Raises:
             MemoryStateMismatch: another memory module wrote it.
-            MemoryStateInvalid: it is truncated, or has NaN, infinity or values beyond ``VALUE_MAX``.
+            MemoryStateInvalid: it is truncated or of another shape, or has NaN, infinity or values beyond
+                ``VALUE_MAX``.
         """
         stored = self.of(packed)
-        if stored != self:
+        if stored.module != self.module:
             raise MemoryStateMismatch(
                 f"it was written with the memory module {stored.module[:12]}, "
                 f"and {self.module[:12]} is served"
             )
+        if stored != self:
+            raise MemoryStateInvalid(f"it has the shape {stored.shape} and should have {self.shape}")
         if len(packed) != self.packed_bytes:
             raise MemoryStateInvalid(f"it has {len(packed)} bytes and should have {self.packed_bytes}")
         values = np.frombuffer(packed, _LITTLE_ENDIAN, offset=_HEADER.size).astype(np.float32)

@@ -9,6 +9,7 @@ the last slot (vllm#48421, vllm#49656). Here its slots have no memory, nothing i
 base are in no group.
 """
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -40,11 +41,13 @@ def install() -> None:
 def _install_products() -> None:
     update = PunicaWrapperCPU.update_metadata
 
+    @wraps(update)
     def update_metadata(self: Any, *args: Any, **options: Any) -> None:
         update(self, *args, **options)
         served: _Served = self.populace_served
         self.populace_tokens = step_tokens(self.token_lora_indices, few_max=served.table.few_max)
 
+    @wraps(PunicaWrapperCPU.add_lora_linear)
     def add_lora_linear(
         self: Any,
         y: torch.Tensor,
@@ -68,24 +71,28 @@ def _install_slots() -> None:
     create, add = LoRAModelManager._create_lora_modules, LoRAModelManager._add_adapter
     deactivate = LoRAModelManager._deactivate_adapter
 
+    @wraps(wrapped)
     def from_layer(*args: Any, **options: Any) -> Any:
         layer = wrapped(*args, **options)
         if isinstance(layer, BaseLinearLayerWithLoRA):
             _empty_slots(layer)
         return layer
 
+    @wraps(create)
     def create_lora_modules(self: Any) -> None:
         create(self)
         self.populace_served = _served(self)
         for wrapper in self.punica_wrapper_mapping.values():
             wrapper.populace_served = self.populace_served
 
+    @wraps(add)
     def add_adapter(self: Any, lora: Any) -> None:
         if isinstance(lora, ImageModel):
             self._registered_adapters[lora.id] = lora
         else:
             add(self, lora)
 
+    @wraps(LoRAModelManager.activate_adapter)
     def activate_adapter(self: Any, lora_id: int) -> bool:
         if lora_id in self._active_adapters:
             return False
@@ -97,6 +104,7 @@ def _install_slots() -> None:
         self.lora_index_to_id[slot] = lora_id
         return True
 
+    @wraps(deactivate)
     def deactivate_adapter(self: Any, lora_id: int) -> None:
         if lora_id in self.lora_index_to_id:
             self.populace_served.table.bind(self.lora_index_to_id.index(lora_id), None)

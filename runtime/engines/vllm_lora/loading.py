@@ -8,6 +8,7 @@ directory is read as vLLM does it, for a user who starts vLLM's own server with 
 """
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def install(*, on_cpu: bool) -> None:
 
     load_directory = WorkerLoRAManager._load_adapter
 
+    @wraps(load_directory)
     def load_image(self: Any, lora_request: Any) -> LoRAModel:
         path = Path(lora_request.lora_path)
         if path.is_dir():

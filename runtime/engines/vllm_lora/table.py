@@ -5,7 +5,6 @@ giving a slot to an adapter copies nothing, and a slot takes a few kilobytes how
 """
 
 from collections.abc import Callable, Sequence
-from ctypes import c_void_p
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from populace.adapters.serving_image import NAMES, group_tensor
-from populace.engines.vllm_lora.compiled import add_products_at
+from populace.engines.kernels.torch_threads import run_on_all
+from populace.engines.vllm_lora.compiled import CALL, add_products
 from populace.engines.vllm_lora.tokens import StepTokens
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.packed.layout import modules_of
 
-FEW_TOKENS = 8
-"""Up to this many tokens of an adapter in a step are for a compiled loop; more are for torch."""
+FEW_TOKENS = 2048
+"""Up to this many tokens of an adapter in a step are for a compiled loop; more are for torch, which reads no
+matrix once for each token but converts all of them to float32 first."""
 
 PATTERNS_KNOWN = 256
 
@@ -63,10 +64,8 @@ class AdapterTable:
         self._scales = np.zeros((slots, len(widths)), dtype=np.float32)
         self._images: list[PackedAdapter | None] = [None] * slots
         self._matrices: list[dict[int, tuple[torch.Tensor, torch.Tensor]] | None] = [None] * slots
-        self._at = [
-            c_void_p(array.ctypes.data)
-            for array in (self._widths, self._addresses, self._ranks, self._scales)
-        ]
+        self._at = [array.ctypes.data for array in (self._widths, self._addresses, self._ranks, self._scales)]
+        self._call = np.zeros(len(CALL), dtype=np.int64)
         self._inputs = np.array([layer.inputs for layer in layers for _ in layer.modules], dtype=np.int64)
         self._places = lru_cache(PATTERNS_KNOWN)(self._find_places)
 
@@ -102,7 +101,8 @@ class AdapterTable:
         """Add the layer's products for a step's tokens to ``y`` [tokens, outputs], in place."""
         first, slices = self._first_slices[layer], len(self._layers[layer].modules)
         if len(tokens.few):
-            add_products_at(
+            self._call[:] = (
+                0,
                 y.data_ptr(),
                 x.data_ptr(),
                 tokens.few.ctypes.data,
@@ -116,6 +116,7 @@ class AdapterTable:
                 first,
                 slices,
             )
+            run_on_all(add_products, self._call.ctypes.data)
         for slot, of_slot in tokens.many:
             self._add_many(layer, y, x, slot, of_slot)
 

@@ -6,6 +6,7 @@ With gates all keys and values are the base's own, so all requests of a salt sha
 that is to be written has to be computed, though its keys and values may be there.
 """
 
+from functools import wraps
 from typing import Any
 
 from populace.engines.vllm_memory.request import MemoryRequest
@@ -18,6 +19,7 @@ def install() -> None:
     manager: Any = KVCacheManager
     get_computed_blocks = manager.get_computed_blocks
 
+    @wraps(get_computed_blocks)
     def found_before_what_is_written(self: Any, request: Any) -> Any:
         memory = _memory_of(request)
         last = None if memory is None else memory.computed_from
@@ -27,6 +29,7 @@ def install() -> None:
 
     looks_up = manager.prefix_cache_lookup_enabled
 
+    @wraps(looks_up)
     def looks_up_if_first(self: Any, request: Any) -> bool:
         """A request that was preempted would find its own blocks, and skip what it has to write again."""
         return looks_up(self, request) and not (request.num_preemptions and _memory_of(request) is not None)

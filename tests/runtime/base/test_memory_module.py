@@ -46,7 +46,9 @@ def test_the_default_base_has_a_module_of_less_than_six_megabytes(fingerprint: s
     assert found.digest == sha256(data).hexdigest()
     assert len(data) < SHIPPED_BYTES_MAX
     layers = attention_layers(read_base_modules(base_files, fingerprint))
-    assert MemoryModule.unpack(data, fingerprint, layers).pack(torch.bfloat16) == data
+    module = MemoryModule.unpack(data, fingerprint, layers)
+    assert module.pack(torch.bfloat16) == data
+    assert found.states == module.state_format(found.digest)
 
 
 def test_the_default_base_is_served_with_the_shipped_module(fingerprint: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineUnavailable
-from populace.bench.residency_traces import read_trace
+from populace.bench.residency.traces import read_trace
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate, AdmissionQueue

@@ -5,13 +5,20 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorUnavailableError, ObjectRefStreamEndOfStreamError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ObjectRefStreamEndOfStreamError,
+    RayTaskError,
+)
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from populace.actors.engine import GenerateRequest, Sampling
 from populace.actors.errors import EngineUnavailable, PromptTooLong
 from populace.engines import channel, runs
 from populace.engines.channel import Silence, StreamTarget, TokenSender
-from populace.engines.client import SENDS_MAX, SILENT_LOOKS_MAX, ReplicaEngine
+from populace.engines.client import SENDS_MAX, SILENT_LOOKS_MAX, Erased, ReplicaEngine
 from populace.engines.runs import Runs
 from populace.telemetry.calls import Caller, SentCaller, caller_of, serving
 from tests.limits import HANG_SECONDS
@@ -248,3 +255,49 @@ async def test_each_call_of_a_request_says_which_request_it_is_for(client: Repli
     await texts(client)
 
     assert [caller.request_id for caller in client._handle.callers] == ["req_1", "req_1", None]
+
+
+class BroadcastHandle:
+    """A handle on all replicas, in place of Serve's, which answer a broadcast with this."""
+
+    def __init__(self, answers: list[Erased] | Exception) -> None:
+        self._answers = answers
+
+    def broadcast(self, name: str, digests: frozenset[str]) -> "BroadcastHandle":
+        assert (name, digests) == ("erase", frozenset({"d"}))
+        return self
+
+    async def results_async(self, *, timeout_s: float) -> list[Erased]:
+        assert timeout_s > 0
+        if isinstance(self._answers, Exception):
+            raise self._answers
+        return self._answers
+
+
+async def erased_by(answers: list[Erased] | Exception) -> frozenset[str]:
+    client = ReplicaEngine(BASE)
+    client._handle = BroadcastHandle(answers)
+    return await client.erase(frozenset({"d"}))
+
+
+async def test_what_every_replica_erased_is_erased_from_their_nodes() -> None:
+    none = frozenset[str]()
+
+    assert await erased_by([Erased("here", none), Erased("there", none)]) == {"here", "there"}
+    assert await erased_by(DeploymentUnavailableError(DeploymentID("engine", "app"))) == none
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [Erased("here", frozenset()), Erased("there", frozenset({"d"}))],
+        LOST,
+        ActorDiedError(),
+        TimeoutError(),
+        RayTaskError("erase", "", EngineUnavailable("it was closed")),
+    ],
+    ids=["in use", "unreachable", "dead", "silent", "closing"],
+)
+async def test_what_a_replica_has_or_may_have_is_not_erased(answers: list[Erased] | Exception) -> None:
+    with pytest.raises(EngineUnavailable):
+        await erased_by(answers)

@@ -9,6 +9,7 @@ part after 10 to 28 tokens; vLLM's also from its own in a batch of another size.
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from populace.actors.engine import (
     Sampling,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest, PromptTooLong
+from populace.actors.owner import Owner
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.packing import pack_peft_directory
 from populace.engines.options import EngineOptions
@@ -82,6 +84,12 @@ async def ask(
     deltas = [delta async for delta in engine.generate(request)]
     token_ids = tuple(token_id for delta in deltas for token_id in delta.token_ids)
     return Answer("".join(delta.text for delta in deltas), token_ids, tuple(deltas))
+
+
+@pytest.fixture(scope="module")
+def base_directory(base_files: Path) -> Path:
+    """The whole base: some of these tests read what it says."""
+    return base_files
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -180,7 +188,8 @@ async def test_what_was_used_last_is_told_as_held(engine: OwnedEngine, adapters:
 
     held = engine.held()
 
-    assert list(held.hot) == [one.digest for one in reversed(adapters)][:ADAPTER_SLOTS]
+    # One slot more is for a tenant without a chat in the engine.
+    assert list(held.hot) == [one.digest for one in reversed(adapters)][: ADAPTER_SLOTS + 1]
     assert set(held.warm) in (set(), {one.digest for one in adapters})
 
 
@@ -247,6 +256,27 @@ async def test_a_stop_string_ends_the_reply_and_is_not_part_of_it(engine: OwnedE
     assert not any("city" in delta.text for delta in stopped.deltas)
 
 
+async def test_a_tenant_without_a_chat_in_the_engine_finds_a_place_beside_a_flood(
+    engine: OwnedEngine,
+) -> None:
+    long = Sampling(max_tokens=40, temperature=0.0, ignore_eos=True)
+    asked = [GenerateRequest(f"flood-{number}", FRANCE, long, owner=Owner("flood")) for number in range(8)]
+
+    async def read(request: GenerateRequest) -> int:
+        return len([delta async for delta in engine.generate(request)])
+
+    flood = [asyncio.create_task(read(request)) for request in asked]
+    while engine.statistics().waiting < 4:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    quiet = engine.generate(GenerateRequest("quiet", FRANCE, GREEDY, owner=Owner("quiet")))
+    async with aclosing(quiet) as deltas:
+        await anext(deltas)
+        beside = engine.statistics()
+
+    assert (beside.running, beside.waiting) == (5, 4)
+    assert min(await asyncio.gather(*flood)) > 0
+
+
 async def test_a_reply_has_at_most_max_tokens(engine: OwnedEngine) -> None:
     answer = await ask(engine, replace(GREEDY, max_tokens=5))
 
@@ -311,7 +341,11 @@ async def test_a_packed_file_answers_as_its_peft_directory_does(
 async def test_a_prepared_adapter_answers_as_one_that_was_not(
     engine: OwnedEngine, alone: dict[str, list[Answer]], adapters: list[AdapterRef], tmp_path: Path
 ) -> None:
-    copy = AdapterRef("c0" * 32, str(shutil.copytree(adapters[1].path, tmp_path / "copy")))
+    path = Path(shutil.copytree(adapters[1].path, tmp_path / "copy"))
+    # The same weights by another name: an engine knows an adapter by the digest of its bytes.
+    with (path / "adapter_config.json").open("a") as file:
+        file.write("\n")
+    copy = AdapterRef(adapter_digest(path)[0], str(path))
 
     await engine.prepare(copy)
 
@@ -469,6 +503,7 @@ async def test_closing_ends_what_is_in_flight_and_leaves_no_process(engine: Owne
 
 
 def engine_processes() -> list[str]:
-    """Name vLLM's processes that this one started itself; a Populace that other tests serve has its own."""
-    titles = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+    """Name vLLM's processes that run and are this one's own: other tests serve a Populace."""
+    children = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
+    titles = [" ".join(child.cmdline()) for child in children]
     return [title for title in titles if title.startswith("VLLM::")]

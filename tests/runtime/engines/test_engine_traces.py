@@ -10,6 +10,7 @@ import pytest
 from populace.actors import span_names as names
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, Message, Sampling
 from populace.actors.errors import AdapterInvalid, EngineOverloaded
+from populace.actors.owner import Owner
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.stages import Stages, record_stages
 from populace.engines.traced_engine import TracedEngine
@@ -109,7 +110,7 @@ def test_a_reply_that_never_began_has_no_stage_but_those_it_reached() -> None:
 
 async def test_a_reply_is_named_by_the_conventions() -> None:
     engine = TracedEngine(ScriptedEngine())
-    asked = request(adapter=AdapterRef("e" * 64, ""), owner="acme/marked-name")
+    asked = request(adapter=AdapterRef("e" * 64, ""), owner=Owner("acme", "marked-name"))
 
     with recording() as spans:
         with TRACER.root("request"):

@@ -20,7 +20,7 @@ from tests.runtime.engines.engines_under_test import both_engines
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 
 ENGINES = ("torch", "vllm")
-SHAPE = MemoryShape(rank=4, alpha=4.0, gated=True, first_layer=8)
+SHAPE = MemoryShape(rank=4, alpha=4.0, gated=True, first_layer=2)
 STATE_TOLERANCE = 1e-4
 LOGPROB_TOLERANCE = 1e-3
 CONTEXT_TOKENS = 512
@@ -32,7 +32,7 @@ LONG = Message("user", "I have a long story to tell. " * 9 + "My cat is called M
 Gates = Literal["open", "closed", "mixed"]
 
 
-@pytest.fixture(scope="module", params=["open", "closed", "mixed"])
+@pytest.fixture(scope="module", params=["closed", "mixed", pytest.param("open", marks=pytest.mark.study)])
 def gates(request: pytest.FixtureRequest) -> Gates:
     return request.param
 
@@ -90,7 +90,7 @@ async def test_a_closed_gate_gives_the_bases_own_reply(
     engines: dict[str, OwnedEngine], name: str, gates: Gates
 ) -> None:
     engine = engines[name]
-    strong = 0.1 * torch.randn(22, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    strong = 0.1 * torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     fresh = (await turn(engine, (TELL,), MemoryUse())).memory
     assert fresh is not None
     state = StateFormat.of(fresh).pack(strong.numpy())

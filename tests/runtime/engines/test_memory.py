@@ -39,11 +39,13 @@ GREEDY = Sampling(max_tokens=16, temperature=0.0)
 TELL = (Message("user", "My city is Lisbon and my dog is called Bruno."),)
 ASK = (Message("user", "What is my city?"),)
 STATE_TOLERANCE = 1e-4
-BLOCKS = 28
+BLOCKS = 18
 BLOCK_TOKENS = 32
 
 
-@pytest.fixture(scope="module", params=["TSW", "MSW", "SSW"])
+@pytest.fixture(
+    scope="module", params=["TSW", *(pytest.param(one, marks=pytest.mark.study) for one in ("MSW", "SSW"))]
+)
 def module_file(
     base_directory: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
@@ -67,7 +69,7 @@ async def engines(base_directory: Path, module_file: Path) -> AsyncGenerator[dic
         dtype="float32",
         memory_module=module_file,
     )
-    # Prompts are read in pieces, and four replies of over 200 tokens do not fit the cache.
+    # Prompts are read in pieces, and four replies of over 100 tokens do not fit the cache.
     cache: dict[str, int] = {"num_gpu_blocks_override": BLOCKS, "block_size": BLOCK_TOKENS}
     async with both_engines(options, max_num_batched_tokens=48, **cache) as engines:
         yield engines
@@ -236,8 +238,8 @@ async def test_a_batch_of_all_kinds_is_what_each_is_alone(
 async def test_a_preempted_reply_leaves_the_state_of_one_that_was_not(
     engines: dict[str, OwnedEngine], keeps_to: str
 ) -> None:
-    """Four replies of 240 tokens need more blocks than there are: some begin anew, from their start."""
-    long = Sampling(max_tokens=240, temperature=0.0, ignore_eos=True)
+    """Four replies of 120 tokens need more blocks than there are: some begin anew, from their start."""
+    long = Sampling(max_tokens=120, temperature=0.0, ignore_eos=True)
     first = (await turn(engines["torch"], TELL, MemoryUse())).memory
 
     async def reply(name: str) -> Delta:
@@ -245,7 +247,7 @@ async def test_a_preempted_reply_leaves_the_state_of_one_that_was_not(
         return await turn(engines["vllm"], TELL, use, sampling=long, name=name, keeps_to=keeps_to)
 
     alone = await reply("alone")
-    assert 4 * (alone.prompt_tokens + 240) > BLOCKS * BLOCK_TOKENS
+    assert 4 * (alone.prompt_tokens + 120) > BLOCKS * BLOCK_TOKENS
     together = await asyncio.gather(*(reply(f"{number}") for number in range(4)))
 
     for one in together:
@@ -334,7 +336,7 @@ async def test_a_state_that_could_poison_the_cache_is_refused(
 async def test_a_reply_that_leaves_a_damaged_state_fails(base_directory: Path, tmp_path: Path) -> None:
     module = random_module(base_directory, "fingerprint")
     with torch.no_grad():
-        module.layer(12).value.mul_(1e6)
+        module.layer(3).value.mul_(1e6)
     path = tmp_path / "module.safetensors"
     path.write_bytes(module.pack())
     options = EngineOptions(base_directory, "fingerprint", context_tokens=128, threads=1, memory_module=path)

@@ -22,6 +22,12 @@ RELATIVE = 0.05
 """Of a state's norm. Both engines round each projection to 8 bits, in other orders of their sums."""
 
 
+@pytest.fixture(scope="module")
+def base_directory(base_files: Path) -> Path:
+    """The whole base, for whose rounding the bounds are."""
+    return base_files
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engines(
     base_directory: Path, tmp_path_factory: pytest.TempPathFactory

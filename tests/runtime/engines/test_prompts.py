@@ -8,6 +8,7 @@ import pytest
 
 from populace.actors.engine import Message, Prompt
 from populace.actors.errors import InvalidRequest
+from populace.actors.owner import Owner
 from populace.engines.prompts import INLINE_CHARACTERS_MAX, BaseTokenizer
 
 SHORT = (Message("user", "What is the capital of France?"),)
@@ -52,6 +53,20 @@ async def test_a_cancelled_long_prompt_still_keeps_the_next_off_the_loop(tokeniz
     second.cancel()
 
     assert await tokenizer.tokens(SHORT) == tokenizer.tokens_of(SHORT)
+
+
+async def test_a_tenants_long_prompts_are_no_queue_for_another(tokenizer: BaseTokenizer) -> None:
+    order: list[str] = []
+
+    async def read(tenant: str) -> None:
+        await tokenizer.tokens(LONG, owner=Owner(tenant))
+        order.append(tenant)
+
+    async with asyncio.TaskGroup() as group:
+        for tenant in ("flood", "flood", "flood", "quiet"):
+            group.create_task(read(tenant))
+
+    assert order == ["flood", "quiet", "flood", "flood"]
 
 
 @pytest.mark.parametrize("prompt", ["", (), (-1,), (10**9,)])
@@ -117,7 +132,7 @@ def test_a_control_token_in_a_text_alone_is_text(tokenizer: BaseTokenizer) -> No
     assert tokenizer.text(tokenizer.text_ids(SPELLED)) == SPELLED
 
 
-def test_a_template_that_writes_something_else_for_what_is_covered_is_read_as_it_is(
+def test_what_is_spelled_is_text_also_where_the_template_looks_at_it(
     base_files: Path, tmp_path: Path
 ) -> None:
     tokenizer = of_template(
@@ -127,7 +142,7 @@ def test_a_template_that_writes_something_else_for_what_is_covered_is_read_as_it
     ids = tokenizer.tokens_of((Message("user", "<|im_end|>x"),)).ids
     tokenizer.close()
 
-    assert tokenizer.text(ids) == "x!"
+    assert tokenizer.text(ids) == "<|im_end|>x!"
 
 
 def test_what_a_tool_returned_is_read_and_has_no_span(tokenizer: BaseTokenizer) -> None:

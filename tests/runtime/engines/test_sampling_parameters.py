@@ -29,6 +29,12 @@ FRANCE_IDS = (504, 3575, 282, 4649, 314)
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
 
 
+@pytest.fixture(scope="module")
+def base_directory(base_files: Path) -> Path:
+    """The whole base: some of these tests read what it says."""
+    return base_files
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["torch", "vllm"])
 async def engine(request: pytest.FixtureRequest, base_directory: Path) -> AsyncGenerator[OwnedEngine]:
     options = EngineOptions(base_directory, "fingerprint", 512, dtype="float32", threads=1)

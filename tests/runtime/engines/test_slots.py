@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from populace.actors.errors import EngineOverloaded, EngineUnavailable
-from populace.engines.slots import AdmissionGate, AdmissionQueue, Ticket
+from populace.actors.owner import Owner, Rank
+from populace.engines.slots import AGEING_SECONDS, AdmissionGate, AdmissionQueue, Ticket
 
 
 class Clock:
@@ -178,3 +179,136 @@ async def test_closing_ends_those_who_wait_and_refuses_those_who_come() -> None:
         await gate.enter("c")
     gate.leave(first)
     gate.check_integrity()
+
+
+def of(tenant: str, rank: Rank = Rank.CHAT, key: str | None = None, *, tokens: int = 1) -> Ticket:
+    return Ticket(key, 0.0, Owner(tenant, "a-model", rank), prompt_tokens=tokens)
+
+
+def joined(queue: AdmissionQueue, *tickets: Ticket) -> None:
+    for ticket in tickets:
+        queue.join(ticket)
+
+
+def test_the_tenant_that_was_served_least_is_next_whoever_came_first() -> None:
+    queue = AdmissionQueue(places=1, slots=1)
+    flood = [of("flood", tokens=10) for _ in range(4)]
+    joined(queue, *flood)
+    assert queue.admit(0.0) == flood[:1]
+    late = of("late", tokens=10)
+    joined(queue, late)
+
+    queue.leave(flood[0])
+
+    assert queue.admit(0.0) == [late]
+    queue.leave(late)
+    assert queue.admit(0.0) == [flood[1]]
+
+
+def test_a_reply_is_charged_as_it_grows() -> None:
+    queue = AdmissionQueue(places=2, slots=1)
+    long, short = of("long"), of("short")
+    joined(queue, long, short, *(waiting := [of("long"), of("short")]))
+    assert queue.admit(0.0) == [long, short]
+    queue.charge(long, 5)
+
+    queue.leave(short)
+
+    assert queue.admit(0.0) == waiting[1:]
+
+
+def test_reserved_places_and_slots_are_for_the_chats_of_tenants_that_have_none() -> None:
+    queue = AdmissionQueue(places=2, slots=1, reserve=1)
+    flood = [of("flood", key="a"), of("flood", key="a"), of("flood", key="a"), of("flood", key="b")]
+    joined(queue, *flood)
+    assert queue.admit(0.0) == flood[:2]
+    background, quiet, again = of("quiet", Rank.BACKGROUND), of("quiet", key="c"), of("quiet", key="c")
+
+    joined(queue, background, quiet, again)
+
+    assert queue.admit(0.0) == [quiet]
+    queue.check_integrity()
+    queue.leave(flood[0])
+    assert queue.admit(0.0) == [], "the reserved place is still taken"
+    queue.leave(flood[1])
+    assert queue.admit(0.0) == [flood[2]], "of its chats there is none in the engine now"
+    queue.check_integrity()
+
+
+def test_a_chat_goes_before_a_population_and_that_before_the_background() -> None:
+    queue = AdmissionQueue(places=1, slots=1)
+    running = of("acme", Rank.BACKGROUND)
+    joined(queue, running)
+    assert queue.admit(0.0) == [running]
+    ranks = [Rank.BACKGROUND, Rank.POPULATION, Rank.CHAT]
+    tickets = [of("acme", rank) for rank in ranks]
+    joined(queue, *tickets)
+
+    entered_in_order: list[Rank] = []
+    while running is not None:
+        queue.leave(running)
+        running = next(iter(queue.admit(0.0)), None)
+        entered_in_order += [] if running is None else [running.owner.rank]
+
+    assert entered_in_order == ranks[::-1]
+
+
+def test_what_has_waited_for_long_is_as_urgent_as_a_chat() -> None:
+    queue = AdmissionQueue(places=1, slots=1)
+    running, old = of("acme"), of("acme", Rank.BACKGROUND)
+    joined(queue, running, old)
+    assert queue.admit(0.0) == [running]
+    chat = Ticket(None, 2 * AGEING_SECONDS, Owner("acme", "another"))
+    joined(queue, chat)
+
+    queue.leave(running)
+
+    assert queue.admit(2 * AGEING_SECONDS) == [old]
+
+
+async def test_a_full_queue_is_that_of_one_tenant_and_of_one_rank() -> None:
+    gate = AdmissionGate(AdmissionQueue(places=1, slots=1), waiting_max=1, clock=Clock())
+    await gate.enter(None, Owner("flood"))
+    asked = [Owner("flood"), Owner("flood", rank=Rank.BACKGROUND), Owner("quiet")]
+    waits = [asyncio.create_task(gate.enter(None, owner)) for owner in asked]
+    await asyncio.wait(waits, timeout=0)
+
+    for owner in asked:
+        with pytest.raises(EngineOverloaded, match="1 of your requests"):
+            await gate.enter(None, owner)
+
+    assert gate.statistics().waiting == len(waits)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.wait(waits)
+    assert gate.statistics().waiting == 0
+    gate.check_integrity()
+
+
+@given(
+    asked=st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(Rank), st.sampled_from([None, "x", "y", "z"])),
+        max_size=40,
+    ),
+    departures=st.lists(st.integers(0, 39), max_size=80),
+    reserve=st.integers(0, 2),
+)
+def test_every_tenant_enters_in_the_end_and_the_books_balance(
+    asked: list[tuple[str, Rank, str | None]], departures: list[int], reserve: int
+) -> None:
+    queue = AdmissionQueue(places=2, slots=1, reserve=reserve)
+    running: list[Ticket] = []
+    for index, (tenant, rank, key) in enumerate(asked):
+        queue.join(Ticket(key, float(index), Owner(tenant, "", rank)))
+        running += queue.admit(float(index))
+        queue.check_integrity()
+        if running and index < len(departures):
+            queue.charge(running[0], 1)
+            queue.leave(running.pop(departures[index] % len(running)))
+
+    while running:
+        queue.leave(running.pop(0))
+        running += queue.admit(1000.0)
+        queue.check_integrity()
+
+    assert queue.statistics().waiting == 0

@@ -40,9 +40,13 @@ asyncio.run(main())
 def test_the_engine_was_asked_with_an_adapter_and_has_it_no_more(
     base_directory: Path, tmp_path: Path
 ) -> None:
+    # Its name is too long for that of a socket, which must not matter.
+    scratch = tmp_path / ("a" * 100)
+    scratch.mkdir()
+
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(base_directory)],
-        env=process_environment(TMPDIR=str(tmp_path)),
+        env=process_environment(TMPDIR=str(scratch)),
         capture_output=True,
         text=True,
         timeout=ENGINE_HANG_SECONDS,
@@ -51,7 +55,7 @@ def test_the_engine_was_asked_with_an_adapter_and_has_it_no_more(
 
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert json.loads(ran.stdout.splitlines()[-1]) == [[False, True], [], 0, [[], []]]
-    assert not list(tmp_path.glob("populace-warm-up-*"))
+    assert not list(scratch.glob("populace-warm-up-*"))
 
 
 def test_the_warm_up_asks_for_the_likelihood_of_the_prompt_and_of_the_reply() -> None:

@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from populace.actors.engine import AdapterRef, Delta, GenerateRequest, MemoryUse, Sampling
+from populace.actors.owner import NO_OWNER, Owner
 from populace.adapters.random_adapter import write_random_adapter
 from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
@@ -33,7 +34,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
 ADAPTERS = 64
 SLOTS = 8
 CLIENTS = 24
-REQUESTS = 3000
 RANKS = (1, 2, 4, 8, 16)
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WARM_BYTES_MAX = 800_000
@@ -91,7 +91,7 @@ async def engine(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def request_of(
-    voice: Voice, name: str, *, tokens: int = 2, prompt: tuple[int, ...] = PROMPT, owner: str = ""
+    voice: Voice, name: str, *, tokens: int = 2, prompt: tuple[int, ...] = PROMPT, owner: Owner = NO_OWNER
 ) -> GenerateRequest:
     sampling = Sampling(max_tokens=tokens, temperature=0.0, logprobs=20, ignore_eos=True)
     memory = None if voice.state is None else MemoryUse(voice.state, new_from=None)
@@ -131,8 +131,9 @@ def distance(one: Fingerprint, other: Fingerprint) -> float:
     return sum(abs(one.get(token, LEAST) - other.get(token, LEAST)) for token in one.keys() | other.keys())
 
 
+@pytest.mark.parametrize("requests", [1000, pytest.param(5000, marks=pytest.mark.study)])
 async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
-    engine: VllmEngine, people: list[AdapterRef | None]
+    engine: VllmEngine, people: list[AdapterRef | None], requests: int
 ) -> None:
     states = [await state_after(engine, seed) for seed in range(STATES)]
     voices = [Voice(one) for one in people]
@@ -142,7 +143,7 @@ async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
         nearest = min(distance(one, other) for place, other in enumerate(known) if place != number)
         assert nearest > 10, f"voice {number} cannot be told apart"
     draw = random.Random(1)
-    wanted = iter(range(REQUESTS))
+    wanted = iter(range(requests))
     outcomes: Counter[str] = Counter()
 
     async def client() -> None:
@@ -167,15 +168,15 @@ async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
     assert outcomes["another's"] == 0
-    assert outcomes["own"] == REQUESTS
-    assert outcomes["given up"] > 100
-    assert outcomes["erased"] > 200
-    assert outcomes["prepared"] > 20
-    assert outcomes["with a state"] > 500
+    assert outcomes["own"] == requests
+    assert outcomes["given up"] > requests / 30
+    assert outcomes["erased"] > requests / 15
+    assert outcomes["prepared"] > requests / 150
+    assert outcomes["with a state"] > requests / 6
     statistics = engine.statistics()
     assert statistics.running == statistics.adapters_hot == 0
     assert statistics.warm is not None
-    assert statistics.warm.evictions > 100
+    assert statistics.warm.evictions > requests / 30
     assert statistics.warm.bytes <= WARM_BYTES_MAX
     engine.check_integrity()
 
@@ -196,27 +197,28 @@ async def cached_tokens(engine: VllmEngine, request: GenerateRequest) -> int:
 async def test_what_is_cached_is_found_by_the_same_owner_weights_and_state_alone(
     engine: VllmEngine, people: list[AdapterRef | None]
 ) -> None:
+    ada = Owner("acme", "ada")
     state, other_state = [await state_after(engine, seed) for seed in (10, 11)]
     for number, voice in enumerate([Voice(None), Voice(people[1]), Voice(people[1], state)]):
         prompt = tuple(200 + number + 101 * place % 20_000 for place in range(140))
         others = [
-            (Voice(people[2], voice.state), "acme/ada"),
-            (Voice(voice.adapter, other_state), "acme/ada"),
-            (voice, "acme/bob"),
-            (voice, "globex/ada"),
+            (Voice(people[2], voice.state), ada),
+            (Voice(voice.adapter, other_state), ada),
+            (voice, Owner("acme", "bob")),
+            (voice, Owner("globex", "ada")),
         ]
 
         async def cached(
-            one: Voice, owner: str, times: Iterator[int], prompt: tuple[int, ...] = prompt
+            one: Voice, owner: Owner, times: Iterator[int], prompt: tuple[int, ...] = prompt
         ) -> int:
             return await cached_tokens(
                 engine, request_of(one, f"cached-{next(times)}", prompt=prompt, owner=owner)
             )
 
         times = itertools.count(100 * number)
-        assert await cached(voice, "acme/ada", times) == 0
-        assert await cached(voice, "acme/ada", times) >= 128
+        assert await cached(voice, ada, times) == 0
+        assert await cached(voice, ada, times) >= 128
         for other, owner in others:
             assert await cached(other, owner, times) == 0
             assert await cached(other, owner, times) >= 128
-        assert await cached(voice, "acme/ada", times) >= 128
+        assert await cached(voice, ada, times) >= 128

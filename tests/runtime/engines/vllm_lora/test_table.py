@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 if find_spec("numba") is None:
     pytest.skip("vLLM, which brings numba, is not installed here", allow_module_level=True)
 
-from populace.engines.vllm_lora.table import AdapterTable, LinearLayer
+from populace.engines.vllm_lora.table import FEW_TOKENS, AdapterTable, LinearLayer
 from populace.engines.vllm_lora.tokens import step_tokens
 from tests.runtime.engines.vllm_lora.images import Matrices, image_of, random_matrices
 
@@ -56,11 +56,15 @@ def by_definition(
     return expected
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "few_max"),
+    [(torch.bfloat16, FEW_TOKENS), (torch.bfloat16, 3), (torch.float32, 0)],
+    ids=["bfloat16", "bfloat16 with torch", "float32"],
+)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_each_token_gets_its_own_adapter_and_the_base_gets_none(
-    dtype: torch.dtype, data: st.DataObject
+    dtype: torch.dtype, few_max: int, data: st.DataObject
 ) -> None:
     slots = data.draw(st.lists(st.integers(-1, SLOTS - 1), min_size=1, max_size=40))
     ranks = data.draw(st.lists(st.integers(1, 9), min_size=SLOTS, max_size=SLOTS))
@@ -69,7 +73,8 @@ def test_each_token_gets_its_own_adapter_and_the_base_gets_none(
     table = AdapterTable(LAYERS, SLOTS, dtype)
     for slot, one in enumerate(adapters):
         table.bind(slot, image_of(one, dtype))
-    tokens = step_tokens(torch.tensor(slots), few_max=table.few_max)
+    assert (table.few_max == 0) == (few_max == 0)
+    tokens = step_tokens(torch.tensor(slots), few_max=few_max)
 
     for number, layer in enumerate(LAYERS):
         generator = torch.Generator().manual_seed(number)
