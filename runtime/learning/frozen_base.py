@@ -19,6 +19,7 @@ from populace.adapters.memory.attached import given_hidden
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.packed_attention import PACKED, Packing
 from populace.learning.packed_row import PackedRow, Reading
+from populace.learning.wanted_work import check_wanted
 
 
 class Read(NamedTuple):
@@ -52,6 +53,11 @@ class FrozenBase:
         self._recorded: list[torch.Tensor] = []
         self._recorders: list[Any] = []
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and what is trained on them has to be."""
+        return self.model.device
+
     def record_inputs(self, layers: Sequence[str]) -> None:
         """Keep the inputs of these attention layers, in the order of the base, in each later pass."""
         for hook in self._recorders:
@@ -69,7 +75,7 @@ class FrozenBase:
         row = PackedRow.of([Reading(adapter, [sequence])])
         with torch.no_grad(), self._recording() as recorded, self._attached.running(row.spans):
             output = cast("Any", self.model.base_model)(**self._inputs(row))
-        places = torch.tensor(row.places, dtype=torch.long, device=self.model.device)
+        places = torch.tensor(row.places, dtype=torch.long, device=self.device)
         return Read(output.last_hidden_state[0][places], tuple(recorded))
 
     def predict(self, last_NH: torch.Tensor) -> torch.Tensor:
@@ -87,7 +93,7 @@ class FrozenBase:
         # What a model makes of its head's products (scales, caps) is in its own forward function alone.
         inner.forward = given
         try:
-            ids = torch.zeros(1, len(last_NH), dtype=torch.long, device=self.model.device)
+            ids = torch.zeros(1, len(last_NH), dtype=torch.long, device=self.device)
             output = cast("Any", self.model)(input_ids=ids, use_cache=False)
         finally:
             del inner.forward
@@ -107,9 +113,10 @@ class FrozenBase:
 
         The results are differentiable in the adapters' parameters unless autograd is off. Every reading must
         have a scored token. Time and memory grow linearly with the number of tokens, of which those that
-        sequences of one reading begin with alike count once.
+        sequences of one reading begin with alike count once. Raises ``TrainingStopped`` as ``check_wanted``.
         """
-        row, device = PackedRow.of(readings), self.model.device
+        check_wanted()
+        row, device = PackedRow.of(readings), self.device
         places = torch.tensor(row.places, device=device)
         lasts: list[torch.Tensor] = []
 
@@ -145,7 +152,7 @@ class FrozenBase:
 
     def _inputs(self, row: PackedRow) -> dict[str, Any]:
         """Return the arguments of the model's forward pass."""
-        device = self.model.device
+        device = self.device
         return {
             "input_ids": torch.tensor([row.ids], device=device),
             "position_ids": torch.tensor([row.positions], device=device),
@@ -159,7 +166,7 @@ class FrozenBase:
         """Return what was recorded of the tokens of each reading's sequences, one after the other."""
         if not recorded:
             return [()] * len(row.spans)
-        places = torch.tensor(list(chain.from_iterable(row.paths)), device=self.model.device)
+        places = torch.tensor(list(chain.from_iterable(row.paths)), device=self.device)
         read = [sum(lengths) for lengths in row.lengths]
         layers = [layer_TH.index_select(0, places).split(read) for layer_TH in recorded]
         return list(zip(*layers, strict=True))

@@ -5,13 +5,11 @@ else, and stays as it is. What is trained on it is served with it as one adapter
 ``adapters/lora/concatenation.py``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-
-from populace.adapters.lora.trainable import TrainableAdapter
+from populace.adapters.lora.trainable import Factors, TrainableAdapter
 from populace.learning.evaluation import HeldOut
 from populace.policies.personal_share import SHARES, best_share
 
@@ -26,13 +24,14 @@ class LowerPart:
     digest: str
     adapter: TrainableAdapter
     packed: bytes | bytearray
-    begun: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None
+    begun: Factors | None = None
 
 
 class SharedPart(NamedTuple):
     """How much of a personal part is the best, the held-out scores of the lower revision, and the best part.
 
-    ``adapter`` has the best share above 0, also if ``share`` is 0: the lower revision alone is better then.
+    ``adapter`` has the best share above 0, also if ``share`` is 0: then none is surely better than the lower
+    revision alone.
     """
 
     share: float
@@ -48,7 +47,7 @@ def shared_part(
     served: Callable[[TrainableAdapter], TrainableAdapter],
     says: Callable[[TrainableAdapter], bool],
 ) -> SharedPart:
-    """Find the share of a trained personal part with the best held-out scores, of equal ones the smallest.
+    """Find the share of a trained personal part that is surely better than the lower revision by most.
 
     ``served`` returns an adapter as it is served. Only shares at which ``says`` is true are tried; if that is
     none, or nothing is held out, all of the part is kept. Reads the held-out data six times. Raises what
@@ -62,7 +61,7 @@ def shared_part(
     whole = compared[1.0]
     scores = {share: one.candidate for share, one in compared.items() if says(read[share])}
     scores = scores or {1.0: whole.candidate}
-    part = shared[best_share(scores, whole.measure)]
+    part = shared[best_share(scores, whole.parent, whole.measure)]
     if says(lower.adapter):
         scores[0.0] = whole.parent
-    return SharedPart(best_share(scores, whole.measure), whole.parent, part)
+    return SharedPart(best_share(scores, whole.parent, whole.measure), whole.parent, part)

@@ -46,7 +46,7 @@ class MemoryReading:
             values = form.unpack(state)
         except (MemoryStateInvalid, MemoryStateMismatch):
             return None
-        return cls(base, module, torch.from_numpy(values).to(base.model.device))
+        return cls(base, module, torch.from_numpy(values).to(base.device))
 
     def read(self, scored: Scored) -> Scored:
         """Return the same tokens as they are predicted while each reply reads, if the read gate is open.
@@ -59,7 +59,7 @@ class MemoryReading:
         ends = itertools.accumulate(scored.counts, initial=0)
         replies = [range(begin, end) for begin, end in itertools.pairwise(ends) if end > begin]
         firsts_SH = inputs[0][[reply.start for reply in replies]]
-        opens_S = (self._gates.read(firsts_SH) > 0).tolist()
+        opens_S = (self._gates.read(firsts_SH) > 0).cpu().tolist()
         places = [place for reply, opens in zip(replies, opens_S, strict=True) if opens for place in reply]
         if not places:
             return scored

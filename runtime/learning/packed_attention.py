@@ -80,14 +80,18 @@ def packed_attention(
     packing: Packing,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return the attention output [1, N, H, D] and no weights, as transformers expects it.
 
-    Masks and dropout are not supported.
+    With a ``sliding_window`` a token sees that many tokens, of which it is the last. Masks, dropout and
+    capped scores are not supported.
     """
     assert attention_mask is None
     assert dropout == 0
+    assert softcap is None
     # In float32 from here on: the gradient of a token that many sequences share is a sum, which bfloat16
     # would round at each of them.
     rows_NHD = [row[0].transpose(0, 1).float() for row in (query_1HND, key_1HND, value_1HND)]
@@ -102,17 +106,28 @@ def packed_attention(
             .to(kernel_dtype)
             for row_NHD in rows_NHD
         )
+        seen_TT = _window(places_BT, sliding_window)
         mixed_BHTD = functional.scaled_dot_product_attention(
             query_BHTD,
             key_BHTD,
             value_BHTD,
-            is_causal=True,
+            attn_mask=seen_TT,
+            is_causal=seen_TT is None,
             scale=scaling,
             enable_gqa=query_1HND.shape[1] != key_1HND.shape[1],
         )
         mixed.append(mixed_BHTD.transpose(1, 2).flatten(0, 1))
     # One gather, as the gradient of a slice for each sequence would be as large as the whole batch.
     return torch.cat(mixed).index_select(0, packing.kept)[None].to(query_1HND.dtype), None
+
+
+def _window(places_BT: torch.Tensor, size: int | None) -> torch.Tensor | None:
+    """Return which tokens [T, T] each token sees, None if that is all before it."""
+    tokens = places_BT.shape[1]
+    if size is None or size >= tokens:
+        return None
+    before_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=places_BT.device).tril()
+    return before_TT.triu(1 - size)
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -20,6 +20,7 @@ from populace.actors.engine import (
     Sampling,
     joined,
 )
+from populace.actors.owner import IN_BACKGROUND, Owner
 from populace.actors.turn import BASE_REVISION
 
 STREAMS = 32
@@ -58,7 +59,7 @@ async def roll_out(
     replies: int,
     tokens_max: int,
     seed: int,
-    owner: str = "",
+    owner: Owner = IN_BACKGROUND,
     streams: int = STREAMS,
 ) -> list[list[Rollout]]:
     """Sample ``replies`` replies to each prompt and return them by prompt. ``adapter`` None is the base.
@@ -84,7 +85,7 @@ async def answers(
     *,
     tokens_max: int,
     memory: MemoryUse | None = None,
-    owner: str = "",
+    owner: Owner = IN_BACKGROUND,
     streams: int = STREAMS,
 ) -> list[Rollout]:
     """Generate one greedy reply to each prompt; limits and errors are as for ``roll_out``.
@@ -115,7 +116,7 @@ async def _roll_out_all(
     engine: Engine,
     asked: Sequence[tuple[tuple[Message, ...], Sampling]],
     adapter: AdapterRef | None,
-    owner: str,
+    owner: Owner,
     streams: int,
     memory: MemoryUse | None = None,
 ) -> list[Rollout]:
@@ -138,7 +139,7 @@ async def _roll_out(
     prompt: tuple[Message, ...],
     adapter: AdapterRef | None,
     sampling: Sampling,
-    owner: str,
+    owner: Owner,
     memory: MemoryUse | None,
 ) -> Rollout:
     revision = BASE_REVISION if adapter is None else adapter.digest

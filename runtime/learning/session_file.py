@@ -61,13 +61,18 @@ def pack_session(session: TrainingSession, extra: Mapping[str, Any], attached: b
             for name, layer in session.adapter.layers.items()
             if layer.kept is not None
         }
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, {HEADER: json.dumps(header)})
+    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    return save(on_cpu, {HEADER: json.dumps(header)})
 
 
-def unpack_session(data: bytes) -> tuple[TrainingSession, dict[str, Any]]:
-    """Decode a session and its ``extra`` fields. Raises ``RecordInvalid`` for damaged or other data."""
+def unpack_session(data: bytes, device: torch.device | str = "cpu") -> tuple[TrainingSession, dict[str, Any]]:
+    """Decode a session, to go on on ``device``, and its ``extra`` fields.
+
+    Raises ``RecordInvalid`` for damaged or other data.
+    """
     try:
-        tensors = load(data)
+        # The optimiser's count of steps too: its fused form reads that on the device.
+        tensors = {name: tensor.to(device) for name, tensor in load(data).items() if name != ATTACHED}
         header = _header(data)
         layers = {
             name: LoraLayer(

@@ -6,12 +6,13 @@ candidate with its scores, or an error that does not affect the other models.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from populace.actors.errors import NothingToTrain, TrainingDiverged, TrainingFailed, TrainingStopped
-from populace.adapters.lora.trainable import TrainableAdapter
+from populace.adapters.lora.trainable import Factors, TrainableAdapter
 from populace.learning.corrections import Taught
 from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
@@ -22,6 +23,7 @@ from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.lower_part import LowerPart, shared_part
 from populace.learning.methods.objective import Objective
 from populace.learning.session import StepReport, TrainingSession, is_out_of_memory, take_step
+from populace.learning.wanted_work import check_wanted, only_while
 from populace.policies.evaluation_gate import Evaluation, GateRule, OnLower, Verdict, verdict
 
 TOKENS_A_STEP = 2048
@@ -86,16 +88,38 @@ class Candidate(NamedTuple):
     judged_s: tuple[float, float] = (0.0, 0.0)
 
 
-class TrainerProgress(Protocol):
-    """Callbacks that follow the training of each model and can stop it."""
+class TrainerProgress:
+    """Follows the training of each model and may stop it. As it is, it does nothing of that."""
 
     def stepped(self, name: str, report: StepReport, seconds: float) -> None:
-        """Called after each step of a model; ``seconds`` is its share of the step's time, by tokens."""
-        ...
+        """Called after each step of a model.
+
+        ``seconds`` is its share of the step's time, by tokens, and the time in which its batch was drawn.
+        """
 
     def goes_on(self, name: str) -> bool:
-        """Called before each step of a model; False stops its training."""
-        ...
+        """Called before each step of a model, and before its batch is drawn; False stops its training."""
+        del name
+        return True
+
+    def is_wanted(self, name: str) -> bool:
+        """Called often while a batch is drawn, which may sample replies, and while a candidate is judged.
+
+        False ends that at once. It has to stay true where a training only makes room for others: what was
+        sampled so far is lost.
+        """
+        del name
+        return True
+
+    def due(self, names: Collection[str]) -> Collection[str]:
+        """Called with the models that have more steps to take; those that are returned take the next one.
+
+        The others wait. Some model has to be due.
+        """
+        return names
+
+    def ended(self, name: str) -> None:
+        """Called when a model has taken its last step; it is judged when the others have, or are stopped."""
 
 
 class Trainer:
@@ -137,7 +161,8 @@ class Trainer:
 
         Names must be unique. A session that has taken steps continues from there. A learner whose curriculum
         has nothing more to learn ends early and is judged. A learner fails alone if it diverges, does not fit
-        into memory by itself, is stopped by ``progress``, or its curriculum fails.
+        into memory by itself, is stopped by ``progress``, or its curriculum fails. One that is stopped
+        continues from its session later, also if it was being judged.
         """
         assert len({learner.name for learner in learners}) == len(learners)
         outcomes: dict[str, Candidate | TrainingFailed] = {}
@@ -145,9 +170,13 @@ class Trainer:
         seconds: dict[str, float] = dict.fromkeys(reports, 0.0)
         left = list(learners)
         while learning := self._unfinished(left, outcomes, progress):
-            batches = self._draw_batches(learning, outcomes, seconds)
+            due = progress.due([learner.name for learner in learning])
+            stepping = [learner for learner in learning if learner.name in due]
+            before = dict(seconds)
+            batches = self._draw_batches(stepping, outcomes, seconds, progress)
+            drawn = {learner.name for learner, _ in batches}
             # A learner without a batch has nothing more to learn: it takes no more steps and is judged below.
-            left = [learner for learner, _ in batches]
+            left = [learner for learner in learning if learner.name in drawn or learner.name not in due]
             for group in self._step_groups(batches):
                 part = [batch for batch in group if progress.goes_on(batch[0].name)]
                 if not part:
@@ -162,11 +191,15 @@ class Trainer:
                         outcomes[learner.name] = outcome
                     else:
                         reports[learner.name].append(outcome)
-                        progress.stepped(learner.name, outcome, share)
+                        progress.stepped(learner.name, outcome, seconds[learner.name] - before[learner.name])
+            for learner in stepping:
+                if learner.name not in outcomes and (learner.is_done or learner.name not in drawn):
+                    progress.ended(learner.name)
         for learner in learners:
             if learner.name not in outcomes:
                 began = time.monotonic()
-                outcome = self._judge(learner, reports[learner.name], seconds[learner.name])
+                with only_while(partial(progress.is_wanted, learner.name), learner.name):
+                    outcome = self._judge(learner, reports[learner.name], seconds[learner.name])
                 if isinstance(outcome, Candidate):
                     outcome = outcome._replace(judged_s=(began, time.monotonic()))
                 outcomes[learner.name] = outcome
@@ -181,9 +214,7 @@ class Trainer:
         """Return the learners that take another step; those that ``progress`` stops get their outcome."""
         learning = [learner for learner in learners if not learner.is_done and learner.name not in outcomes]
         stopped = [learner for learner in learning if not progress.goes_on(learner.name)]
-        for learner in stopped:
-            reason = f"it was stopped after {learner.session.step} steps"
-            outcomes[learner.name] = TrainingStopped(learner.name, reason)
+        outcomes |= {learner.name: _stopped(learner) for learner in stopped}
         return [learner for learner in learning if learner.name not in outcomes]
 
     def _draw_batches(
@@ -191,16 +222,21 @@ class Trainer:
         learning: Sequence[Learner],
         outcomes: dict[str, Candidate | TrainingFailed],
         seconds: dict[str, float],
+        progress: TrainerProgress,
     ) -> list[tuple[Learner, Objective]]:
-        """Draw the next batch of each learner, and record the curricula that failed.
+        """Draw the next batch of each learner that goes on, and record the others and curricula that failed.
 
         A learner with nothing more to learn is left out; it failed if it has not taken any step.
         """
         batches: list[tuple[Learner, Objective]] = []
         for learner in learning:
+            if not progress.goes_on(learner.name):
+                outcomes[learner.name] = _stopped(learner)
+                continue
             began = time.monotonic()
             try:
-                objective = learner.curriculum.objective(learner.session, learner.batch or self._batch)
+                with only_while(partial(progress.is_wanted, learner.name), learner.name):
+                    objective = learner.curriculum.objective(learner.session, learner.batch or self._batch)
                 batches.append((learner, objective))
             except NothingToTrain as error:
                 if not learner.session.step:
@@ -253,9 +289,12 @@ class Trainer:
         self, learner: Learner, reports: Sequence[StepReport], seconds: float
     ) -> Candidate | TrainingFailed:
         taught, share = learner.taught, 1.0
-        if taught is not None and taught.alone:
-            share = self._take_least(learner, taught)
+        adapter, whole = learner.session.adapter, None
         try:
+            check_wanted()
+            if taught is not None and taught.alone:
+                whole = adapter.factors()
+                share = self._take_least(learner, taught, whole)
             chosen = self._chosen(learner)
             evaluation = evaluate(
                 self._base,
@@ -274,6 +313,9 @@ class Trainer:
             for judge in learner.judges:
                 evaluation = judge.judge(evaluation, chosen.served)
         except TrainingFailed as error:
+            if isinstance(error, TrainingStopped) and whole is not None:
+                # Who goes on with the session judges all of what was trained.
+                adapter.set_between(None, whole, 1.0)
             return error
         if not math.isfinite(evaluation.probe_candidate):
             return TrainingDiverged(
@@ -311,15 +353,16 @@ class Trainer:
     def _packed(self, adapter: TrainableAdapter) -> tuple[bytearray, TrainableAdapter]:
         """Pack an adapter, and read it back as it is served: packing rounds it."""
         packed = adapter.pack(self._base.fingerprint, self._base.dtype)
-        return packed, TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
+        served = TrainableAdapter.of_packed(packed, self._base.modules, rank_max=self._rank_max)
+        return packed, served.to(self._base.device)
 
-    def _take_least(self, learner: Learner, taught: Taught) -> float:
-        """Keep the least share of what was trained that says all corrections, and return it.
+    def _take_least(self, learner: Learner, taught: Taught, whole: Factors) -> float:
+        """Keep the least share of what was trained, ``whole``, that says all corrections, and return it.
 
         All other replies change with the square of the share: with 0.8 of it they were 0.01 nats a token from
         the base's where they were 0.21 with all of it.
         """
-        adapter, whole = learner.session.adapter, learner.session.adapter.factors()
+        adapter = learner.session.adapter
         before = None if learner.parent is None or learner.from_base else learner.parent.factors()
         if learner.lower is not None:
             before = learner.lower.begun
@@ -342,6 +385,10 @@ class _Chosen(NamedTuple):
     packed: bytearray
     served: TrainableAdapter
     on: OnLower | None = None
+
+
+def _stopped(learner: Learner) -> TrainingStopped:
+    return TrainingStopped(learner.name, f"it was stopped after {learner.session.step} steps")
 
 
 def _tokens(objective: Objective) -> int:

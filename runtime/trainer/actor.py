@@ -18,14 +18,19 @@ import ray
 from populace.actors.engine import BaseInfo
 from populace.actors.process_use import ProcessUse
 from populace.engines.client import ReplicaEngine
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.hosting.host_client import connect_host
 from populace.hosting.messages import NAMESPACE
+from populace.hosting.store_node import Home, own_base, own_module, own_settings, own_telemetry, placed
 from populace.policies.consolidation import ConsolidationRule
 from populace.policies.diversity.probes import DIGEST
 from populace.policies.evaluation_gate import GateRule, RollbackRule
+from populace.settings.errors import SETTINGS_REFUSED
+from populace.settings.settings import TrainingPriority
+from populace.settings.signals import end_with_parent
+from populace.storage.journal.journaled_files import stored_adapters
 from populace.storage.records.errors import PopulaceError
-from populace.storage.store import Store
+from populace.storage.revisions import RevisionFiles
 from populace.storage.training.sessions import SessionFiles
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.options import TelemetryOptions
@@ -40,6 +45,7 @@ TRAINER = "populace-trainer"
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 15.0
 STOP_SECONDS_MAX = 20.0
+NICE_MAX = 19
 """How long ``close`` waits for the current step, and for the sessions to be written."""
 
 IDLE_SECONDS_MAX = 600.0
@@ -57,8 +63,9 @@ class TrainerOptions(NamedTuple):
     """How to start a trainer. ``automatic`` also trains models that are due without a request.
 
     ``master_key`` is the file of the key that wraps those of uploaded files, None the one in the store.
-    ``kept_bytes_max`` is the budget of kept trainings, 0 for none. ``teacher`` answers what is asked again
-    and again, None for the base. ``replies_directory`` keeps the base's replies to general requests.
+    ``gpu_share`` is what the trainer has of a GPU, 0 for the processor alone. ``kept_bytes_max`` bounds what
+    kept trainings take, 0 for none. ``teacher`` answers what is asked again and again, None for the base.
+    ``replies_directory`` keeps the base's replies to general requests.
     """
 
     hosts: int
@@ -67,7 +74,7 @@ class TrainerOptions(NamedTuple):
     base: BaseInfo
     base_directory: str
     rank_max: int
-    device: str
+    priority: TrainingPriority
     automatic: bool
     memory_module: Path | None
     master_key: Path | None
@@ -75,16 +82,48 @@ class TrainerOptions(NamedTuple):
     teacher: TeacherOptions | None = None
     telemetry: TelemetryOptions | None = None
     replies_directory: Path | None = None
+    home: Home | None = None
+    gpu_share: float = 0.0
+
+    def on_this_node(self) -> "TrainerOptions":
+        """Return the options with the paths of the node that this process is on.
+
+        Raises ``SETTINGS_REFUSED``.
+        """
+        own = own_settings(self.home)
+        if own is None:
+            return self
+        replies = self.replies_directory
+        return self._replace(
+            data_directory=str(own.data),
+            base_directory=str(own_base(own, self.base.fingerprint)),
+            memory_module=own_module(own, self.base),
+            master_key=own.master_key,
+            replies_directory=None if replies is None else own.cache / replies.parent.name / replies.name,
+        )
+
+    def adapters(self) -> RevisionFiles:
+        """Return the adapters of the store; those that this node lacks come from the journal, if any."""
+        return stored_adapters(
+            Path(self.data_directory),
+            store_id=None if self.home is None else self.home.store_id,
+            journal=None if self.home is None else self.home.journal,
+            master_key=self.master_key,
+        )
 
 
 class TrainerActor:
     """Works on jobs from its start to its end, without being called."""
 
     def __init__(self, options: TrainerOptions) -> None:
-        self._end_telemetry = telemetry_setup(options.telemetry, "trainer")
-        # Applies to threads that start from here on, which are all that compute. A nice thread would be
-        # waited for at each of the engine's barriers; an idle one is put aside at once.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        end_with_parent()
+        self._end_telemetry = telemetry_setup(own_telemetry(options.home, options.telemetry), "trainer")
+        # Applies to threads that start from here on, which are all that compute. A nice thread is waited for
+        # at each of the engine's barriers; an idle one is put aside at once.
+        if options.priority == "low":
+            os.nice(NICE_MAX)
+        else:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         self._options = options
         self._stopping = threading.Event()
         self._loop: Any = None
@@ -109,8 +148,17 @@ class TrainerActor:
             self._loop.close()
         self._end_telemetry()
 
+    async def _find_own_options(self) -> TrainerOptions:
+        """Return the options with this node's paths. Not in the constructor, which must not raise."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._options.on_this_node)
+            except SETTINGS_REFUSED as error:
+                logger.error("the trainer cannot work on this node: %s", error)  # noqa: TRY400
+                await asyncio.sleep(LOOK_SECONDS)
+
     async def _run(self) -> None:
-        options = self._options
+        self._options = options = await self._find_own_options()
         clients = [connect_host(index) for index in range(options.hosts)]
         directory = Directory(clients, shard_count=options.shards)
         consolidator = Consolidator(
@@ -140,6 +188,7 @@ class TrainerActor:
                     self._loop.close()
                     # Also frees the base, which takes a gigabyte that is not needed now.
                     self._loop = self._profiler = None
+                    await asyncio.to_thread(give_back, options.gpu_share)
             except PopulaceError as error:
                 logger.info("the trainer waits: %s", error)
             except Exception:
@@ -165,16 +214,17 @@ class TrainerActor:
             from populace.trainer.teacher_endpoint import TeacherEndpoint
 
             options, path = self._options, Path(self._options.data_directory)
+            revisions = options.adapters()
             loop, engine = asyncio.get_running_loop(), ReplicaEngine(self._options.base)
             load = cache(
                 lambda: load_trainer(
                     Path(options.base_directory),
                     options.base.fingerprint,
-                    Store.adapters(path),
+                    revisions,
                     gate=GateRule(),
                     rank_max=options.rank_max,
-                    device=options.device,
-                    sampler=EngineSampler(engine, loop, Store.adapters(path)),
+                    gpu_share=options.gpu_share,
+                    sampler=EngineSampler(engine, loop, revisions),
                     memory_module=options.memory_module,
                     teacher=None if options.teacher is None else TeacherEndpoint(*options.teacher),
                     replies_directory=options.replies_directory,
@@ -185,7 +235,7 @@ class TrainerActor:
                 directory,
                 directory.jobs,
                 load=load,
-                revisions=Store.adapters(path),
+                revisions=revisions,
                 sessions=SessionFiles.of_store(path),
                 uploads=UploadFiles.of_store(path, options.master_key),
                 memory_module=options.base.memory_module,
@@ -196,10 +246,25 @@ class TrainerActor:
         return self._loop
 
 
+def give_back(gpu_share: float) -> None:
+    """Let engines of the same GPU have what torch keeps of its memory, once nothing is loaded."""
+    if gpu_share:
+        from populace.trainer.loading import free_device
+
+        free_device()
+
+
 def start_trainer(
-    options: TrainerOptions, *, environment: dict[str, str], nodes: dict[str, str] | None = None
+    options: TrainerOptions,
+    *,
+    environment: dict[str, str],
+    nodes: dict[str, str] | None = None,
+    preferred: str | None = None,
 ) -> Any:
-    """Create the trainer on a node with these labels, or find it; returns its handle and does not wait."""
+    """Create the trainer on a node with these labels, ``preferred`` as long as it lives, or find it.
+
+    Returns its handle and does not wait.
+    """
     remote: Any = ray.remote(TrainerActor)
     return remote.options(
         name=TRAINER,
@@ -209,6 +274,7 @@ def start_trainer(
         max_restarts=-1,
         max_concurrency=2,
         num_cpus=0,
-        label_selector=nodes,
+        num_gpus=options.gpu_share,
+        **placed(nodes, preferred),
         runtime_env={"env_vars": environment},
     ).remote(options)

@@ -115,8 +115,10 @@ class Served:
     memory_module: str | None
 
 
-def start_of(job: TrainingJob, saved: bytes | None, kept: bytes | None, served: Served) -> Start:
-    """Say where the run begins. ``saved`` is the job's own session, ``kept`` that of ``kept_by(job)``.
+def start_of(
+    job: TrainingJob, saved: bytes | None, kept: bytes | None, served: Served, *, device: str = "cpu"
+) -> Start:
+    """Say where the run begins, on ``device``. ``saved`` is its session, ``kept`` that of ``kept_by(job)``.
 
     Raises ``TrainingFailed`` if the job continues or replays a training that is not kept, or is another one.
     """
@@ -134,7 +136,7 @@ def start_of(job: TrainingJob, saved: bytes | None, kept: bytes | None, served: 
     try:
         if kept is None:
             raise TrainingFailed(job.model.name, f"{_training(job)} {GONE}")
-        session, told = unpack_session(kept)
+        session, told = unpack_session(kept, device)
         record = RolloutRecord.unpack(attached_to(kept), replays=is_replay)
     except RecordInvalid as error:
         raise TrainingFailed(job.model.name, f"{_training(job)} is kept and damaged: {error}") from error

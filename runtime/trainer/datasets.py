@@ -344,7 +344,7 @@ def _from_tasks(inputs: DatasetInputs) -> Dataset:
     held_out = HeldOutTasks(
         name,
         [task for at, task in enumerate(fitting) if is_held_out(at)],
-        options.reward,
+        method.rewards,
         base,
         sampler,
         replies=options.replies_each,

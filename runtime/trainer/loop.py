@@ -9,7 +9,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence, Set
+from functools import partial
 from typing import Any
 
 from populace.actors.errors import (
@@ -25,8 +26,9 @@ from populace.actors.span_names import TRAIN_PREPARE, TRAIN_PROMOTE
 from populace.actors.training import EndState, JobState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import ModelId
-from populace.learning.trainer import Candidate, Trainer
+from populace.learning.trainer import Candidate
 from populace.policies.quoted_words import without_words
+from populace.policies.training_shares import TrainingShares, chosen
 from populace.storage.records.errors import (
     DiskRefused,
     Fenced,
@@ -37,7 +39,6 @@ from populace.storage.records.errors import (
     UnknownOutcome,
     WriteQueueFull,
 )
-from populace.storage.records.named import Named
 from populace.storage.revisions import RevisionFiles
 from populace.storage.rows.ledger import FIRST_ALIAS
 from populace.storage.training.errors import JobEnded, JobNotFound
@@ -57,12 +58,15 @@ from populace.trainer.plans import plan_of, too_few_held_out
 from populace.trainer.reading import log_of, memory_of, suite_of_model
 from populace.trainer.room import learns_parents_lessons
 from populace.trainer.runs import TrainingRun
-from populace.trainer.training_watch import TrainingWatch
+from populace.trainer.training_watch import TrainingWatch, train_all, unexpected, while_open
 
 logger = logging.getLogger(__name__)
 
 LEARNERS_MAX = 16
 """Models trained at once; others wait. Each takes some 30 MB of weights and moments at rank 8."""
+
+SLACK_SECONDS = 10.0
+"""How far the trainings of a tenant may be ahead of another's: they are faster together than in turn."""
 
 REPORT_SECONDS = 1.0
 """A new job joins the ones in training after at most this time and the current step."""
@@ -113,6 +117,7 @@ class TrainingLoop:
         self._memory_module = memory_module
         self._live: dict[ModelId, TrainingRun] = {}
         self._traces = JobTraces()
+        self._shares = TrainingShares(slack_s=SLACK_SECONDS)
         self._stopping = threading.Event()
 
     async def round(self) -> bool:
@@ -128,13 +133,23 @@ class TrainingLoop:
         for open_job in found:
             if open_job.job.state == "promoting":
                 await self._of_job(open_job.job, self._promote_again(open_job.job))
-        training = [open_job for open_job in found if open_job.job.state != "promoting"][:LEARNERS_MAX]
+        training = chosen(_by_tenant(found), LEARNERS_MAX)
+        await self._park({open_job.job.model for open_job in training})
         for open_job in training:
             if not self._stopping.is_set():
                 await self._of_job(open_job.job, self._prepare(open_job))
         if self._live and not self._stopping.is_set():
             await self._train()
         return bool(found)
+
+    async def _park(self, chosen_models: Set[ModelId]) -> None:
+        """Save the trainings that make room for those of other tenants; they go on from there later."""
+        for model in self._live.keys() - chosen_models:
+            training = self._live.pop(model)
+            try:
+                await asyncio.to_thread(self._save, training)
+            except DiskRefused as error:
+                logger.warning("the training of %s waits, and goes on from its last save: %s", model, error)
 
     def stop(self) -> None:
         """Make ``round`` end soon, with every session saved. May be called from any thread."""
@@ -186,8 +201,9 @@ class TrainingLoop:
                 # What is kept of a training goes with the turns of its range, if one of them is forgotten.
                 learns_with_memory=job.log_range == (now.log_start, now.log_position),
             )
-        run = await asyncio.to_thread(runs.make, job, open_job.session_key, data, saved, kept)
-        corrections = await asyncio.to_thread(_judging_corrections, run)
+        make = partial(runs.make, job, open_job.session_key, data, saved, kept)
+        async with while_open(self._jobs, job, self._stopping):
+            run, corrections = await asyncio.to_thread(lambda: _with_judging_corrections(make()))
         run.plan(plan_of(run.learns, run.learner, corrections, trainer.general_replies))
         await self._jobs.report(job.model, job.number, run.progress)
         is_judged = corrections > 0 or job.options.rebuilds is not None
@@ -199,12 +215,11 @@ class TrainingLoop:
 
     async def _train(self) -> None:
         trainer = (await self._loaded()).trainer
-        watch = TrainingWatch(
-            {training.learner.name: training for training in self._live.values()}, self._save, self._stopping
-        )
+        trainings = {training.learner.name: training for training in self._live.values()}
+        watch = TrainingWatch(trainings, self._save, self._shares, self._stopping)
         reporting = asyncio.create_task(self._report(watch))
         try:
-            outcomes = await asyncio.to_thread(_train_all, trainer, watch)
+            outcomes = await asyncio.to_thread(train_all, trainer, watch)
         finally:
             reporting.cancel()
         for name, outcome in outcomes.items():
@@ -216,15 +231,15 @@ class TrainingLoop:
         while True:
             await asyncio.sleep(REPORT_SECONDS)
             try:
-                found = [open_job.job for open_job in await self._jobs.open_jobs()]
-                still = {(job.model, job.number) for job in found}
+                found = await self._jobs.open_jobs()
+                still = {(open_job.job.model, open_job.job.number) for open_job in found}
                 mine = {
                     (training.job.model, training.job.number): name
                     for name, training in watch.trainings.items()
                 }
                 watch.gone |= {name for job, name in mine.items() if job not in still}
-                others = [job for job in found if (job.model, job.number) not in mine]
-                if len(mine) < LEARNERS_MAX and any(job.state != "promoting" for job in others):
+                wanted = (open_job.job for open_job in chosen(_by_tenant(found), LEARNERS_MAX))
+                if any((job.model, job.number) not in mine for job in wanted):
                     watch.is_interrupted = True
                 for training in watch.trainings.values():
                     if training.learner.name not in watch.gone:
@@ -316,6 +331,8 @@ class TrainingLoop:
             self._traces.gone(model, number)
         except NothingToTrain as error:
             await self._end(model, number, "skipped", error.reason, error)
+        except TrainingStopped as error:
+            logger.info("%s, before its first step here", error)
         except TrainingFailed as error:
             await self._end(model, number, "failed", error.reason, error)
         except PopulaceError as error:
@@ -326,7 +343,7 @@ class TrainingLoop:
         except Exception as error:
             # A bug of ours that this job runs into: the others must not wait for it for ever.
             logger.exception("the training of %s failed unexpectedly", model)
-            await self._end(model, number, "failed", _unexpected(error), error)
+            await self._end(model, number, "failed", unexpected(error), error)
 
     async def _end(self, model: ModelId, number: int, state: EndState, reason: str, error: Exception) -> None:
         self._forget(model)
@@ -353,28 +370,12 @@ class TrainingLoop:
         return self._trainer
 
 
-def _judging_corrections(run: TrainingRun) -> int:
-    """Return how many corrections judge the candidate, none if it shows by others that it is better."""
+def _by_tenant(found: Sequence[OpenJob]) -> list[tuple[str, OpenJob]]:
+    """Return the jobs that are to be trained, each with its tenant, in the order in which they were asked."""
+    return [(one.job.model.tenant, one) for one in found if one.job.state != "promoting"]
+
+
+def _with_judging_corrections(run: TrainingRun) -> tuple[TrainingRun, int]:
+    """Return how many corrections judge the candidate, too: none if it shows by others that it is better."""
     taught = run.learner.taught
-    return 0 if taught is None or not taught.judge(run.learner.parent) else len(taught.corrections)
-
-
-def _train_all(trainer: Trainer, watch: TrainingWatch) -> dict[str, Candidate | TrainingFailed]:
-    """Train all together; after an unexpected error train each alone, so that only the cause fails."""
-    learners = [training.learner for training in watch.trainings.values()]
-    try:
-        return dict(trainer.train(learners, watch))
-    except Exception:
-        logger.exception("training %d people together failed unexpectedly", len(learners))
-    outcomes: dict[str, Candidate | TrainingFailed] = {}
-    for learner in learners:
-        try:
-            outcomes |= trainer.train([learner], watch)
-        except Exception as error:
-            logger.exception("the training of %s failed unexpectedly", Named(learner.name))
-            outcomes[learner.name] = TrainingFailed(learner.name, _unexpected(error))
-    return outcomes
-
-
-def _unexpected(error: Exception) -> str:
-    return f"the trainer failed unexpectedly ({type(error).__name__}); its log has the details"
+    return run, 0 if taught is None or not taught.judge(run.learner.parent) else len(taught.corrections)

@@ -76,9 +76,8 @@ def begun_anew(job: TrainingJob, trained: TrainableAdapter | None, rank: int) ->
     Its parent stays what the candidate is judged beside, and what a rollback goes back to.
     """
     shape = shape_of_new(job) if trained is None else shape_of(trained)
-    options = replace(
-        job.options, rank=rank, alpha=shape.alpha, targets=",".join(shape.targets), from_base=True
-    )
+    targets = job.options.targets if trained is None else ",".join(shape.targets)
+    options = replace(job.options, rank=rank, alpha=shape.alpha, targets=targets, from_base=True)
     return replace(job, options=options)
 
 

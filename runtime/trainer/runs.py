@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from populace.actors.errors import TrainingFailed
+from populace.actors.owner import Owner, Rank
 from populace.actors.training import JobProgress, TrainingJob
 from populace.actors.training_methods import SAMPLING_METHODS
 from populace.actors.training_options import steps_of
@@ -30,7 +31,7 @@ from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, Mem
 from populace.learning.memory_reading import MemoryReading
 from populace.learning.methods.sft import Reads
 from populace.learning.on_policy.record import RolloutRecord
-from populace.learning.on_policy.sampler import Sampler
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.on_policy.teachers import Teacher
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
@@ -143,7 +144,7 @@ class RunBuilder:
         files: RevisionFiles,
         *,
         rank_max: int,
-        sampler: Sampler | None = None,
+        sampler: EngineSampler | None = None,
         memory_module: Path | None = None,
         teacher: Teacher | None = None,
         answerer: Answerer | None = None,
@@ -171,7 +172,7 @@ class RunBuilder:
         if memory_module is not None and len(self._anchors) >= TEXTS_MIN:
             attention = attention_layers(base.modules)
             self._memory = MemoryModule.read(memory_module, base.fingerprint, attention)
-            self._memory.requires_grad_(False).to(base.model.device)
+            self._memory.requires_grad_(False).to(base.device)
             self._memory_inputs = MemoryInputs(self._memory, attention, base, self._anchors)
         readings = None if self._memory_inputs is None else self._memory_inputs.readings
         self._anchoring = Anchoring(base, self._anchors, self._tokenizer, answerer or sampler, readings)
@@ -191,8 +192,10 @@ class RunBuilder:
         what was sampled for it already. Raises ``TrainingFailed``, ``AdapterInvalid``, ``AdapterMismatch``
         and ``InvalidRequest``.
         """
-        options, name = job.options, job.model.name
-        start = start_of(job, saved, kept, self._served)
+        options, full_name = job.options, job.model.owner
+        owner = Owner(*job.model, Rank.BACKGROUND)
+        sampler = None if self._sampler is None else self._sampler.owned(owner)
+        start = start_of(job, saved, kept, self._served, device=str(self.base.device))
         if record is not None:
             start = replace(start, record=record)
         parent = self._adapter(job, job.parent)
@@ -211,7 +214,7 @@ class RunBuilder:
             self.base,
             self._tokenizer,
             self.encoder,
-            self._sampler,
+            sampler,
             room,
             start.record,
             self._teacher,
@@ -229,9 +232,8 @@ class RunBuilder:
         steps = steps or steps_of(curriculum.size, options.batch, options.passes)
         stepping = start.stepping(job, steps)
         # A replay takes whole rounds, and a session may have been saved within one.
-        going_on = _unpacked(None if start.record.replays else saved, stepping, digest)
+        going_on = _unpacked(None if start.record.replays else saved, stepping, digest, self.base)
         if going_on is None:
-            full_name = f"{job.model.tenant}/{name}"
             first = part or self._first_adapter(job, start.origin, trained)
             session = start.continued(job, full_name, stepping) or TrainingSession(full_name, first, stepping)
             reached: dict[str, Any] = {}
@@ -256,7 +258,7 @@ class RunBuilder:
                 dataset,
                 self.base,
                 self._tokenizer,
-                self._sampler,
+                sampler,
                 parent=parent,
                 served=self._asked(job, data, parent),
             ),
@@ -324,8 +326,11 @@ class RunBuilder:
 
     def read(self, digest: str) -> TrainableAdapter:
         """Read a revision of the store. Raises ``AdapterInvalid`` and ``AdapterMismatch``."""
-        path = self._files.path(digest)
-        return TrainableAdapter.of_revision(path, self.base.modules, rank_max=self._rank_max, digest=digest)
+        path = self._files.here(digest)
+        adapter = TrainableAdapter.of_revision(
+            path, self.base.modules, rank_max=self._rank_max, digest=digest
+        )
+        return adapter.to(self.base.device)
 
     def _lower(self, job: TrainingJob, parent: TrainableAdapter | None) -> LowerPart | None:
         """Read the lower revision that the job is trained on; None if there is none.
@@ -339,8 +344,9 @@ class RunBuilder:
             reason = f"the adapter of the revision {digest[:12]} that it is trained on is not in the store"
             raise TrainingFailed(job.model.name, reason)
         modules, most = self.base.modules, self._rank_max
-        packed = bytes(read_adapter(self._files.path(digest), modules, rank_max=most, digest=digest).data)
-        lower = LowerPart(digest, TrainableAdapter.of_packed(packed, modules, rank_max=most), packed)
+        packed = bytes(read_adapter(self._files.here(digest), modules, rank_max=most, digest=digest).data)
+        adapter = TrainableAdapter.of_packed(packed, modules, rank_max=most).to(self.base.device)
+        lower = LowerPart(digest, adapter, packed)
         before = carried_part(parent, job.parent, lower)
         return lower if before is None else replace(lower, begun=before.factors())
 
@@ -381,13 +387,13 @@ def thinned(curve: Sequence[tuple[int, float]], most: int) -> list[tuple[int, fl
 
 
 def _unpacked(
-    saved: bytes | None, options: StepOptions, data_digest: str
+    saved: bytes | None, options: StepOptions, data_digest: str, base: FrozenBase
 ) -> tuple[TrainingSession, dict[str, Any]] | None:
     """Unpack a session that learns from the same data; None, to begin anew, for any other."""
     if saved is None:
         return None
     try:
-        session, reached = unpack_session(saved)
+        session, reached = unpack_session(saved, base.device)
     except RecordInvalid:
         return None
     same = json.dumps(asdict(session.options)) == json.dumps(asdict(options))

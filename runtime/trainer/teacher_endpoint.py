@@ -15,6 +15,7 @@ from populace.actors.engine import Message
 from populace.actors.errors import TrainingFailed
 from populace.learning.on_policy.record import GivenReply
 from populace.learning.on_policy.teachers import REPLY_TOKENS
+from populace.learning.wanted_work import while_wanted
 from populace.policies.whole_replies import ends_open
 
 REPLY_SECONDS_MAX = 60.0
@@ -51,7 +52,7 @@ class TeacherEndpoint:
         async with httpx.AsyncClient(timeout=None) as client:  # noqa: S113 - `_reply` has one for all of it
             asking = [asyncio.ensure_future(reply_in_turn(prompt)) for prompt in prompts]
             try:
-                return await asyncio.gather(*asking)
+                return await while_wanted(asyncio.gather(*asking))
             finally:
                 # After the first failure, those that wait are not sent.
                 for task in asking:

@@ -11,8 +11,8 @@ from populace.learning.evaluation import Compared
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.sampler import Sampler, usable_rollouts
-from populace.learning.rewards import rewarded
 from populace.storage.packed.adapter import PackedAdapter
+from populace.suites.rewards import JobRewards, Replied
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class HeldOutTasks:
 
     model: str
     tasks: Sequence[RewardTask]
-    reward: str
+    rewards: JobRewards
     base: FrozenBase
     sampler: Sampler
     replies: int
@@ -65,13 +65,17 @@ class HeldOutTasks:
             # Without rollouts of another revision, the two scores would be of different numbers of replies.
             complete=True,
         )
-        rewards = [
-            fmean(
-                rewarded(self.model, self.reward, task.prompt, rollout.reply, task.known)
-                for rollout in replies.rollouts
+        given = iter(
+            self.rewards.of(
+                self.model,
+                [
+                    Replied(task.prompt, rollout.reply, task.known)
+                    for task, replies in zip(self.tasks, usable, strict=True)
+                    for rollout in replies.rollouts
+                ],
             )
-            for task, replies in zip(self.tasks, usable, strict=True)
-        ]
+        )
+        rewards = [fmean(next(given) for _ in replies.rollouts) for replies in usable]
         self.record.judged(revision, rewards)
         return rewards
 

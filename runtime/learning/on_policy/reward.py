@@ -16,8 +16,8 @@ from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.rl import Clipping, PolicyObjective, group_advantages
 from populace.learning.on_policy.record import Group
 from populace.learning.on_policy.rounds import Lessons, parts_of
-from populace.learning.rewards import find_reward, rewarded
 from populace.learning.session import TrainingSession
+from populace.suites.rewards import JobRewards, Replied
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RewardMethod:
         options: RewardOptions,
     ) -> None:
         """Look up the reward. Raises ``InvalidRequest`` if there is none of this name."""
-        find_reward(options.reward)
+        self.rewards = JobRewards(options.reward)
         self._tasks = tasks
         self._base = base
         self._tokenizer = tokenizer
@@ -65,7 +65,7 @@ class RewardMethod:
 
         Raises ``RewardFailed`` if the reward function raises or does not return a finite number.
         """
-        rewarded_groups = [_RewardedGroup(group, self._rewards(session.name, group)) for group in groups]
+        rewarded_groups = self._rewarded(session.name, groups)
         mixed = [group for group in rewarded_groups if len(set(group.rewards)) > 1]
         parts = parts_of(mixed, steps)
         # With one part, the weights that learn are those that sampled: π_old is π.
@@ -84,13 +84,21 @@ class RewardMethod:
         ]
         return Lessons([_returns(objective) for objective in objectives], metrics, judged)
 
-    def _rewards(self, name: str, group: Group) -> list[float]:
-        task = self._tasks[group.at]
-        return [
-            rewarded(name, self._options.reward, task.prompt, rollout.reply, task.known)
-            if rollout.reward is None
-            else rollout.reward
+    def _rewarded(self, name: str, groups: Sequence[Group]) -> list["_RewardedGroup"]:
+        """Reward what has no reward yet, all at once."""
+        asked = [
+            Replied(self._tasks[group.at].prompt, rollout.reply, self._tasks[group.at].known)
+            for group in groups
             for rollout in group.rollouts
+            if rollout.reward is None
+        ]
+        given = iter(self.rewards.of(name, asked))
+        return [
+            _RewardedGroup(
+                group,
+                [next(given) if rollout.reward is None else rollout.reward for rollout in group.rollouts],
+            )
+            for group in groups
         ]
 
     def _objective(self, part: Sequence["_RewardedGroup"], old: TrainableAdapter | None) -> PolicyObjective:

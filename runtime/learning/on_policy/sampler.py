@@ -12,8 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from populace.actors.engine import AdapterRef, Engine, MemoryUse, Message, OwnedEngine
 from populace.actors.errors import EngineUnavailable, InvalidRequest, Refused, RolloutsStale, TrainingFailed
+from populace.actors.owner import IN_BACKGROUND, Owner
 from populace.learning.general_replies import Answerer
 from populace.learning.rollouts import Rollout, UsableRollouts, answers, of_revision, roll_out
+from populace.learning.wanted_work import while_wanted
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import RevisionFiles
 
@@ -112,8 +114,12 @@ def usable_rollouts(
 class EngineSampler:
     """Samples from an engine that runs on ``loop``; calls block, and come from any thread but the loop's.
 
+    A call whose replies are no longer wanted cancels them and raises ``TrainingStopped``, see
+    ``wanted_work.py``.
+
     A revision that is not published is in a file and in the engine only during the call. If the process dies
-    then, the sweep of ``revisions`` removes the file. ``owner`` is that of ``GenerateRequest``.
+    then, the sweep of ``revisions`` removes the file. ``owner`` is that of ``GenerateRequest``; without one
+    the requests are everybody's, so that nothing of a person may be in them.
     """
 
     def __init__(
@@ -122,7 +128,7 @@ class EngineSampler:
         loop: asyncio.AbstractEventLoop,
         revisions: RevisionFiles,
         *,
-        owner: str = "",
+        owner: Owner = IN_BACKGROUND,
     ) -> None:
         self._engine = engine
         self.loop = loop
@@ -132,6 +138,10 @@ class EngineSampler:
     @property
     def context_tokens(self) -> int:
         return self._engine.base.context_tokens
+
+    def owned(self, owner: Owner) -> "EngineSampler":
+        """Return a sampler whose requests are this owner's: the engine keeps what it caches of them apart."""
+        return EngineSampler(self._engine, self.loop, self._revisions, owner=owner)
 
     def sample(
         self,
@@ -215,8 +225,11 @@ def engine_sampler(
 
 
 def _run(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    """Run the coroutine on the loop and wait for it. An interrupt of the waiting thread cancels it."""
-    future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    """Run the coroutine on the loop and wait for it, as long as it is wanted.
+
+    An interrupt of the waiting thread cancels it.
+    """
+    future: Future[T] = asyncio.run_coroutine_threadsafe(while_wanted(coroutine), loop)
     try:
         return future.result()
     except BaseException:

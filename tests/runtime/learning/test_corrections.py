@@ -28,8 +28,8 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.methods.sft import CorrectionObjective, SupervisedObjective
 from populace.learning.packed_row import Reading
-from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
-from populace.learning.trainer import Candidate, Learner, Trainer
+from populace.learning.session import StepOptions, TrainingSession, take_step
+from populace.learning.trainer import Candidate, Learner, Trainer, TrainerProgress
 from populace.policies.corrections import Corrected
 from populace.policies.evaluation_gate import GateRule
 from tests.runtime.learning.test_examples import opinion, turn
@@ -41,13 +41,6 @@ WANTED = "Bruno. Bruno."
 """A base of random weights cannot tell questions apart."""
 
 GATE = GateRule(probe_kl_max=100.0, probe_loss_max=100.0)
-
-
-class Quiet:
-    def stepped(self, name: str, report: StepReport, seconds: float) -> None: ...
-
-    def goes_on(self, name: str) -> bool:
-        return True
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +120,7 @@ def test_they_are_learned_until_all_are_said_and_the_least_that_says_them_is_kep
     curriculum = CorrectionsCurriculum(base, taught.sequences)
     learner = Learner(session, curriculum, None, HeldOutReplies(base, []), batch=2, taught=taught)
 
-    made = Trainer(base, encoder, gate=GATE, rank_max=16).train([learner], Quiet())["ada"]
+    made = Trainer(base, encoder, gate=GATE, rank_max=16).train([learner], TrainerProgress())["ada"]
 
     assert isinstance(made, Candidate)
     assert session.step < session.options.steps
@@ -152,7 +145,7 @@ def test_what_is_not_said_in_its_steps_is_refused_by_name(
         taught=taught,
     )
 
-    made = Trainer(base, encoder, gate=GATE, rank_max=16).train([learner], Quiet())["ada"]
+    made = Trainer(base, encoder, gate=GATE, rank_max=16).train([learner], TrainerProgress())["ada"]
 
     assert isinstance(made, Candidate)
     assert "could not learn 3 of 3 corrections: “Who is the dog?”" in made.verdict.objections[0]

@@ -1,6 +1,5 @@
 """As much of a personal part is kept as is better than the lower revision alone, or none."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies, reply_losses
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart, SharedPart, shared_part
-from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import TrainingSession
 from populace.learning.trainer import Candidate, Learner
 from populace.policies.corrections import Corrected
-from populace.policies.personal_share import SHARES
+from populace.policies.personal_share import SHARES, best_share
 from populace.storage.packed.adapter import PackedAdapter
 from tests.runtime.learning.test_trainer import Watch, candidate_of, learner, replies, trainer
 
@@ -56,10 +54,6 @@ def trained(base: FrozenBase, encoder: ExampleEncoder, of: Learner) -> Candidate
     return candidate_of(trainer(base, encoder).train([of], Watch())[of.name])
 
 
-def losses(base: FrozenBase, adapter: TrainableAdapter | None, held_out: Sequence[TrainSequence]) -> float:
-    return sum(reply_losses(base, adapter, held_out)) / len(held_out)
-
-
 def test_who_learns_on_a_lower_revision_is_better_than_it_and_contains_it(
     base: FrozenBase, encoder: ExampleEncoder, lower: LowerPart
 ) -> None:
@@ -79,24 +73,27 @@ def test_who_learns_on_a_lower_revision_is_better_than_it_and_contains_it(
         assert torch.equal(served.layers[name].b[:, : layer.rank], layer.b)
 
 
-def test_the_share_with_the_least_held_out_loss_is_what_is_served(
+def test_the_share_that_is_surely_better_by_most_is_what_is_served(
     base: FrozenBase, encoder: ExampleEncoder, lower: LowerPart
 ) -> None:
     """Learned far too fast, a part of it is better than all of it."""
     ada = on(lower, learner(base, encoder, "ada", learning_rate=0.1))
     assert isinstance(ada.held_out, HeldOutReplies)
+    held_out = ada.held_out.sequences
 
     candidate = trained(base, encoder, ada)
 
-    parts = [ada.session.adapter.with_share(share) for share in SHARES]
-    measured = [losses(base, part, ada.held_out.sequences) for part in parts]
+    measured = {
+        share: reply_losses(base, ada.session.adapter.with_share(share), held_out) for share in SHARES
+    }
+    alone = reply_losses(base, lower.adapter, held_out)
+    assert measured[0.0] == pytest.approx(alone, abs=1e-5)
     on_lower = candidate.evaluation.on
     assert on_lower is not None
-    assert on_lower.share == SHARES[measured.index(min(measured))]
-    assert measured[0] == pytest.approx(losses(base, lower.adapter, ada.held_out.sequences), abs=1e-5)
+    assert on_lower.share == best_share(measured, alone, "loss")
     if on_lower.share:
         served = TrainableAdapter.of_packed(candidate.packed, base.modules, rank_max=16)
-        assert losses(base, served, ada.held_out.sequences) == pytest.approx(min(measured), abs=1e-4)
+        assert reply_losses(base, served, held_out) == pytest.approx(measured[on_lower.share], abs=1e-4)
 
 
 @pytest.fixture
@@ -113,7 +110,10 @@ def test_who_is_better_off_with_the_lower_revision_gets_no_candidate(
 
     assert candidate.evaluation.on is not None
     assert candidate.evaluation.on.share == 0.0
-    assert any("the lower revision is better for it alone" in said for said in candidate.verdict.objections)
+    assert any(
+        "its own part is not surely better than the lower revision alone" in said
+        for said in candidate.verdict.objections
+    )
 
 
 def test_only_a_share_that_says_everything_is_taken_and_without_held_out_data_all_of_it(

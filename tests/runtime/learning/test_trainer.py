@@ -1,6 +1,7 @@
 """Everybody's training ends in a candidate with its scores or in what went wrong, and disturbs nobody."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,16 @@ from populace.actors.errors import TrainingDiverged, TrainingFailed, TrainingSto
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.curricula import SupervisedCurriculum
+from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
-from populace.learning.evaluation import HeldOutReplies, evaluate
+from populace.learning.evaluation import HeldOutReplies, evaluate, score_alone
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.methods.objective import Scored, TrainSequence
+from populace.learning.methods.objective import Objective, Scored, TrainSequence
 from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
-from populace.learning.trainer import Candidate, Learner, Trainer
-from populace.policies.evaluation_gate import GateRule
+from populace.learning.trainer import Candidate, Learner, Trainer, TrainerProgress
+from populace.policies.evaluation_gate import Evaluation, GateRule
 
 pytestmark = pytest.mark.engine
 
@@ -28,18 +29,23 @@ GATE = GateRule(probe_kl_max=10.0, probe_loss_max=10.0)
 """A base of random weights has no general knowledge to lose."""
 
 
-class Watch:
+class Watch(TrainerProgress):
     def __init__(self) -> None:
         self.steps: list[tuple[str, int]] = []
         self.stopped: set[str] = set()
         """Who takes three steps and no more."""
+        self.gone: set[str] = set()
+        """Who is no longer wanted."""
 
     def stepped(self, name: str, report: StepReport, seconds: float) -> None:
         assert seconds > 0
         self.steps.append((name, report.step))
 
     def goes_on(self, name: str) -> bool:
-        return self.steps.count((name, 2)) == 0 or name not in self.stopped
+        return self.is_wanted(name) and (self.steps.count((name, 2)) == 0 or name not in self.stopped)
+
+    def is_wanted(self, name: str) -> bool:
+        return name not in self.gone
 
 
 class SmallMemory(FrozenBase):
@@ -203,6 +209,90 @@ def test_who_is_stopped_can_go_on_to_the_same_bits_and_the_others_are_not_stoppe
     assert candidate_of(outcomes["bob"]).verdict.promotes
     rest = trainer(base, encoder).train([ada], Watch())
     assert candidate_of(rest["ada"]).packed == whole.packed
+
+
+class Drawing:
+    """Says when a batch is drawn from the curriculum."""
+
+    def __init__(self, curriculum: Curriculum, drawn: Callable[[], None]) -> None:
+        self._curriculum = curriculum
+        self._drawn = drawn
+
+    @property
+    def size(self) -> int:
+        return self._curriculum.size
+
+    def objective(self, session: TrainingSession, batch: int) -> Objective:
+        self._drawn()
+        return self._curriculum.objective(session, batch)
+
+
+class Judging:
+    """A judge of replies that says when it judges, and reads with the base."""
+
+    def __init__(self, base: FrozenBase, encoder: ExampleEncoder, judges: Callable[[], None]) -> None:
+        self._read = lambda: score_alone(base, None, replies(encoder, "ada", "Who?"))
+        self._judges = judges
+
+    def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
+        self._judges()
+        self._read()
+        return evaluation
+
+
+def test_who_is_gone_while_others_draw_their_batches_draws_none(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    watch, drawn = Watch(), list[str]()
+    ada, bob = learner(base, encoder, "ada"), learner(base, encoder, "bob")
+
+    def ada_draws() -> None:
+        drawn.append("ada")
+        watch.gone.add("bob")
+
+    ada = replace(ada, curriculum=Drawing(ada.curriculum, ada_draws))
+    bob = replace(bob, curriculum=Drawing(bob.curriculum, lambda: drawn.append("bob")))
+    outcomes = trainer(base, encoder).train([ada, bob], watch)
+
+    assert drawn == ["ada"] * 6
+    assert isinstance(outcomes["bob"], TrainingStopped)
+    candidate_of(outcomes["ada"])
+
+
+def test_a_batch_of_who_is_gone_ends_within_one_pass_of_the_base(
+    base: FrozenBase, encoder: ExampleEncoder
+) -> None:
+    watch, drawn = Watch(), list[str]()
+    ada = learner(base, encoder, "ada")
+
+    def draw() -> None:
+        drawn.append("ada")
+        watch.gone.add("ada")
+        score_alone(base, None, replies(encoder, "ada", "Who?"))
+        drawn.append("the base has read")
+
+    ada = replace(ada, curriculum=Drawing(ada.curriculum, draw))
+    outcomes = trainer(base, encoder).train([ada], watch)
+
+    assert isinstance(outcomes["ada"], TrainingStopped)
+    assert drawn == ["ada"]
+
+
+def test_who_is_gone_is_not_judged_on_and_the_others_are(base: FrozenBase, encoder: ExampleEncoder) -> None:
+    watch, judged = Watch(), list[str]()
+
+    def judges(name: str, *gone: str) -> Judging:
+        return Judging(base, encoder, lambda: (judged.append(name), watch.gone.update(gone))[0])
+
+    ada, bob, eve = (learner(base, encoder, name) for name in ("ada", "bob", "eve"))
+    ada = replace(ada, judges=[judges("ada", "ada", "bob"), judges("ada")])
+    bob, eve = replace(bob, judges=[judges("bob")]), replace(eve, judges=[judges("eve")])
+    outcomes = trainer(base, encoder).train([ada, bob, eve], watch)
+
+    assert judged == ["ada", "eve"]
+    assert isinstance(outcomes["ada"], TrainingStopped)
+    assert isinstance(outcomes["bob"], TrainingStopped)
+    candidate_of(outcomes["eve"])
 
 
 def test_a_training_that_was_cut_short_goes_on_to_the_same_bits(

@@ -2,9 +2,11 @@
 
 import time
 
+import pytest
+
 from populace.actors.suites import suite_of
 from populace.suites.checking import passed
-from populace.suites.matching import SECONDS_EACH, matched
+from populace.suites.matching import SECONDS_EACH, PatternsTooSlow, PatternTime, matched
 from tests.limits import HANG_SECONDS
 
 DOUBLES = r"(a|a)*b"
@@ -39,3 +41,20 @@ def test_a_pattern_that_would_take_years_fails_alone() -> None:
     assert found == [True, False, True, True, False]
     assert time.monotonic() - began < HANG_SECONDS
     assert SECONDS_EACH < 1
+
+
+def test_patterns_that_take_all_of_their_time_are_given_up_and_the_others_have_what_is_left() -> None:
+    patterns = PatternTime(1.5 * SECONDS_EACH)
+
+    assert patterns.matched([(r"\w+", "yes"), (DOUBLES, "a" * 200)]) == [True, False]
+    with pytest.raises(PatternsTooSlow):
+        patterns.matched([(DOUBLES, "a" * 200), (r"\w+", "yes")])
+    with pytest.raises(PatternsTooSlow):
+        patterns.matched([(r"\w+", "yes")])
+    assert PatternTime().matched([(r"\w+", "yes")]) == [True], "of another job"
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "(?P<1>a)"])
+def test_what_is_no_pattern_is_named(pattern: str) -> None:
+    with pytest.raises(ValueError, match="is no regular expression: "):
+        matched([("a", "a"), (pattern, "a")])

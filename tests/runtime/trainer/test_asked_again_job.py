@@ -87,7 +87,7 @@ def said_by(population: Trained, base: FrozenBase, sampler: EngineSampler, diges
     return [said.text for said in OwnReplies(sampler, base, adapter).replies("ada", prompts)]
 
 
-async def test_what_is_asked_again_is_said_by_the_weights_and_made_again_to_the_bit(
+async def test_what_is_asked_again_is_said_by_the_weights_made_again_to_the_bit_and_learned_once(
     population: Trained, base: FrozenBase, sampler: EngineSampler
 ) -> None:
     await talk(population, *TALK)
@@ -117,12 +117,7 @@ async def test_what_is_asked_again_is_said_by_the_weights_and_made_again_to_the_
     assert (again.state, again.candidate) == ("promoted", first.candidate), again.reason
     population.host.check_integrity()
 
-
-async def test_what_is_said_already_is_learned_again_only_beside_something_new(population: Trained) -> None:
-    await talk(population, *TALK)
-    first = await trained(population)
-    assert first.state == "promoted", first.reason
-
+    population.sampler = sampler
     nothing = await trained(population)
     assert (nothing.state, "says what was asked for again already" in nothing.reason) == ("skipped", True), (
         nothing.reason

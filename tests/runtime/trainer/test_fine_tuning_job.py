@@ -11,7 +11,8 @@ from populace.gateway.app import create_app
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import new_key
 from populace.gateway.http.file_work import FileWork
-from populace.hosting.directory import Directory, LocalHostClient
+from populace.gateway.http.machine_locks import MachineLocks
+from populace.hosting.directory.directory import Directory, LocalHostClient
 from populace.hosting.host_survey import HostSurvey
 from tests.runtime.gateway.scripted_engine import ScriptedEngine
 from tests.runtime.trainer.trained_population import RIGHT, Trained
@@ -27,8 +28,9 @@ async def client(population: Trained) -> AsyncGenerator[httpx.AsyncClient]:
     directory = Directory([host], shard_count=2)
     survey = HostSurvey({population.host.name: host}, shard_count=2)
     key, record = new_key("acme", "test", now_ms=0)
-    await directory.create_key(record)
-    engine, work = ScriptedEngine(), FileWork(bytes_max=2**20)
+    await directory.keys.create(record)
+    engine = ScriptedEngine()
+    work = FileWork(MachineLocks(population.uploads.root.parent / "GATEWAYS"), bytes_max=2**20)
     uploads = UploadService(population.uploads, work, bytes_max=2**20, tenant_bytes_max=2**20)
     app = create_app(directory, engine, probe_engine=engine, probe_hosts=survey, upload_service=uploads)
     async with httpx.AsyncClient(

@@ -12,13 +12,17 @@ import torch
 from populace.actors import span_names as names
 from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Opinion
+from populace.actors.training import JobState
 from populace.actors.training_methods import Method
 from populace.actors.training_options import TrainingOptions
+from populace.actors.turn import ModelId
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import Scored
+from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.packed_row import Reading
 from populace.policies.hold_out import is_held_out
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
+from tests.actors.fakes import Dictation, ScriptedEngine
 from tests.actors.turns import revision, wait_until
 from tests.runtime.telemetry.recorded import id_of, recording, told
 from tests.runtime.trainer.trained_population import (
@@ -185,17 +189,69 @@ async def test_who_asks_while_another_is_trained_joins(population: Trained) -> N
     await population.ask(BOB)
     await working
     before = (await population.job(ADA)).progress.step
-    together = asyncio.create_task(training_loop.round())
 
-    async def has_ended() -> bool:
-        return (await population.job(BOB)).progress.step == 8
+    await training_loop.round()
 
-    await wait_until(has_ended)
-    await population.host.jobs.cancel(ADA)
-    await together
-
-    assert (await population.job(BOB)).state == "promoted"
+    assert (await population.job(BOB)).state == "promoted", "it does not wait for the end of the other"
+    assert (await population.job(ADA)).state == "running"
     assert (await population.job(ADA)).progress.step > before
+
+
+async def test_a_tenant_with_many_trainings_leaves_room_for_anothers(
+    population: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("populace.trainer.loop.LEARNERS_MAX", 2)
+    flood = [ModelId("flood", f"model-{number}") for number in range(3)]
+    for model in flood:
+        await population.ask(await population.teach(model, turns=16), replace(OPTIONS, steps=100_000))
+    quiet = await population.teach(ADA, turns=16)
+    training_loop = population.training_loop()
+    working = asyncio.create_task(training_loop.round())
+
+    async def are_under_way() -> bool:
+        return all([(await population.job(model)).progress.step > 0 for model in flood[:2]])
+
+    await wait_until(are_under_way)
+    await population.ask(quiet)
+    await working
+    parked = (await population.job(flood[1])).progress.step
+
+    await training_loop.round()
+
+    assert (await population.job(quiet)).state == "promoted"
+    assert [(await population.job(model)).progress.step for model in flood[1:]] == [parked, 0]
+    assert len(training_loop._live) == 1, "the one that made room is in its file"
+    working = asyncio.create_task(training_loop.round())
+
+    async def goes_on() -> bool:
+        return (await population.job(flood[1])).progress.step > parked
+
+    await wait_until(goes_on)
+    for model in flood:
+        await population.host.jobs.cancel(model)
+    await working
+
+
+@pytest.mark.parametrize(("leaves", "state"), [("cancelled", "cancelled"), ("stopped", "running")])
+async def test_replies_that_a_job_is_prepared_with_are_not_waited_for_once_it_ends_or_its_trainer_does(
+    population: Trained, leaves: str, state: JobState
+) -> None:
+    script = Dictation()  # which says nothing
+    engine = ScriptedEngine(script)
+    population.sampler = EngineSampler(engine, asyncio.get_running_loop(), population.store.revisions)
+    await population.ask(await population.teach(ADA, turns=3), TrainingOptions(rank=4, learning_rate=1e-2))
+    training_loop = population.training_loop()
+
+    working = asyncio.create_task(training_loop.round())
+    await script.started.wait()
+    if leaves == "cancelled":
+        await population.host.jobs.cancel(ADA)
+    else:
+        training_loop.stop()
+    await working
+
+    assert engine.slots_held == 0
+    assert (await population.job(ADA)).state == state
 
 
 async def test_a_candidate_that_no_engine_takes_now_is_promoted_when_one_does(

@@ -168,7 +168,10 @@ async def test_who_has_nothing_better_of_their_own_is_served_the_lower_revision(
     worse = await trained(taught, replace(OPTIONS, learning_rate=9.0, steps=2))
 
     assert worse.options.on == lower
-    assert (worse.state, "the lower revision is better for it alone" in worse.reason) == ("rejected", True)
+    assert (
+        worse.state,
+        "its own part is not surely better than the lower revision alone" in worse.reason,
+    ) == ("rejected", True)
     shown = await taught.host.show_model(ADA)
     assert (shown.aliases, shown.begins_on) == ({}, lower)
 

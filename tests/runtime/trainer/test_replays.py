@@ -13,11 +13,11 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.learning import rewards
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler
-from populace.learning.rewards import Task
 from populace.policies.evaluation_gate import GateRule
+from populace.suites import rewards
+from populace.suites.rewards import Task
 from tests.actors.turns import wait_until
 from tests.runtime.trainer.trained_population import ADA, BASE, Trained, torch_sampler
 

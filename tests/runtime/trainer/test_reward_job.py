@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from populace.actors.engine import Message
+from populace.actors.engine import Delta, GenerateRequest, Message
+from populace.actors.owner import Owner, Rank
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions
-from populace.learning import rewards
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler
-from populace.learning.rewards import Reward, Task
+from populace.suites import rewards
+from populace.suites.rewards import Reward, Task
 from tests.actors.turns import wait_until
 from tests.runtime.trainer.trained_population import ADA, BASE, BOB, OPTIONS, Trained, torch_sampler
 
@@ -27,6 +28,8 @@ TASKS = [
     for what in ("tea", "rain", "Rome", "ink", "snow", "bread", "wool", "salt")
     for more in ("", " And of milk.")
 ]
+MOSTLY_LONG = [*TASKS[:3], *(RewardTask((Message("user", "tea " * 600),), {}) for _ in range(13))]
+"""Three of them have room in the context."""
 REWARDED = TrainingOptions(
     method="rl", reward=NAME, rank=4, steps=16, learning_rate=2e-2, batch=8, reply_tokens=4, anchor=0.0
 )
@@ -86,7 +89,10 @@ async def rewarded(
     population: Trained, options: TrainingOptions = REWARDED, tasks: Sequence[RewardTask] = TASKS
 ) -> TrainingJob:
     await population.host.jobs.ask(ADA, options, tasks=tasks)
-    await population.training_loop().round()
+    training = population.training_loop()
+    # What has taken its last step is judged at once, and others go on in the next round.
+    while await training.round():
+        pass
     return await population.job(ADA)
 
 
@@ -119,6 +125,29 @@ async def test_what_is_rewarded_becomes_a_revision_and_the_log_is_still_to_be_le
 
     again = await rewarded(population, replace(REWARDED, steps=2))
     assert again.parent == made.digest, "it goes on from there"
+
+
+async def test_its_requests_are_those_of_its_model(
+    population: Trained,
+    sampler: EngineSampler,
+    rewarding: Callable[[Reward], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What an engine caches of them is found by no other model, and no other tenant."""
+    generate, owners = sampler._engine.generate, set[Owner]()
+
+    def recorded(request: GenerateRequest) -> AsyncGenerator[Delta]:
+        if request.prompt in [task.prompt for task in TASKS]:
+            owners.add(request.owner)
+        return generate(request)
+
+    monkeypatch.setattr(sampler._engine, "generate", recorded)
+    rewarding(vowels)
+    await population.teach(ADA, turns=1)
+
+    await rewarded(population, replace(REWARDED, steps=1))
+
+    assert owners == {Owner(*ADA, Rank.BACKGROUND)}
 
 
 async def test_a_grader_rewards_as_a_function_does(population: Trained) -> None:
@@ -161,7 +190,7 @@ async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
         (is_nan, REWARDED, TASKS, "failed", "returned nan"),
         (always, REWARDED, TASKS, "skipped", "no reply was better than another"),
         (vowels, replace(REWARDED, reward="of-nobody"), TASKS, "failed", "no reward named `of-nobody`"),
-        (vowels, replace(REWARDED, steps=2), TASKS[:3], "skipped", "of its tasks 1 are held out, too few"),
+        (vowels, replace(REWARDED, steps=2), MOSTLY_LONG, "skipped", "of its tasks 1 are held out, too few"),
         (vowels, replace(REWARDED, reply_tokens=4096), TASKS, "skipped", "has room in the context"),
         (vowels, replace(REWARDED, learning_rate=1e-9, steps=2), TASKS, "rejected", "its held-out reward is"),
     ],

@@ -124,5 +124,5 @@ def test_a_job_that_begins_anew_keeps_its_shape_but_the_rank_and_its_parent() ->
     anew = begun_anew(job, None, 16)
 
     assert anew.parent == job.parent
-    assert anew.options == replace(job.options, rank=16, targets="q_proj,up_proj", from_base=True)
+    assert anew.options == replace(job.options, rank=16, from_base=True)
     assert not may_begin_anew(anew, learns_anew=True), "it is raised once"

@@ -15,7 +15,7 @@ from populace.actors.turn import ModelId
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.on_policy.sampler import EngineSampler, Sampler, engine_sampler
+from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.on_policy.teachers import Teacher
 from populace.learning.trainer import Trainer
 from populace.policies.evaluation_gate import GateRule
@@ -66,7 +66,7 @@ class Trained:
         base_directory: Path,
         base: FrozenBase,
         *,
-        sampler: Sampler | None = None,
+        sampler: EngineSampler | None = None,
         community: str | None = None,
     ) -> None:
         self.sampler = sampler

@@ -9,7 +9,6 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest, NothingToTrain, RewardFailed
 from populace.actors.reward_tasks import RewardTask
 from populace.engines.prompts import BaseTokenizer
-from populace.learning import rewards
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.evaluation import HeldOutReplies
 from populace.learning.frozen_base import FrozenBase
@@ -18,10 +17,11 @@ from populace.learning.on_policy.record import Group
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import Sampler
-from populace.learning.rewards import Reward, Task
 from populace.learning.session import StepReport
-from populace.learning.trainer import Candidate, Learner, Trainer
+from populace.learning.trainer import Candidate, Learner, Trainer, TrainerProgress
 from populace.policies.evaluation_gate import GateRule
+from populace.suites import rewards
+from populace.suites.rewards import Reward, Task
 from tests.runtime.learning.on_policy.learners import Counting, learn, session
 
 pytestmark = pytest.mark.engine
@@ -35,15 +35,12 @@ ROUND = RoundOptions(replies=8, tokens_max=4)
 Curriculum = Callable[..., RolloutCurriculum]
 
 
-class Watch:
+class Watch(TrainerProgress):
     def __init__(self) -> None:
         self.steps: list[int] = []
 
     def stepped(self, name: str, report: StepReport, seconds: float) -> None:
         self.steps.append(report.step)
-
-    def goes_on(self, name: str) -> bool:
-        return True
 
 
 @pytest.fixture
