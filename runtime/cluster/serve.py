@@ -10,33 +10,35 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from populace.actors.engine import EngineKind
-from populace.base.memory_module import MemoryModuleFile, find_memory_module
-from populace.base.prepare import BaseModelFiles, Progress, prepare_base
-from populace.cluster.addresses import Report, http_url, wait_for_port
-from populace.encoder.files import EncoderInvalid, is_encoder_prepared, prepare_encoder
+from populace.base.memory_module import MemoryModuleFile
+from populace.base.prepare import BaseModelFiles, Progress
+from populace.cluster.addresses import Report
+from populace.cluster.store_opening import served_journal
+from populace.cluster.store_side import OwnStore
 from populace.settings.credentials import Credentials
 from populace.settings.environment import enter_quiet_environment
+from populace.settings.errors import SettingsError
 from populace.settings.otlp import check_otlp
-from populace.settings.running import Running, remove_running, write_running
-from populace.settings.settings import Settings, SettingsError
+from populace.settings.running import Running
+from populace.settings.settings import Settings
 from populace.storage import warm_files
-from populace.storage.directory_lock import DirectoryLock
-from populace.storage.journal.description import describe
-from populace.storage.journal.opening import open_bucket
-from populace.storage.store import Store
-from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY, TelemetryOptions, TraceOptions
-from populace.telemetry.tracing.setup import telemetry_setup
+
+if TYPE_CHECKING:
+    # Ray is imported after the cheap checks.
+    from populace.cluster.other_store import OtherStore
 
 logger = logging.getLogger(__name__)
 
-NAME_KEY_PURPOSE = b"populace-names-in-telemetry"
-
 
 class Started(NamedTuple):
-    """The addresses and parts of a running Populace, and the directory of its logs."""
+    """The addresses and parts of a running Populace, and the directory of its logs.
+
+    ``cluster`` is where other machines join, and the file of the token that they need; None if none is to.
+    ``store_node`` is the other node that has the store and these logs, None for this one.
+    """
 
     running: Running
     api_key: str
@@ -44,6 +46,8 @@ class Started(NamedTuple):
     engine: EngineKind
     memory: MemoryModuleFile | None
     logs: Path
+    cluster: tuple[str, Path] | None = None
+    store_node: str | None = None
 
 
 @contextmanager
@@ -58,89 +62,71 @@ def run_cluster(
     ``MemoryModuleInvalid`` before anything is started, and then ``StartFailed``.
     """
     enter_quiet_environment()
-    owner = f"populace serve at {http_url(settings)}"
-    if settings.data.is_dir():
-        # A second Populace must report that the first one runs, and not that its port is taken.
-        DirectoryLock(settings.data, owner).release()
-    wait_for_port(settings, report)
     if settings.metrics_push_seconds is not None:
         check_otlp("metrics")
     if settings.trace_target is not None and settings.trace_target[0] == "otlp":
         check_otlp("traces", is_address_named=bool(settings.trace_target[1]))
     engine = choose_engine(settings)
-    settings.data.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(DirectoryLock(settings.data, owner))
-        store = Store.create_or_open(settings.data, shards=settings.shards, master_key=settings.master_key)
-        if settings.journal is not None:
-            report("Looking at the journal")
-            describe(open_bucket(settings.journal), store)
-        telemetry = telemetry_options(settings, store)
-        stack.callback(telemetry_setup(telemetry, "serve"))
-        base = prepare_base(
-            settings.base, settings.cache, progress=base_progress, allow_hub=settings.base is not None
-        )
-        memory = find_memory_module(settings.memory_module, base.fingerprint)
-        encoder = find_encoder(settings, report)
+        store: OwnStore | OtherStore
+        if settings.ray_address is None:
+            ray_address = None
+            store = stack.enter_context(OwnStore(settings, report, base_progress))
+        else:
+            ray_address, store = enter_ray(settings, stack, report, base_progress)
+        side = store.open(engine)
         # Heavy imports, which come only after the cheap checks have passed.
+        from populace.cluster.engine_plan import plan_engines
+        from populace.cluster.former_parts import refuse_second, replace_former
         from populace.cluster.ray_parts import ensure_key, run_population, run_ray
 
         # Runs last, because replicas that Ray had to kill leave their adapters' images behind.
-        stack.callback(warm_files.sweep, warm_files.warm_root())
-        report("Starting Ray")
-        ray_address = stack.enter_context(run_ray(settings))
-        directory = stack.enter_context(
-            run_population(settings, store, base, engine, memory, encoder, report, telemetry)
-        )
-        running = Running(ray_address, http_url(settings), os.getpid(), store.store_id)
-        api_key = ensure_key(directory, Credentials(settings.config), store.store_id)
-        write_running(settings.data, running)
-        stack.callback(remove_running, settings.data)
+        stack.callback(warm_files.sweep, warm_files.warm_root(settings.warm_directory))
+        if ray_address is None:
+            report("Starting Ray")
+            ray_address = stack.enter_context(run_ray(settings))
+            if settings.cluster_port is not None:
+                report(f"Other machines may join at {ray_address}")
+        # Once more, as the base may have taken minutes: hosts of the other one would be of a former run.
+        refuse_second()
+        # Before anything of a former run ends, as it may refuse.
+        plan = plan_engines(side, engine, report)
+        side = plan.side
+        journal = store.begin_run(side.store_id)
+        replace_former(side.store_id, served_journal(settings), report)
+        if settings.ray_address is not None:
+            # What an earlier one left in that Ray may have had the data directory, and the port.
+            store.take()
+        directory = stack.enter_context(run_population(plan, engine, journal, report))
+        token = None if settings.ray_address else str(settings.cluster_token)
+        running = Running(ray_address, side.url, os.getpid(), side.store_id, token)
+        api_key = ensure_key(directory, Credentials(settings.config), side.store_id)
+        store.note(running)
+        stack.callback(store.remove_note)
         logger.info("ready at %s with the %s engine", running.url, engine)
-        yield Started(running, api_key, base, engine, memory, telemetry.directory)
+        cluster = None if settings.cluster_port is None else (ray_address, settings.cluster_token)
+        logs = side.telemetry.directory
+        yield Started(running, api_key, side.base, engine, side.memory, logs, cluster, store.place)
 
 
-def telemetry_options(settings: Settings, store: Store) -> TelemetryOptions:
-    """Return what each process of this Populace tells, and where; names are hashed with the store's key."""
-    return TelemetryOptions(
-        directory=settings.data / LOGS_DIRECTORY,
-        name_key=store.sealing.master_key.derive(store.store_id.encode(), NAME_KEY_PURPOSE),
-        log_level=settings.log_level,
-        log_format=settings.log_format,
-        names_plain=settings.telemetry_content == "names",
-        traces=_trace_options(settings),
-    )
+def enter_ray(
+    settings: Settings, stack: contextlib.ExitStack, report: Report, base_progress: Progress | None
+) -> "tuple[str, OwnStore | OtherStore]":
+    """Join the Ray that the settings name, until the stack ends; return its address, and where the store is.
 
-
-def find_encoder(settings: Settings, report: Report) -> Path | None:
-    """Return the directory of the sentence encoder; None for none, or if the default one cannot be fetched.
-
-    Raises ``EncoderInvalid`` for a directory that a setting names.
+    What a ``populace serve`` that is gone left there goes on. Raises ``ClusterNotFound``, and ``StartFailed``
+    if another one serves, or if several nodes have stores that are not one.
     """
-    if not is_encoder_prepared(settings.encoder, settings.cache):
-        report("Fetching the sentence encoder (83 MB)")
-    try:
-        return prepare_encoder(settings.encoder, settings.cache)
-    except EncoderInvalid as error:
-        if settings.encoder is not None:
-            raise
-        report(f"{error} Words alone decide what questions ask for")
-        return None
+    from populace.cluster.former_parts import refuse_second
+    from populace.cluster.other_store import OtherStore, store_place
+    from populace.cluster.ray_parts import run_ray
 
-
-def _trace_options(settings: Settings) -> TraceOptions | None:
-    if settings.trace_target is None:
-        return None
-    kind, target = settings.trace_target
-    if kind == "file":
-        target = target or str(settings.data / TRACES_DIRECTORY)
-        try:
-            Path(target).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsError(
-                "POPULACE_TELEMETRY", settings.telemetry, f"its folder cannot be made: {error.strerror}"
-            ) from error
-    return TraceOptions(kind, target, settings.telemetry_sample)
+    address = stack.enter_context(run_ray(settings))
+    refuse_second()
+    place = store_place(settings, report)
+    if place is None:
+        return address, stack.enter_context(OwnStore(settings, report, base_progress))
+    return address, stack.enter_context(OtherStore(place, settings))
 
 
 def choose_engine(settings: Settings) -> EngineKind:
@@ -150,6 +136,9 @@ def choose_engine(settings: Settings) -> EngineKind:
         raise SettingsError(
             "POPULACE_ENGINE", "vllm", "vLLM is not installed; run `make install`, or use torch"
         )
-    if settings.engine == "auto":
-        return "vllm" if has_vllm else "torch"
-    return settings.engine
+    engine: EngineKind = "vllm" if has_vllm else "torch"
+    if settings.engine != "auto":
+        engine = settings.engine
+    if engine == "torch" and settings.engine_device == "gpu":
+        raise SettingsError("POPULACE_ENGINE_DEVICE", "gpu", "the torch engine computes on CPUs; use vLLM's")
+    return engine

@@ -5,9 +5,12 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import ray
 from ray import serve
+from ray.serve._private.common import DeploymentID
+from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from populace.actors.errors import StartFailed
@@ -32,9 +35,7 @@ def deploy(
     ``report`` is told what it waits for. Raises ``StartFailed`` with the replica's error, or if the
     application is not there after ``seconds_max``, because the cluster lacks what it needs for example.
     """
-    serve.run_many(
-        [serve.RunTarget(application, name=name, route_prefix=None)], wait_for_applications_running=False
-    )
+    begin(application, name)
     give_up = time.monotonic() + seconds_max
     told: set[str] = set()
     while True:
@@ -55,11 +56,37 @@ def deploy(
         time.sleep(POLL_SECONDS)
 
 
+def begin(application: serve.Application, name: str) -> None:
+    """Run an application without waiting for it."""
+    serve.run_many(
+        [serve.RunTarget(application, name=name, route_prefix=None, external_scaler_enabled=True)],
+        wait_for_applications_running=False,
+    )
+
+
+def end(name: str) -> None:
+    """Delete an application without waiting for its end, as it may be on a machine that is lost."""
+    serve.delete(name, _blocking=False)
+
+
+def scale(name: str, deployment: str, replicas: int) -> None:
+    """Change the number of replicas of a running deployment; those that go on are not restarted.
+
+    A deployment that is run anew would be another version to Serve, and replace them one by one.
+    """
+    client: Any = _get_global_client()
+    # Serve's own scaling over HTTP takes this way, too; that needs Ray's dashboard.
+    ray.get(client._controller.update_deployment_replicas.remote(DeploymentID(deployment, name), replicas))
+
+
 def delete(names: Iterable[str]) -> None:
-    """Delete these applications if they run, and Serve with the last application of the cluster."""
-    running = serve.status().applications
-    for name in names:
-        if name in running:
+    """Delete these applications and those of joined machines, which are ``NAME-…``, if they run.
+
+    Serve ends with the last application of the cluster.
+    """
+    wanted = tuple(names)
+    for name in serve.status().applications:
+        if any(name == one or name.startswith(f"{one}-") for one in wanted):
             with contextlib.suppress(Exception):
                 serve.delete(name)
     if not serve.status().applications:

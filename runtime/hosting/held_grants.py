@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import NamedTuple
 
-from populace.hosting.operations import Call
+from populace.hosting.directory.operations import Call
 
 FEW = 1024
 """A number of grants that is not worth looking through for those whose deadline passed."""

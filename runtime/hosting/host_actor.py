@@ -16,54 +16,49 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.util import get_node_ip_address
 
-from populace.actors.engine import BaseInfo
+from populace.actors.draining import Draining
 from populace.actors.errors import HostUnavailable
-from populace.actors.host.model_host import ModelHost
-from populace.actors.host_limits import HostLimits
 from populace.actors.turn import TurnGrant
-from populace.encoder.on_use import EncoderOnUse
-from populace.engines.client import ReplicaEngine
-from populace.engines.traced_engine import TracedEngine
+from populace.hosting.directory.operations import OPERATIONS, Call, SentCall
+from populace.hosting.gate import Gate
 from populace.hosting.held_grants import Held, HeldGrants
+from populace.hosting.host_options import (
+    HostOptions,
+    StartedWith,
+    on_this_node,
+    open_host,
+    shared_paths,
+)
 from populace.hosting.host_sweep import sweep
 from populace.hosting.messages import (
     NAMESPACE,
     SENDS_MAX,
     Answers,
     Failed,
-    GatewayAddress,
     PopulationInfo,
     Waiting,
     host_name,
 )
 from populace.hosting.opening_host import OpeningHost
-from populace.hosting.operations import OPERATIONS, Call, SentCall
-from populace.hosting.other_hosts import OtherHosts
 from populace.hosting.presence import PresenceAddress, PresenceListener
-from populace.policies.placement import shards_of
-from populace.settings.clock import SystemClock
-from populace.storage.journal.options import JournalOptions
+from populace.hosting.shared_files import SharedFiles
+from populace.hosting.store_node import own_telemetry, placed
+from populace.node_files.pieces import SharedFile, Wanted
+from populace.settings.signals import end_with_parent
 from populace.storage.records.errors import PopulaceError
-from populace.storage.store import Store
 from populace.telemetry.calls import context_of
-from populace.telemetry.options import TelemetryOptions
-from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
-from populace.telemetry.tracing.spans import TRACER
 
 logger = logging.getLogger(__name__)
 
 PROMPT_SECONDS = 0.02
 """How long a message waits for its calls. A turn's grant and its commit both finish within this time on an
 idle machine (1 to 5 ms measured)."""
-PASSIVATION_SWEEP_SECONDS = 5.0
-"""Time between two sweeps. Every twelfth also compacts, which is once a minute."""
 MESSAGE_SECONDS_KEPT = 10.0
 """How long the actor keeps a message's results: longer than a client repeats the message."""
 AGAIN_SECONDS = 0.1
@@ -72,28 +67,17 @@ HOST_CONCURRENCY_MAX = 10_000
 """Concurrent messages that one host accepts. A queued turn holds one; its mailbox bounds it earlier."""
 
 
-class HostOptions(NamedTuple):
-    """Everything a host needs to start, and to start again after a crash."""
-
-    number: int
-    hosts: int
-    shards: int
-    data_directory: str
-    base: BaseInfo
-    base_directory: str
-    limits: HostLimits
-    has_engine: bool
-    master_key: str | None = None
-    gateway: GatewayAddress | None = None
-    community: str | None = None
-    encoder_directory: str | None = None
-    telemetry: TelemetryOptions | None = None
-    journal: JournalOptions | None = None
-
-
 # Any: with Ray's types only a handle could call the method.
 _sent_again: Any = ray.method(max_task_retries=SENDS_MAX)
 """Marks a method that may run twice: Ray itself repeats a call whose message was lost."""
+
+
+TURNS_SECONDS_MAX = 20.0
+"""How long a host that is handed over waits for the turns that run; longer ones are committed by the next."""
+CALLS_SECONDS_MAX = 10.0
+SHIP_SECONDS_MAX = 30.0
+MEND_SECONDS_MAX = 60.0
+ALONE_SECONDS_MAX = 15.0
 
 
 class HostActor:
@@ -101,7 +85,9 @@ class HostActor:
 
     def __init__(self, options: HostOptions) -> None:
         """Begin to open the host. Raises nothing, and reads no file of the store."""
-        self._end_telemetry = telemetry_setup(options.telemetry, "host", options.number)
+        end_with_parent()
+        telemetry = own_telemetry(options.home, options.telemetry)
+        self._end_telemetry = telemetry_setup(telemetry, "host", options.number)
         self._options = options
         # A token of the previous process must not name a call of this one.
         self._tokens = itertools.count(secrets.randbits(62))
@@ -115,12 +101,15 @@ class HostActor:
         self._presence = PresenceListener(get_node_ip_address, self._take_back)
         self._sweeper: asyncio.Task[None] | None = None
         self._name = host_name(options.number)
-        self._opening = OpeningHost(self._name, lambda: _open_host(options))
+        self._gate = Gate(self._name)
+        self._handing_over: asyncio.Task[None] | None = None
+        self._opening = OpeningHost(self._name, lambda: open_host(options))
+        self._shared = SharedFiles(lambda: shared_paths(options), self._opening.get)
 
     @_sent_again
     async def describe(self) -> PopulationInfo:
         self._start_sweep()
-        options = self._options
+        options = await asyncio.to_thread(on_this_node, self._options)
         return PopulationInfo(
             hosts=options.hosts,
             shards=options.shards,
@@ -128,6 +117,7 @@ class HostActor:
             base_directory=options.base_directory,
             data_directory=options.data_directory,
             gateway=options.gateway,
+            problem=self._opening.problem,
         )
 
     async def process_id(self) -> int:
@@ -135,11 +125,15 @@ class HostActor:
 
     async def call(self, name: str, *args: Any, **options: Any) -> Any:
         """Run one call; for callers that want an ObjectRef of its own."""
+        return await self._run(None, name, *args, **options)
+
+    async def _run(self, caller: str | None, name: str, /, *args: Any, **options: Any) -> Any:
         operation = OPERATIONS.get(name)
         if operation is None:
             raise HostUnavailable(self._name, f"its version has no operation `{name}`")
         try:
-            result = await operation.run(await self._opening.get(), *args, **options)
+            async with self._gate.passed(begins_turn=operation.is_for_caller, caller=caller):
+                result = await operation.run(await self._opening.get(), *args, **options)
         except Exception as error:
             # Here and not where the message is answered: only this task knows whose request it is.
             if not isinstance(error, PopulaceError):
@@ -175,7 +169,9 @@ class HostActor:
             # A task has the name of its operation: ``forget`` may have to take its result back.
             tasks = [
                 asyncio.create_task(
-                    self.call(name, *args, **options), name=name, context=context_of(*request or (None,))
+                    self._run(caller, name, *args, **options),
+                    name=name,
+                    context=context_of(*request or (None,)),
                 )
                 for name, args, options, *request in calls
             ]
@@ -211,15 +207,75 @@ class HostActor:
             name, args, options = undo
             await self.call(name, *args, **options)
 
+    async def shared_files(self, wanted: Wanted) -> tuple[SharedFile, ...] | None:
+        """List the files of what another node lacks; None if it is not here. May be called again."""
+        return await self._shared.files(wanted)
+
+    async def shared_piece(self, wanted: Wanted, name: str, offset: int, key: bytes) -> bytes | None:
+        """Read a piece of one of them, sealed with ``key``. May be called again."""
+        return await self._shared.piece(wanted, name, offset, key)
+
     async def check_integrity(self) -> None:
         """Raise ``AssertionError`` unless the host's books balance and each waiting call has one token."""
         (await self._opening.get()).check_integrity()
         assert {task: token for token, task in self._waiting.items()} == self._tokens_of
 
+    async def started_with(self) -> StartedWith:
+        """Return what a host of this number is started with on another node."""
+        own: Any = ray.get_runtime_context().runtime_env
+        return StartedWith(self._options, dict(own.get("env_vars") or {}))
+
+    async def finish_for(self, callers: frozenset[str]) -> None:
+        """Let no turn begin from here on but those of these callers, who finish what they have begun."""
+        self._gate.let_in(callers)
+
+    async def end_turns(self, seconds_max: float) -> None:
+        """Let no turn begin from here on, and return when those that run have ended, or are late."""
+        self._gate.let_in(frozenset())
+        if self._opening.opened is not None:
+            await self._opening.opened.end_turns(Draining(), seconds_max)
+
+    async def mend_journals(self) -> None:
+        """Mend what another node would miss in the journals, or begin to if that takes long."""
+        host = self._opening.opened
+        if host is not None and host.journals is not None:
+            await asyncio.to_thread(host.journals.mend_all, MEND_SECONDS_MAX)
+
+    async def hand_over(self) -> None:
+        """Give up the shards with all that is acknowledged in the journal, for a host on another node.
+
+        No turn begins from now on, those that run have ``TURNS_SECONDS_MAX`` to end, and callers wait; once
+        the shards are given up they are sent away and find the next host. If the journal does not take
+        what it lacks this raises ``BucketUnreachable``, and all goes on as if nothing had been asked. A host
+        that is not replaced ``ALONE_SECONDS_MAX`` after it gave up its shards starts anew by itself.
+        """
+        if self._handing_over is None or (self._handing_over.done() and self._handing_over.exception()):
+            # A task of its own: it has to come to its end if who asked for it is gone.
+            self._handing_over = asyncio.create_task(self._hand_over())
+        await asyncio.shield(self._handing_over)
+
+    async def _hand_over(self) -> None:
+        try:
+            self._gate.close_for_turns()
+            host = self._opening.opened
+            if host is not None:
+                moving = HostUnavailable(self._name, "it is being handed over")
+                await host.end_turns(moving, TURNS_SECONDS_MAX)
+                await self._gate.shut(CALLS_SECONDS_MAX)
+                await asyncio.to_thread(host.ship_all, SHIP_SECONDS_MAX)
+        except BaseException:
+            self._gate.open()
+            raise
+        await self.close()
+        self._gate.open(has_moved=True)
+        # Ray starts it again, here if this node lives: no other host has the shards then.
+        asyncio.get_running_loop().call_later(ALONE_SECONDS_MAX, os._exit, 1)
+
     async def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self._presence.close()
+        self._shared.close()
         await self._opening.close()
         # Ray ends the process without what it would do at its exit.
         await asyncio.to_thread(self._end_telemetry)
@@ -232,7 +288,7 @@ class HostActor:
     async def _sweep(self) -> None:
         while True:
             with contextlib.suppress(HostUnavailable):
-                await sweep(await self._opening.get(), seconds=PASSIVATION_SWEEP_SECONDS)
+                await sweep(await self._opening.get(), seconds=self._options.sweep_seconds)
 
     def _attribute(self, task: "asyncio.Task[Any]", caller: str) -> None:
         """Note that the caller waits for the task, and holds the turn that it may grant."""
@@ -291,38 +347,33 @@ class HostActor:
         return Failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
 
-def _open_host(options: HostOptions) -> ModelHost:
-    key = None if options.master_key is None else Path(options.master_key)
-    store = Store.open(Path(options.data_directory), master_key=key)
-    others = [number for number in range(options.hosts) if number != options.number]
-    engine = TracedEngine(ReplicaEngine(options.base)) if options.has_engine else None
-    return ModelHost(
-        host_name(options.number),
-        store,
-        shards_of(options.number, store.shards, options.hosts),
-        base=options.base.fingerprint,
-        clock=SystemClock(),
-        engine=engine,
-        limits=options.limits,
-        community=options.community,
-        encoder=None if options.encoder_directory is None else EncoderOnUse(Path(options.encoder_directory)),
-        process_use=own_process_use,
-        tracer=TRACER,
-        used_elsewhere=OtherHosts(others).adapters_in_use if others else None,
-        journal=options.journal,
-    )
-
-
 def start_hosts(
-    options: list[HostOptions], *, environment: dict[str, str], nodes: dict[str, str] | None = None
+    options: list[HostOptions],
+    *,
+    environment: dict[str, str],
+    nodes: dict[str, str] | None = None,
+    preferred: str | None = None,
+) -> list[Any]:
+    """Create the host actors as ``begin_hosts`` does; return their handles once they respond."""
+    handles = begin_hosts(options, environment=environment, nodes=nodes, preferred=preferred)
+    ray.get([handle.describe.remote() for handle in handles])
+    return handles
+
+
+def begin_hosts(
+    options: list[HostOptions],
+    *,
+    environment: dict[str, str],
+    nodes: dict[str, str] | None = None,
+    preferred: str | None = None,
 ) -> list[Any]:
     """Create the host actors on nodes with these labels, or find those that run already.
 
-    Returns their handles once they respond.
+    They are on the node ``preferred`` as long as it lives. Returns their handles, without waiting for them.
     """
     # Any: Ray's types know a remote class only where the decorator is written on the class.
     remote: Any = ray.remote(HostActor)
-    handles = [
+    return [
         remote.options(
             name=host_name(option.number),
             namespace=NAMESPACE,
@@ -331,10 +382,8 @@ def start_hosts(
             max_restarts=-1,
             max_concurrency=HOST_CONCURRENCY_MAX,
             num_cpus=0,
-            label_selector=nodes,
+            **placed(nodes, preferred),
             runtime_env={"env_vars": environment},
         ).remote(option)
         for option in options
     ]
-    ray.get([handle.describe.remote() for handle in handles])
-    return handles

@@ -7,23 +7,26 @@ under the same id, and the actor returns the results of a message that it knows 
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
+from ray.core.generated.gcs_pb2 import ActorTableData  # pyright: ignore[reportAttributeAccessIssue]  # generated
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.span_names import HOST, HOST_CALL
+from populace.hosting.directory.operations import Call, Method, Operation, P, SentCall, T, operation_of
 from populace.hosting.messages import NAMESPACE, SENDS_MAX, Failed, Waiting, host_name
-from populace.hosting.operations import Call, Method, Operation, P, SentCall, T, operation_of
 from populace.hosting.presence import Presence
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import SentCaller, sent_caller
 from populace.telemetry.tracing.spans import TRACER
 
+DEAD: int = ActorTableData.ActorState.DEAD
 CALLS_PER_MESSAGE_MAX = 1024
 MESSAGES_IN_FLIGHT_MAX = 4
 RESEND_SECONDS = 0.05
@@ -40,16 +43,25 @@ class Pending(NamedTuple):
 
 
 class RayHostClient:
-    """Sends calls to a host actor, gathering those of one event-loop turn into one message."""
+    """Sends calls to a host actor, gathering those of one event-loop turn into one message.
+
+    A host that was handed over to another node is another actor of the same name, which is found when the
+    former one is dead.
+    """
 
     def __init__(self, handle: Any, name: str) -> None:
-        self.handle = handle
+        self.handle: Any = handle
         self._name = name
         self._queue: list[Pending] = []
         self._in_flight = 0
         self._scheduled = False
         self._incarnation: str | None = None
         self._presence = Presence(lambda: self.handle.presence_address.remote())
+
+    @property
+    def caller(self) -> str:
+        """The name by which the host knows who calls."""
+        return self._presence.caller
 
     async def call(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> T:
         operation = operation_of(method)
@@ -76,7 +88,13 @@ class RayHostClient:
         return result
 
     def call_remote(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> "ray.ObjectRef[T]":
-        """Send the call in a message of its own, which is not repeated if Ray loses it."""
+        """Send the call in a message of its own, which is not repeated if Ray loses it.
+
+        May block for a moment.
+        """
+        if self.handle._get_local_state() == DEAD:
+            with contextlib.suppress(ValueError):
+                self.handle = ray.get_actor(self._name, namespace=NAMESPACE)
         return self.handle.call.remote(operation_of(method).name, *args, **options)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -98,6 +116,7 @@ class RayHostClient:
             calls: list[SentCall] = [(*pending.call, pending.caller) for pending in batch]
             results = await self._send_until_answered(calls)
         except RayError as error:
+            await self._find_successor(error)
             results = [Failed(host_error(self._name, error))] * len(batch)
         except Exception as error:  # for example arguments that do not pickle: no caller may wait for ever
             results = [Failed(error)] * len(batch)
@@ -140,7 +159,13 @@ class RayHostClient:
             collected.add_done_callback(partial(self._give_back_collected, operation))
             raise
         except RayError as error:
+            await self._find_successor(error)
             return Failed(host_error(self._name, error))
+
+    async def _find_successor(self, error: RayError) -> None:
+        if isinstance(error, ActorDiedError):
+            with contextlib.suppress(ValueError, RayError):  # there is none yet
+                self.handle = await asyncio.to_thread(ray.get_actor, self._name, NAMESPACE)
 
     def _give_back(self, operation: Operation[..., Any], result: object) -> None:
         """Cancel the waiting call, or take back the result, of a caller that gave up."""
@@ -160,6 +185,14 @@ def connect_host(index: int) -> RayHostClient:
     name = host_name(index)
     handle = ray.get_actor(name, namespace=NAMESPACE)
     return RayHostClient(handle, name)
+
+
+def host_handle(name: str) -> Any:
+    """Find a host actor by its name, also one that Ray starts again; None if there is none any more."""
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
 
 
 def host_error(name: str, error: RayError) -> Exception:

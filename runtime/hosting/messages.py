@@ -19,7 +19,10 @@ class GatewayAddress(NamedTuple):
 
 
 class PopulationInfo(NamedTuple):
-    """The data that a client needs to route calls by itself, and to reach the gateway."""
+    """The data that a client needs to route calls by itself, and to reach the gateway.
+
+    ``problem`` is why the host that answers cannot open its store for now, None if it has it open.
+    """
 
     hosts: int
     shards: int
@@ -27,6 +30,7 @@ class PopulationInfo(NamedTuple):
     base_directory: str
     data_directory: str
     gateway: GatewayAddress | None
+    problem: str | None = None
 
 
 class Waiting(NamedTuple):
@@ -48,5 +52,8 @@ class Failed(NamedTuple):
     error: Exception
 
 
+HOST_PREFIX = "populace-host-"
+
+
 def host_name(index: int) -> str:
-    return f"populace-host-{index}"
+    return f"{HOST_PREFIX}{index}"

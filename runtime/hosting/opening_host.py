@@ -18,8 +18,14 @@ from populace.actors.host.model_host import ModelHost
 
 logger = logging.getLogger(__name__)
 
+CANNOT_OPEN = "its store cannot be opened"
+"""How the reason of a ``HostUnavailable`` begins whose host met a problem; the rest is the error's code."""
+
 WAIT_SECONDS_MAX = 5.0
 """How long a call waits for a host that is being opened; the caller's own patience goes on after that."""
+
+WAIT_SECONDS_AGAIN = 0.5
+"""The same once an attempt has failed: who asks for the state of the hosts is to hear why."""
 
 RETRY_SECONDS_MAX = 10.0
 
@@ -32,9 +38,19 @@ class OpeningHost:
         self._open_host = open_host
         self._opened: Future[ModelHost] = Future()
         self._ended = threading.Event()
-        self._problem = "it is starting"
+        self._problem: str | None = None
         self._thread = threading.Thread(target=self._open, name="populace-open-host", daemon=True)
         self._thread.start()
+
+    @property
+    def opened(self) -> ModelHost | None:
+        """The host, if it is open."""
+        return self._opened.result() if self._opened.done() else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last attempt failed; None if the host is open, or none has failed yet."""
+        return None if self._opened.done() else self._problem
 
     async def get(self) -> ModelHost:
         """Return the host. Raises ``HostUnavailable`` if it cannot be opened for now."""
@@ -42,9 +58,10 @@ class OpeningHost:
             return self._opened.result()
         opened = asyncio.wrap_future(self._opened)
         # Not ``wait_for``: it would cancel what the other callers wait for too.
-        done, _ = await asyncio.wait([opened], timeout=WAIT_SECONDS_MAX)
+        seconds = WAIT_SECONDS_MAX if self._problem is None else WAIT_SECONDS_AGAIN
+        done, _ = await asyncio.wait([opened], timeout=seconds)
         if not done:
-            raise HostUnavailable(self._name, self._problem)
+            raise HostUnavailable(self._name, self._problem or "it is starting")
         return opened.result()
 
     async def close(self) -> None:
@@ -71,7 +88,7 @@ class OpeningHost:
 
     def _note(self, state: RetryCallState) -> None:
         error = None if state.outcome is None else state.outcome.exception()
-        self._problem = f"its store cannot be opened ({getattr(error, 'code', type(error).__name__)})"
+        self._problem = f"{CANNOT_OPEN} ({getattr(error, 'code', type(error).__name__)})"
         logger.error(
             "%s cannot be opened; it is tried again in %.0f s: %s", self._name, state.upcoming_sleep, error
         )

@@ -4,16 +4,27 @@ A caller that was granted a turn and dies would keep the model busy until the tu
 tell an actor that its caller died, and a caller that has to say every second that it lives is taken for dead
 when its machine is busy. A connection ends with the process, whatever that is doing, and with
 its machine: the kernel looks for the other end while nothing is sent.
+
+Nothing secret crosses the connection. The host sends a challenge, and the caller answers with its name and a
+proof, an HMAC over both with the host's key, which travels with the address through Ray. So what a stranger
+sends who reaches the port, or who saw another's connection, names no caller: it cannot end one's turns, nor
+keep them when the caller is gone. The connection of a stranger ends with its wrong answer or after
+``HELLO_SECONDS_MAX``, and few may wait so long.
 """
 
 import asyncio
+import contextlib
+import hmac
 import logging
 import secrets
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from functools import partial
 from typing import NamedTuple, cast
+
+from populace.settings.ports import bind_first, stream_ports
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +33,25 @@ GRACE_SECONDS = 2.0
 
 RETRY_SECONDS = 0.5
 HELLO_SECONDS_MAX = 10.0
+NAMELESS_MAX = 64
+"""Connections that have not said yet who they are; the oldest makes room. A caller then comes again."""
+
+_CHALLENGE_BYTES = 32
 _NAME_BYTES = 32
+_PROOF_BYTES = 32
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 2, socket.TCP_KEEPINTVL: 1, socket.TCP_KEEPCNT: 3}
 """The other machine counts as lost after five seconds in which its kernel did not answer."""
 
 
 class PresenceAddress(NamedTuple):
-    """Where a host takes the connections of its callers."""
+    """Where a host takes the connections of its callers, and the key by which they prove what they are."""
 
     host: str
     port: int
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"PresenceAddress({self.host!r}, {self.port})"
 
 
 class PresenceListener:
@@ -43,35 +63,61 @@ class PresenceListener:
     def __init__(self, interface: Callable[[], str], on_gone: Callable[[str], None]) -> None:
         self._interface = interface
         self._on_gone = on_gone
+        self._key = secrets.token_bytes(32)
         self._callers: Counter[str] = Counter()
         self._connections: set[_Attended] = set()
+        self._nameless: dict[_Attended, None] = {}
         self._starting: asyncio.Task[asyncio.Server] | None = None
+        self._has_failed = False
 
     async def address(self) -> PresenceAddress:
         """Return where callers connect; listens from the first time on. Raises ``OSError``."""
         if self._starting is None:
-            loop = asyncio.get_running_loop()
-            self._starting = asyncio.create_task(
-                loop.create_server(lambda: _Attended(self), self._interface(), 0)
-            )
-        server = await asyncio.shield(self._starting)
-        return PresenceAddress(*server.sockets[0].getsockname()[:2])
+            self._starting = asyncio.create_task(self._start())
+        starting = self._starting
+        try:
+            server = await asyncio.shield(starting)
+        except OSError as error:
+            if self._starting is starting:
+                # A port may be free the next time. Callers come again twice a second.
+                self._starting = None
+                if not self._has_failed:
+                    logger.warning("cannot listen for callers that end, who keep their turns: %s", error)
+                self._has_failed = True
+            raise
+        self._has_failed = False
+        host, port = server.sockets[0].getsockname()[:2]
+        return PresenceAddress(host, port, self._key)
+
+    async def _start(self) -> asyncio.Server:
+        listening = listening_socket(self._interface(), stream_ports())
+        return await asyncio.get_running_loop().create_server(
+            lambda: _Attended(self, self._key), sock=listening
+        )
 
     async def close(self) -> None:
         """Stop listening, and end all connections."""
         if self._starting is not None:
-            (await self._starting).close()
+            with contextlib.suppress(OSError):
+                (await self._starting).close()
         for connection in tuple(self._connections):
             connection.end()
 
     def opened(self, connection: "_Attended") -> None:
         self._connections.add(connection)
+        self._nameless[connection] = None
+        if len(self._nameless) > NAMELESS_MAX:
+            oldest = next(iter(self._nameless))
+            del self._nameless[oldest]
+            oldest.end()
 
-    def named(self, caller: str) -> None:
+    def named(self, connection: "_Attended", caller: str) -> None:
+        self._nameless.pop(connection, None)
         self._callers[caller] += 1
 
     def closed(self, connection: "_Attended", caller: str | None) -> None:
         self._connections.discard(connection)
+        self._nameless.pop(connection, None)
         if caller is not None:
             self._callers[caller] -= 1
             asyncio.get_running_loop().call_later(GRACE_SECONDS, self._look, caller)
@@ -83,25 +129,35 @@ class PresenceListener:
 
 
 class _Attended(asyncio.Protocol):
-    """A connection of a caller, which sends its name and nothing more."""
+    """A connection to the host, which is a caller's once it has answered the challenge."""
 
-    def __init__(self, listener: PresenceListener) -> None:
+    def __init__(self, listener: PresenceListener, key: bytes) -> None:
         self._listener = listener
-        self._name = b""
+        self._key = key
+        self._challenge = secrets.token_bytes(_CHALLENGE_BYTES)
+        self._answer = b""
+        self._caller: str | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's, on which Ray runs its actors, are of no class of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         _keep_alive(transport)
+        self._transport.write(self._challenge)
         self._listener.opened(self)
         asyncio.get_running_loop().call_later(HELLO_SECONDS_MAX, self._expect_name)
 
     def data_received(self, data: bytes) -> None:
-        if self._caller is None:
-            self._name += data[: _NAME_BYTES - len(self._name)]
-            if self._caller is not None:
-                self._listener.named(self._caller)
+        self._answer += data[: _NAME_BYTES + _PROOF_BYTES + 1 - len(self._answer)]
+        name, proof = self._answer[:_NAME_BYTES], self._answer[_NAME_BYTES:]
+        if len(proof) < _PROOF_BYTES:
+            return
+        # A caller says nothing more.
+        if self._caller is None and hmac.compare_digest(proof, _proof(self._key, self._challenge, name)):
+            self._caller = name.hex()
+            self._listener.named(self, self._caller)
+        else:
+            self.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -110,10 +166,6 @@ class _Attended(asyncio.Protocol):
     def end(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-    @property
-    def _caller(self) -> str | None:
-        return self._name.hex() if len(self._name) == _NAME_BYTES else None
 
     def _expect_name(self) -> None:
         if self._caller is None:
@@ -144,12 +196,14 @@ class Presence:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                transport, present = await loop.create_connection(_Present, *await self._address())
+                host, port, key = await self._address()
+                transport, present = await loop.create_connection(
+                    partial(_Present, self._name, key), host, port
+                )
             except Exception as error:  # the host restarts, or its port cannot be reached from here
                 logger.debug("not connected to the host: %s", error)
             else:
                 try:
-                    transport.write(self._name)
                     await present.ended
                 finally:
                     transport.abort()
@@ -157,18 +211,41 @@ class Presence:
 
 
 class _Present(asyncio.Protocol):
-    """A connection to a host; ``ended`` is done when it is lost."""
+    """A connection to a host, whose challenge it answers; ``ended`` is done when it is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: bytes, key: bytes) -> None:
+        self._name = name
+        self._key = key
+        self._challenge = b""
+        self._transport: asyncio.Transport | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
         _keep_alive(transport)
+
+    def data_received(self, data: bytes) -> None:
+        missing = _CHALLENGE_BYTES - len(self._challenge)
+        self._challenge += data[:missing]
+        if missing and len(self._challenge) == _CHALLENGE_BYTES and self._transport is not None:
+            self._transport.write(self._name + _proof(self._key, self._challenge, self._name))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+def _proof(key: bytes, challenge: bytes, name: bytes) -> bytes:
+    return hmac.digest(key, challenge + name, "sha256")
+
+
+def listening_socket(interface: str, ports: range | None) -> socket.socket:
+    """Listen at this address on the first of the ports that is free, or on any. Raises ``OSError``."""
+    family = socket.getaddrinfo(interface, None, type=socket.SOCK_STREAM)[0][0]
+    if ports is None:
+        return socket.create_server((interface, 0), family=family)
+    return bind_first(ports, lambda port: socket.create_server((interface, port), family=family))
 
 
 def _keep_alive(transport: asyncio.BaseTransport) -> None:

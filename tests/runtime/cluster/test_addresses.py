@@ -11,8 +11,9 @@ import pytest
 
 from populace.bench.ports import free_port
 from populace.cluster.addresses import http_url, wait_for_port
+from populace.settings.errors import SettingsError
 from populace.settings.running import Running, write_running
-from populace.settings.settings import Settings, SettingsError
+from populace.settings.settings import Settings
 from tests.limits import HANG_SECONDS
 
 
@@ -79,3 +80,24 @@ def test_the_port_of_the_metrics_is_one_of_its_own_that_is_free(
     with pytest.raises(SettingsError, match="another port than POPULACE_PORT"):
         wait_for_port(Settings(data=tmp_path, port=free, metrics_port=free), lambda _: None)
     wait_for_port(Settings(data=tmp_path, port=free, metrics_port=free_port()), lambda _: None)
+
+
+def test_ports_between_processes_have_to_be_enough_and_free(listener: socket.socket, tmp_path: Path) -> None:
+    taken = listener.getsockname()[1]
+    settings = Settings(data=tmp_path, port=free_port(), hosts=2)
+
+    def start(first: int, last: int, **changes: object) -> None:
+        wait_for_port(
+            settings.model_copy(update={"stream_ports": f"{first}-{last}", **changes}), lambda _: None
+        )
+
+    with pytest.raises(SettingsError, match=r"these are 5 ports, and 6 are needed: two for each host"):
+        start(7100, 7104)
+    with pytest.raises(SettingsError, match=r"POPULACE_PORT is \d+, which is one of them"):
+        start(settings.port, settings.port + 10)
+    with pytest.raises(SettingsError, match="POPULACE_CLUSTER_PORT is 7103, which is one of them"):
+        start(7100, 7110, cluster_port=7103)
+    with pytest.raises(SettingsError, match="only 0 of these ports are free, and 1 are needed"):
+        start(taken, taken, hosts=0, training="off")
+    lone = free_port()
+    start(lone, lone, hosts=0, training="off")

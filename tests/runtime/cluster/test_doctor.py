@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from populace.cli.doctor import doctor as doctor_command
-from populace.cluster import doctor
+from populace.cluster.doctor import doctor
 from populace.settings.machine import physical_cores
 from populace.settings.settings import Settings
 from populace.storage.store import Store
@@ -64,6 +64,15 @@ def test_a_port_in_use_by_another_program_fails(settings: Settings, busy_port: i
 
     assert check.status == "fail"
     assert "POPULACE_PORT" in check.remedy
+
+
+def test_ports_between_processes_that_are_too_few_fail(settings: Settings) -> None:
+    assert doctor.check_ports_between(settings).status == "ok"
+
+    check = doctor.check_ports_between(settings.model_copy(update={"stream_ports": "7100-7100"}))
+
+    assert check.status == "fail"
+    assert f"{settings.stream_ports_needed} are needed" in check.detail
 
 
 def test_a_host_that_does_not_exist_fails(settings: Settings) -> None:
@@ -135,3 +144,13 @@ def test_a_bad_setting_is_a_failure_with_a_remedy(monkeypatch: pytest.MonkeyPatc
 
     assert result.exit_code == 1
     assert "unset POPULACE_PORT" in result.stdout
+
+
+def test_the_store_of_no_cluster_cannot_be_checked() -> None:
+    app = typer.Typer()
+    app.command()(doctor_command)
+
+    result = CliRunner().invoke(app, ["--store"])
+
+    assert result.exit_code == 2
+    assert "Say with --join which cluster is meant" in " ".join(result.stderr.split())

@@ -8,8 +8,9 @@ import psutil
 import pytest
 import ray
 
-from populace.cluster.nodes import STORE_LABELS, store_nodes
+from populace.cluster.nodes import store_nodes
 from populace.hosting.host_actor import start_hosts
+from populace.hosting.store_node import STORE_LABELS
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options
 from tests.actors.ray_nodes import ray_nodes

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from populace.cluster.serve import telemetry_options
-from populace.settings.settings import Settings, SettingsError
+from populace.cluster.store_side import telemetry_options
+from populace.settings.errors import SettingsError
+from populace.settings.settings import Settings
 from populace.storage.store import Store
 from populace.telemetry.options import TelemetryOptions, TraceOptions
 

@@ -9,8 +9,8 @@ import pytest
 from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ModelId
-from populace.hosting import directory as directory_module
-from populace.hosting.directory import Directory, LocalHostClient
+from populace.hosting.directory import directory as directory_module
+from populace.hosting.directory.directory import Directory, LocalHostClient
 from populace.storage.records.errors import Fenced, ShardStopped, UnknownOutcome
 from populace.storage.store import Store
 from tests.actors.fakes import FailingClient, FakeClock
@@ -82,9 +82,9 @@ async def test_a_turn_is_tried_again_until_its_host_answers(
 async def test_a_restarting_host_is_waited_for_where_a_second_effect_is_harmless(
     hosts: list[ModelHost], store: Store
 ) -> None:
-    names = ["show_model", "read_log", "publish_revision", "list_revisions", "list_models", "list_keys"]
+    names = ["show_model", "read_log", "publish_revision", "list_revisions", "list_models", "keys.of_tenant"]
     names.append("export_model")
-    directory, _ = failing(hosts, store, **{name: [AWAY] for name in [*names, "find_key", "statistics"]})
+    directory, _ = failing(hosts, store, **{name: [AWAY] for name in [*names, "keys.find", "statistics"]})
     await directory.create_model(ADA)
 
     published = await directory.publish_revision(ADA, revision())
@@ -94,8 +94,8 @@ async def test_a_restarting_host_is_waited_for_where_a_second_effect_is_harmless
     assert await directory.read_log(ADA) == ()
     assert await directory.list_revisions(ADA) == (revision(),)
     assert (await directory.export_model(ADA)).aliases == published.aliases
-    assert await directory.list_keys() == ()
-    assert await directory.find_key("nothing") is None
+    assert await directory.keys.of_tenant() == ()
+    assert await directory.keys.find("nothing") is None
     assert len(await directory.statistics()) == 2
 
 

@@ -11,16 +11,20 @@ import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from populace.actors import span_names as names
-from populace.actors.errors import HostUnavailable
+from populace.actors.draining import Draining
+from populace.actors.engine import Message
+from populace.actors.errors import HostUnavailable, InvalidRequest
 from populace.actors.host_limits import HostLimits
 from populace.actors.hosts import Hosts
+from populace.actors.reward_tasks import RewardTask
+from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId, TurnGrant
-from populace.hosting import host_actor, host_client
-from populace.hosting.directory import Directory
+from populace.hosting import host_client
+from populace.hosting.directory.directory import Directory
+from populace.hosting.directory.operations import OPERATIONS, Call
 from populace.hosting.host_actor import HostActor
 from populace.hosting.host_client import CALLS_PER_MESSAGE_MAX, RayHostClient, host_error
 from populace.hosting.messages import Waiting
-from populace.hosting.operations import OPERATIONS, Call
 from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.storage.store import Store
 from populace.telemetry.calls import Caller, current_request_id, serving
@@ -28,6 +32,7 @@ from populace.telemetry.tracing.spans import TRACER
 from tests.actors.fakes import FakeClock
 from tests.actors.populations import SHARDS, host_options, local_hosts, ray_directory
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
+from tests.limits import HANG_SECONDS
 from tests.runtime.telemetry.recorded import recording, told, trace_id_of, tree
 
 ADA, BEN = ModelId("acme", "ada"), ModelId("acme", "ben")
@@ -336,12 +341,10 @@ async def test_a_token_of_the_process_before_does_not_name_a_call_of_this_one(
     await former.close()
 
 
-async def test_a_host_passivates_from_its_first_message_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(host_actor, "PASSIVATION_SWEEP_SECONDS", 0.001)
+async def test_a_host_passivates_from_its_first_message_on(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "store", SHARDS)
-    actor = HostActor(host_options(store, limits=HostLimits(idle_seconds_max=0)))
+    options = host_options(store, limits=HostLimits(idle_seconds_max=0))
+    actor = HostActor(options._replace(sweep_seconds=0.001))
     directory = ray_directory([ActorHandle(actor)], store)
     await directory.create_model(ADA)
     await take_turn(directory, turn_of(ADA))
@@ -354,18 +357,28 @@ async def test_a_host_passivates_from_its_first_message_on(
     await actor.close()
 
 
+async def test_a_host_knows_the_rewards_that_its_trainer_has(directory: Directory) -> None:
+    tasks = [RewardTask((Message("user", "3 + 4?"),), {"answer": 7})] * 16
+
+    with pytest.raises(InvalidRequest, match="There is no reward named `best`; there are exact, grader, "):
+        await directory.jobs.ask(ADA, TrainingOptions(method="rl", reward="best"), tasks=tasks)
+
+    job = await directory.jobs.ask(ADA, TrainingOptions(method="rl", reward="number"), tasks=tasks)
+    assert job.options.reward == "number"
+
+
 async def test_a_call_runs_for_the_request_of_its_caller(
     handle: ActorHandle, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if its message is sent again, and beside calls of other requests in the same message."""
     served: list[str | None] = []
-    call = handle.actor.call
+    run = handle.actor._run
 
-    async def watched(name: str, *args: Any, **options: Any) -> Any:
+    async def watched(caller: str | None, name: str, *args: Any, **options: Any) -> Any:
         served.append(current_request_id())
-        return await call(name, *args, **options)
+        return await run(caller, name, *args, **options)
 
-    monkeypatch.setattr(handle.actor, "call", watched)
+    monkeypatch.setattr(handle.actor, "_run", watched)
     monkeypatch.setattr(host_client, "RESEND_SECONDS", 0.001)
     handle.losses = ["answer"]
     with serving(Caller("req_1")):
@@ -417,3 +430,32 @@ async def test_what_a_host_does_is_below_the_call_that_asked_for_it(
         "    populace.host.show_model",
     ]
     assert len({trace_id_of(span) for span in found}) == 2
+
+
+async def test_before_a_stop_turns_begin_for_those_alone_who_finish_what_they_have(
+    handle: ActorHandle, directory: Directory
+) -> None:
+    stranger = ray_directory([handle], Store.open(Path((await handle.actor.describe()).data_directory)))
+    client = directory.client_of(ADA)
+    assert isinstance(client, RayHostClient)
+    running = await grant_of(stranger, turn_of(BEN, "op-1"))
+
+    await handle.actor.finish_for(frozenset({client.caller}))
+    with pytest.raises(Draining):
+        await stranger.begin_turn(turn_of(ADA, "op-2"))
+    with pytest.raises(Draining):
+        await handle.actor.call("begin_turn", turn_of(ADA, "op-3"))
+    known = await grant_of(directory, turn_of(ADA, "op-4"))
+    waiting = await queue_turn(directory, turn_of(ADA, "op-5"))
+
+    ending = asyncio.ensure_future(handle.actor.end_turns(HANG_SECONDS))
+    with pytest.raises(Draining):
+        await waiting
+    with pytest.raises(Draining):
+        await directory.begin_turn(turn_of(BEN, "op-6"))
+    await stranger.finish_turn(running, reply("one"))
+    assert not ending.done()
+    await directory.finish_turn(known, reply("two"))
+    await ending
+
+    assert [len(await directory.read_log(model)) for model in (ADA, BEN)] == [1, 1]

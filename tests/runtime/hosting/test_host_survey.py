@@ -9,10 +9,12 @@ import pytest
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.host.model_host import ModelHost
+from populace.actors.hosts import HostStatistics
 from populace.actors.hosts_report import HostAnswer, HostsReport
-from populace.hosting.directory import LocalHostClient
+from populace.hosting.directory.directory import LocalHostClient
+from populace.hosting.directory.operations import Method, P, T
 from populace.hosting.host_survey import HostSurvey
-from populace.hosting.operations import Method, P, T
+from populace.hosting.opening_host import CANNOT_OPEN
 from populace.storage.store import Store
 from tests.actors.fakes import FailingClient, FakeClock
 from tests.actors.populations import SHARDS, local_hosts
@@ -44,21 +46,36 @@ class HangingClient:
         return await self._client.call(method, *args, **options)
 
 
+def _settled(statistics: HostStatistics | None) -> HostStatistics:
+    """Without the free disk, which others take meanwhile."""
+    assert statistics is not None
+    return replace(statistics, store=replace(statistics.store, disk_free_bytes=0))
+
+
 async def test_hosts_that_answer_are_all_served(hosts: list[ModelHost]) -> None:
     survey = HostSurvey({host.name: LocalHostClient(host) for host in hosts}, shard_count=SHARDS)
 
     report = await survey.report()
 
     assert [answer.host for answer in report.answers] == [host.name for host in hosts]
-    assert [answer.statistics for answer in report.answers] == [
-        (await host.statistics())[0] for host in hosts
-    ]
+    told = [answer.statistics for answer in report.answers]
+    assert [_settled(one) for one in told] == [_settled((await host.statistics())[0]) for host in hosts]
     assert report.unserved_share == 0.0
 
 
-@pytest.mark.parametrize("error", [HostUnavailable("populace-host-0", "it is restarting"), KeyError("fault")])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (HostUnavailable("populace-host-0", "it is restarting"), "does not answer"),
+        (KeyError("fault"), "does not answer"),
+        (
+            HostUnavailable("populace-host-0", f"{CANNOT_OPEN} (master_key_refused)"),
+            "serves nothing: its store cannot be opened (master_key_refused)",
+        ),
+    ],
+)
 async def test_a_host_that_fails_leaves_the_others_in_sight_and_is_asked_anew(
-    hosts: list[ModelHost], error: Exception
+    hosts: list[ModelHost], error: Exception, told: str
 ) -> None:
     failing = FailingClient(LocalHostClient(hosts[0]), {"statistics": [error]})
     clients = {hosts[0].name: failing, hosts[1].name: LocalHostClient(hosts[1])}
@@ -67,6 +84,7 @@ async def test_a_host_that_fails_leaves_the_others_in_sight_and_is_asked_anew(
     meanwhile, afterwards = await survey.report(), await survey.report()
 
     assert [answer.statistics is not None for answer in meanwhile.answers] == [False, True]
+    assert [answer.lack for answer in meanwhile.answers] == [told, None]
     assert [answer.shards for answer in meanwhile.answers] == [2, 2]
     assert meanwhile.unserved_share == 0.5
     assert [answer.statistics is not None for answer in afterwards.answers] == [True, True]

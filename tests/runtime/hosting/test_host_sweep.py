@@ -14,10 +14,13 @@ from populace.hosting.host_sweep import sweep
 from populace.storage.shards.ownership import stored_served_ms
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost, clock, make_host, store
+from tests.actors.fakes import BASE, FakeClock
 from tests.actors.populations import SHARDS
 from tests.actors.test_compaction import ADA, BEN, bytes_of
+from tests.actors.test_journaled_hosts import revision_of
 from tests.actors.turns import take_turn, turn_of, wait_until
 from tests.limits import HANG_SECONDS
+from tests.storage.adapters import packed
 
 __all__ = ["clock", "make_host", "store"]  # fixtures
 
@@ -77,6 +80,46 @@ async def test_a_sweep_says_if_the_books_do_not_balance_and_goes_on(
     sweeping.cancel()
     with suppress(asyncio.CancelledError):
         await sweeping
+
+
+async def test_a_node_that_does_not_answer_holds_up_nothing_else(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_sweep, "COMPACTION_SWEEPS", 1)
+    is_asked = asyncio.Event()
+
+    async def erase_from_nodes(_: frozenset[str]) -> None:
+        is_asked.set()
+        await asyncio.Event().wait()
+
+    async def is_passive() -> bool:
+        return not list(host._active)
+
+    host = ModelHost(
+        "host",
+        store,
+        range(store.shards),
+        base=BASE.fingerprint,
+        clock=clock,
+        erase_from_nodes=erase_from_nodes,
+    )
+    digest, size = store.revisions.add(packed("bens"))
+    await host.create_model(BEN, revision_of(digest, size))
+    await host.erase_model(BEN)
+    sweeping = asyncio.create_task(sweep(host, seconds=0.001))
+    await asyncio.wait_for(is_asked.wait(), HANG_SECONDS)
+
+    await host.create_model(ADA)
+    await take_turn(host, turn_of(ADA))
+    assert list(host._active)
+    clock.advance(HostLimits().idle_seconds_max + 1)
+    await wait_until(is_passive)
+
+    sweeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await sweeping
+    await asyncio.sleep(0)
+    host.close()
 
 
 def served_ms(host: ModelHost, number: int) -> int | None:

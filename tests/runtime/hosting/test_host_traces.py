@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from populace.actors.turn import ModelId
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.hosting.host_actor import start_hosts
 from populace.settings.environment import quiet_environment
 from populace.storage.store import Store

@@ -15,6 +15,7 @@ from populace.actors.errors import HostUnavailable
 from tests.actors.conversations import Conversations
 from tests.actors.populations import ray_directory, ray_hosts
 from tests.actors.ray_nodes import ray_nodes
+from tests.living import wait_ended
 
 pytestmark = pytest.mark.ray
 
@@ -71,11 +72,15 @@ async def test_every_acknowledged_turn_survives_the_loss_of_a_host_or_of_its_nod
 
         await talk.begin()
         await talk.wait_acknowledged(ACKNOWLEDGED_BEFORE_THE_KILL)
+        if victim == "node":
+            # One that hangs cannot end by itself when its node does.
+            lost.suspend()
         os.kill(lost.pid if victim == "host" else node, signal.SIGKILL)
         successor = await successor_of(lost, handles[0])
         await talk.wait_acknowledged(len(talk.acknowledged) + ACKNOWLEDGED_AFTERWARDS)
         await talk.finish()
 
+        assert wait_ended([lost]) == []
         if victim == "node":
             assert successor.ppid() != node
         else:

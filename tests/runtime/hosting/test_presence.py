@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import hmac
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -9,13 +11,13 @@ import pytest
 
 from populace.actors.turn import ModelId
 from populace.hosting import presence
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
+from populace.hosting.directory.operations import Call
 from populace.hosting.held_grants import FEW, Held, HeldGrants
 from populace.hosting.host_actor import HostActor
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.messages import host_name
-from populace.hosting.operations import Call
-from populace.hosting.presence import Presence, PresenceListener
+from populace.hosting.presence import Presence, PresenceAddress, PresenceListener
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
@@ -23,6 +25,9 @@ from tests.limits import HANG_SECONDS
 from tests.runtime.hosting.test_host_actor import ActorHandle
 
 ADA = ModelId("acme", "ada")
+LOOPBACK = "127.0.0.1"
+GONE = list[str]()
+"""The callers of whom a listener said that they are gone."""
 
 
 @pytest.fixture
@@ -119,19 +124,103 @@ async def test_a_turn_that_was_given_up_is_not_held(actor: HostActor) -> None:
     assert len(actor._held) == 0
 
 
-async def test_who_connects_and_says_no_name_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "HELLO_SECONDS_MAX", 0.01)
-    gone = list[str]()
-    listener = PresenceListener(lambda: "127.0.0.1", gone.append)
-    reader, writer = await asyncio.open_connection(*await listener.address())
-    writer.write(b"short")
+@pytest.fixture
+async def listener() -> AsyncGenerator[PresenceListener]:
+    listener = PresenceListener(lambda: LOOPBACK, GONE.append)
+    GONE.clear()
+    yield listener
+    await listener.close()
 
+
+async def knock(address: PresenceAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+    """Connect as a stranger does; returns the challenge too."""
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    return reader, writer, await reader.readexactly(32)
+
+
+async def sent_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Wait until the host ends the connection."""
     async with asyncio.timeout(HANG_SECONDS):
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
     writer.close()
+
+
+async def test_who_connects_and_says_no_name_is_sent_away(
+    listener: PresenceListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "HELLO_SECONDS_MAX", 0.01)
+    reader, writer, _ = await knock(await listener.address())
+    writer.write(b"short")
+
+    await sent_away(reader, writer)
+
+    assert not listener._callers
+
+
+async def test_a_stranger_who_saw_what_a_caller_answered_is_not_taken_for_it(
+    listener: PresenceListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "GRACE_SECONDS", 0.01)
+    name, address = b"n" * 32, await listener.address()
+    reader, writer, challenge = await knock(address)
+    answer = name + hmac.digest(address.key, challenge + name, "sha256")
+    writer.write(answer)
+    await wait_until(lambda: _is(listener._callers[name.hex()] == 1))
+
+    strange_reader, stranger, _ = await knock(address)
+    stranger.write(answer)
+    await sent_away(strange_reader, stranger)
+    await asyncio.sleep(0.05)
+    assert listener._callers == {name.hex(): 1}
+    assert GONE == []
+
+    writer.close()
+    await wait_until(lambda: _is([name.hex()] == GONE))
+    assert await reader.read() == b""
+
+
+async def test_strangers_leave_room_for_callers(
+    listener: PresenceListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "NAMELESS_MAX", 3)
+    strangers = [await knock(await listener.address()) for _ in range(10)]
+    for reader, writer, _ in strangers[:7]:
+        await sent_away(reader, writer)
+    caller = Presence(listener.address)
+
+    caller.begin()
+
+    await wait_until(lambda: _is(listener._callers[caller.caller] == 1))
+    assert len(listener._connections) <= 4
+    assert caller._staying is not None
+    caller._staying.cancel()
+    for _, writer, _ in strangers[7:]:
+        writer.close()
+
+
+async def test_a_host_listens_on_a_port_that_was_chosen_and_tries_again_when_none_is_free(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = PresenceListener(lambda: LOOPBACK, GONE.append)
+    with socket.create_server((LOOPBACK, 0)) as other:
+        taken = other.getsockname()[1]
+        monkeypatch.setenv("POPULACE_STREAM_PORTS", f"{taken}-{taken}")
+        for _ in range(2):
+            with pytest.raises(OSError, match="are taken on this node; name more"):
+                await listener.address()
+    assert [record.levelname for record in caplog.records if record.name == presence.__name__] == ["WARNING"]
+
+    address = await listener.address()
+
+    assert (address.host, address.port) == (LOOPBACK, taken)
+    assert address.key.hex() not in repr(address)
+    assert str(address.key) not in repr(address)
     await listener.close()
-    assert gone == []
+
+
+async def _is(condition: bool) -> bool:
+    return condition
 
 
 def test_grants_whose_deadline_passed_are_not_kept_for_ever() -> None:

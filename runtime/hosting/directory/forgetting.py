@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from populace.actors.forgetting import Forgetting, Forgotten, MemoryAfter
 from populace.actors.turn import ModelId
-from populace.hosting.job_directory import Router
+from populace.hosting.directory.router import Router
 
 
 class ForgettingDirectory:

@@ -2,7 +2,7 @@
 
 from populace.actors.contributors import Contribution, Contributors
 from populace.actors.turn import ModelId
-from populace.hosting.job_directory import Router
+from populace.hosting.directory.router import Router
 
 
 class ContributorDirectory:

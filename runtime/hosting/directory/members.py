@@ -3,7 +3,7 @@
 from populace.actors.keepers.member_keeper import by_name
 from populace.actors.members import Members, MemberView, Profile
 from populace.actors.turn import ModelId
-from populace.hosting.job_directory import Router
+from populace.hosting.directory.router import Router
 from populace.policies.diversity.disclosure import Sharing
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from populace.actors.known import Known
 from populace.actors.memories import Memories, MemoryView
 from populace.actors.turn import Interaction, ModelId
-from populace.hosting.job_directory import Router
+from populace.hosting.directory.router import Router
 
 
 class MemoryDirectory:

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.hosts import (
-    ApiKey,
     Hosts,
     HostStatistics,
     ModelPage,
@@ -21,14 +20,17 @@ from populace.actors.hosts import (
 from populace.actors.peek import Peek
 from populace.actors.retries import LOST, retrying
 from populace.actors.turn import ChatRequest, Interaction, ModelId, Reply, TurnGrant, TurnRequest
-from populace.hosting.contributor_directory import ContributorDirectory
-from populace.hosting.forgetting_directory import ForgettingDirectory
-from populace.hosting.job_directory import JobDirectory
-from populace.hosting.member_directory import MemberDirectory
-from populace.hosting.memory_directory import MemoryDirectory
-from populace.hosting.operations import Method, P, T, operation_of
-from populace.hosting.suite_directory import SuiteDirectory
-from populace.policies.placement import KEY_SHARD_TENANT, host_of, shard_of
+from populace.hosting.directory.contributors import ContributorDirectory
+from populace.hosting.directory.forgetting import ForgettingDirectory
+from populace.hosting.directory.jobs import JobDirectory
+from populace.hosting.directory.keys import KeyDirectory
+from populace.hosting.directory.members import MemberDirectory
+from populace.hosting.directory.memories import MemoryDirectory
+from populace.hosting.directory.operations import Method, P, T, operation_of
+from populace.hosting.directory.rates import RateDirectory
+from populace.hosting.directory.suites import SuiteDirectory
+from populace.hosting.directory.tenants import TenantDirectory
+from populace.policies.placement import host_of, shard_of
 from populace.storage.rows.portable import PortableModel
 
 RETRY_SECONDS_MAX = 20.0
@@ -56,6 +58,9 @@ class Directory:
         self.memories: MemoryDirectory = MemoryDirectory(self)
         self.members: MemberDirectory = MemberDirectory(self)
         self.suites: SuiteDirectory = SuiteDirectory(self)
+        self.keys: KeyDirectory = KeyDirectory(self)
+        self.rates: RateDirectory = RateDirectory(self)
+        self.tenants: TenantDirectory = TenantDirectory(self)
         self.contributors: ContributorDirectory = ContributorDirectory(self)
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
@@ -124,21 +129,6 @@ class Directory:
 
     async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
         return await self.retried(model, Hosts.list_revisions, model)
-
-    async def create_key(self, key: ApiKey) -> None:
-        await self.retried(ModelId(KEY_SHARD_TENANT, key.key_id), Hosts.create_key, key)
-
-    async def find_key(self, key_id: str) -> ApiKey | None:
-        return await self.retried(ModelId(KEY_SHARD_TENANT, key_id), Hosts.find_key, key_id)
-
-    async def list_keys(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
-        pages = await self.everywhere(Hosts.list_keys, tenant)
-        return tuple(
-            sorted((key for page in pages for key in page), key=lambda key: (key.created_ms, key.key_id))
-        )
-
-    async def revoke_key(self, key_id: str) -> ApiKey | None:
-        return await self.retried(ModelId(KEY_SHARD_TENANT, key_id), Hosts.revoke_key, key_id)
 
     async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
         return frozenset[str]().union(*await self.everywhere(Hosts.adapters_in_use, digests))

@@ -2,7 +2,7 @@
 
 from populace.actors.suites import Suite, Suites
 from populace.actors.turn import ModelId
-from populace.hosting.job_directory import Router
+from populace.hosting.directory.router import Router
 
 
 class SuiteDirectory:

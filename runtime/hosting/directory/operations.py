@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
+from populace.actors.api_keys import ApiKeys
 from populace.actors.contributors import Contributors
 from populace.actors.forgetting import Forgetting
 from populace.actors.hosts import Hosts
 from populace.actors.members import Members
 from populace.actors.memories import Memories
+from populace.actors.rates import Rates
 from populace.actors.span_names import HOST_CALL, REPLAYED
 from populace.actors.suites import Suites
+from populace.actors.tenants import Tenants
 from populace.actors.training import TrainingJobs
 from populace.actors.turn import Interaction, TurnGrant
 from populace.telemetry.calls import SentCaller
@@ -41,6 +44,9 @@ _PROTOCOLS: Final = {
     "memories.": Memories,
     "members.": Members,
     "suites.": Suites,
+    "keys.": ApiKeys,
+    "tenants.": Tenants,
+    "rates.": Rates,
     "contributors.": Contributors,
 }
 """The protocols that a host implements, by what stands before their methods' names."""

@@ -10,29 +10,27 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import psutil
 
 from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
-from populace.cluster.addresses import try_port
+from populace.cluster.addresses import check_stream_ports, check_stream_settings, try_port
+from populace.cluster.doctor.checks import Check, Status
+from populace.cluster.doctor.journal import check_journal
+from populace.cluster.doctor.nodes import check_nodes
 from populace.encoder.files import EncoderInvalid, is_encoder_prepared, prepare_encoder
 from populace.settings.environment import loud_variables, process_environment
+from populace.settings.errors import SettingsError
 from populace.settings.machine import physical_cores
 from populace.settings.settings import GIB, MIB, Settings
 from populace.storage.header import HEADER_FILE
-from populace.storage.journal.bucket import CHECK_REQUESTS, check_bucket
-from populace.storage.journal.opening import open_bucket
 from populace.storage.records.errors import MasterKeyRefused, StorageError
 from populace.storage.store import Store
-
-Status = Literal["ok", "warn", "fail"]
 
 FREE_BYTES_MIN = 2 * GIB
 SHARED_MEMORY_BYTES_MIN = 512 * MIB
@@ -51,26 +49,25 @@ NETWORK_FILESYSTEMS = frozenset(
 )
 
 
-class Check(NamedTuple):
-    """The result of one check. ``remedy`` says what to do, and is empty where nothing is needed."""
+def run_checks(
+    settings: Settings, *, deep: bool = False, join: str | None = None, store: bool = False
+) -> Iterator[Check]:
+    """Yield the result of every check, in the order in which failures should be fixed.
 
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
-
-
-def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
-    """Yield the result of every check, in the order in which failures should be fixed."""
+    With ``join`` also whether this machine could join the cluster at that ``HOST:PORT``, with ``store`` as a
+    store node.
+    """
     yield check_python()
     yield check_torch()
     yield check_transformers()
     yield check_vllm(settings, deep=deep)
     yield check_ray()
+    yield check_zmq()
     yield check_lmdb()
     yield check_base(settings)
     yield check_encoder(settings)
     yield check_port(settings)
+    yield check_ports_between(settings)
     yield check_free_space("data directory", settings.data)
     yield check_free_space("cache directory", settings.cache)
     yield check_data_directory(settings)
@@ -80,6 +77,7 @@ def run_checks(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
     yield check_memory()
     yield check_cores(settings)
     yield check_quiet()
+    yield from check_nodes(settings, join, store=store)
 
 
 def check_python() -> Check:
@@ -117,12 +115,25 @@ def check_vllm(settings: Settings, *, deep: bool) -> Check:
         return Check(name, status, detail, "make clean install (its output says why vLLM did not install)")
     if not deep:
         return Check(name, "ok", version)
-    return _import_check(name, "vllm", "import vllm", "make clean install", version=version)
+    program = (
+        "from vllm.platforms import current_platform; "
+        "from populace.engines.vllm_contract import check_contract; "
+        "check_contract(on_cpu=current_platform.is_cpu())"
+    )
+    return _import_check(name, "vllm", program, "make clean install", version=version)
 
 
 def check_ray() -> Check:
     """Check that Ray loads."""
     return _import_check("Ray", "ray", "import ray", "python -m pip install --force-reinstall 'ray[serve]'")
+
+
+def check_zmq() -> Check:
+    """Check that ZeroMQ loads and can encrypt, as tokens are sent in no other way."""
+    program = "import zmq; assert zmq.has('curve'), 'it is built without CURVE'"
+    return _import_check(
+        "ZeroMQ", "pyzmq", program, "python -m pip install --force-reinstall --only-binary pyzmq pyzmq"
+    )
 
 
 def check_lmdb() -> Check:
@@ -180,6 +191,22 @@ def check_port(settings: Settings) -> Check:
     return Check(name, "ok", f"{address} is free")
 
 
+def check_ports_between(settings: Settings) -> Check:
+    """Check that enough ports between processes are free, if they are chosen."""
+    name = "ports between processes"
+    if settings.stream_ports is None:
+        return Check(name, "ok", "any that are free; POPULACE_STREAM_PORTS chooses them")
+    detail = f"{settings.stream_ports}, of which {settings.stream_ports_needed} are needed"
+    try:
+        check_stream_settings(settings)
+        check_stream_ports(settings)
+    except SettingsError as error:
+        if not _populace_answers(settings):
+            return Check(name, "fail", str(error), "name others, or more, with POPULACE_STREAM_PORTS")
+        detail += "; Populace is running"
+    return Check(name, "ok", detail)
+
+
 def check_free_space(name: str, directory: Path) -> Check:
     """Check that the disk has enough free space."""
     free = shutil.disk_usage(_existing(directory)).free
@@ -220,22 +247,6 @@ def check_master_key(settings: Settings) -> Check:
     if path.stat().st_mode & 0o077:
         return Check(name, "warn", f"{path} can be read by others", f"chmod 600 {path}")
     return Check(name, "ok", f"{path}, readable by you alone")
-
-
-def check_journal(settings: Settings) -> Check:
-    """Check that the object store of the journal takes, refuses, returns and removes an object."""
-    name = "journal"
-    if settings.journal is None:
-        remedy = "set POPULACE_JOURNAL, so that people are not lost with this machine"
-        return Check(name, "ok", f"none; {remedy}")
-    try:
-        bucket = open_bucket(settings.journal)
-        began_s = time.monotonic()
-        check_bucket(bucket, "doctor")
-    except StorageError as error:
-        return Check(name, "fail", str(error), "see the variables of its provider, and docs/backup.md")
-    seconds = (time.monotonic() - began_s) / CHECK_REQUESTS
-    return Check(name, "ok", f"{bucket.url}, {settings.journal_mode}, {seconds * 1000:.0f} ms a request")
 
 
 def check_shared_memory() -> Check:

@@ -1,8 +1,7 @@
 """Training jobs of the whole population: each call goes to the host of its model, as other calls do."""
 
 import secrets
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.job_views import newest_first
@@ -18,17 +17,7 @@ from populace.actors.training import (
 )
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ModelId
-from populace.hosting.operations import Method, P, T
-
-
-class Router(Protocol):
-    """The routing of ``Directory``, which every call uses. Results are returned as the hosts return them."""
-
-    def retried(
-        self, model: ModelId, method: Method[P, T], *args: P.args, **options: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
-
-    async def everywhere(self, method: Method[P, T], *args: P.args, **options: P.kwargs) -> list[T]: ...
+from populace.hosting.directory.router import Router
 
 
 class JobDirectory:

@@ -1,0 +1,14 @@
+"""What one check of the doctor answers."""
+
+from typing import Literal, NamedTuple
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Check(NamedTuple):
+    """The result of one check. ``remedy`` says what to do, and is empty where nothing is needed."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
