@@ -25,14 +25,17 @@ class ReadinessObject(ApiObject):
     """Whether a server serves, and what of it does not.
 
     It is ready with an engine and at least one host. ``degraded`` says of each part that does not do all of
-    its work what it lacks; ``unserved_share`` of the people, in [0, 1], are refused meanwhile.
+    its work what it lacks; ``unserved_share`` of the people, in [0, 1], are refused meanwhile. ``gateways``
+    are those that answer, with the addresses that they listen at, by number. ``draining``: it finishes what
+    runs, takes nothing new, and stops.
     """
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "not_ready", "draining"]
     hosts: Literal["ok", "degraded", "unavailable"]
     engine: Literal["ok", "degraded", "unavailable"]
     degraded: dict[str, str]
     unserved_share: float
+    gateways: dict[str, str] = {}
 
 
 class RepetitionObject(ApiObject):

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
+from populace.actors.access_errors import Unauthorized
+from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.client.async_population import AsyncPopulation
 from populace.client.connection import Connection
 from populace.client.http_connection import HttpConnection, check_speaks_ray, is_url

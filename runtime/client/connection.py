@@ -29,7 +29,7 @@ from populace.policies.diversity.disclosure import Sharing
 if TYPE_CHECKING:
     import ray
 
-    from populace.hosting.directory import Directory
+    from populace.hosting.directory.directory import Directory
 
 TellVote = Callable[[PopulationAnswer], None]
 

@@ -11,11 +11,12 @@ from zipfile import ZIP_STORED, ZipFile
 
 import httpx
 
+from populace.actors.access_errors import KeyExpired, Unauthorized
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.aggregation.report import PopulationReport
 from populace.actors.engine import BaseInfo
-from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
+from populace.actors.errors import ClusterNotFound, InvalidRequest, Refused
 from populace.actors.hosts import HostStatistics, ModelView, Revision
 from populace.actors.merging import LayerDifference, MergedRevision
 from populace.actors.request_log import RequestLog
@@ -40,7 +41,7 @@ from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE
 if TYPE_CHECKING:
     import ray
 
-    from populace.hosting.directory import Directory
+    from populace.hosting.directory.directory import Directory
 
 CHUNK_BYTES = 256 * 1024
 SUITE_SECONDS_MAX = 3600.0
@@ -73,12 +74,15 @@ class HttpConnection:
     ) -> "HttpConnection":
         """Open a connection.
 
-        Raises ``InvalidRequest`` and ``Unauthorized`` for an address or a key that cannot be right, and
-        ``ClusterNotFound`` if no Populace of this version responds.
+        Raises ``InvalidRequest`` and ``Unauthorized`` for an address or a key that cannot be right,
+        ``Refused`` for a key at its limit, and ``ClusterNotFound`` if no Populace of this version responds.
         """
         http = HttpTransport(url, api_key, transport=transport)
         try:
             told = await http.call("GET", "/v1/population", PopulationObject)
+        except (KeyExpired, Refused):
+            await http.close()
+            raise
         except Unauthorized as error:
             await http.close()
             raise Unauthorized(f"{http.url} refused the API key. `populace key create` makes one.") from error

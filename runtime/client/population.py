@@ -17,10 +17,10 @@ from populace.client.connection import TellVote
 from populace.client.loop_thread import LoopThread
 from populace.client.model_handle import ModelHandle
 from populace.client.options import AskOptions
-from populace.settings.sigterm import kept_sigterm
+from populace.settings.signals import kept_sigterm
 
 if TYPE_CHECKING:
-    from populace.hosting.directory import Directory
+    from populace.hosting.directory.directory import Directory
 
 T = TypeVar("T")
 

@@ -5,14 +5,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
-from ray.exceptions import RayError
+from ray.exceptions import AuthenticationError, RayError
 
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.aggregation.ensemble import PopulationAnswer
@@ -34,26 +33,30 @@ from populace.client.http_transport import HttpTransport
 from populace.client.streaming import AsyncReplyStream
 from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.hosting.host_client import RayHostClient, host_error
-from populace.hosting.messages import NAMESPACE, PopulationInfo, host_name
+from populace.hosting.messages import NAMESPACE, GatewayAddress, PopulationInfo, host_name
+from populace.hosting.ray_token import ray_token, read_token_again
 from populace.settings.environment import ask_for_ray_token, enter_quiet_environment
-from populace.settings.running import find_running
+from populace.settings.running import Running, find_running
 from populace.settings.settings import Settings
-from populace.settings.sigterm import kept_sigterm
+from populace.settings.signals import kept_sigterm
 from populace.suites.asking import ask_suite
 
 
 class RayConnection:
     """Implements ``Connection`` in a Ray cluster. What takes files or torch is the gateway's, over HTTP."""
 
-    def __init__(self, info: PopulationInfo, handles: Sequence[Any], *, tenant: str, owns_ray: bool) -> None:
-        """Use ``RayConnection.open``."""
+    def __init__(
+        self, info: PopulationInfo, handles: Sequence[Any], *, tenant: str, owns_ray: bool, token: ExitStack
+    ) -> None:
+        """Use ``RayConnection.open``. ``token`` ends the use of the token of a Ray that this joined."""
         self.tenant: str = tenant
         self.base: BaseInfo = info.base
         self.turn_seconds_max: float = TURN_SECONDS_MAX
         self.info = info
         self._owns_ray = owns_ray
+        self._token = token
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
         self.hosts: Directory = Directory(clients, shard_count=info.shards)
         self._replicas: ReplicaEngine | None = None
@@ -63,19 +66,21 @@ class RayConnection:
     def open(cls, address: str | None, *, tenant: str, data: str | Path | None) -> "RayConnection":
         """Join the Ray cluster at an address, or that of this user's server. Raises ``ClusterNotFound``."""
         enter_quiet_environment()
-        # A Ray that `populace serve` started asks for its user's token, which lies in their home. Ray
-        # read the variable when it was imported; it does the same for a cluster of its own.
-        if address is None and ask_for_ray_token():
-            Config.initialize("")
-        target = address or find_running(Settings.from_environment(data=data).data).ray_address
+        running = None if address else find_running(Settings.from_environment(data=data).data)
+        target = address if running is None else running.ray_address
+        assert target is not None
         joins_ray = not ray.is_initialized()
+        token = ExitStack()
         if joins_ray:
             try:
+                if running is not None:
+                    _use_token(running, token)
                 with kept_sigterm():
                     ray.init(
                         address=target, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
                     )
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
+                token.close()
                 raise ClusterNotFound(target, str(error).split("\n", 1)[0]) from error
             # Else Serve tells the program's terminal of its own long polls.
             logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -92,8 +97,9 @@ class RayConnection:
             if joins_ray:
                 with kept_sigterm():
                     ray.shutdown()
+                token.close()
             raise
-        return cls(info, handles, tenant=tenant, owns_ray=joins_ray)
+        return cls(info, handles, tenant=tenant, owns_ray=joins_ray, token=token)
 
     @property
     def base_directory(self) -> Path:
@@ -102,6 +108,14 @@ class RayConnection:
     @property
     def directory(self) -> Directory:
         return self.hosts
+
+    @property
+    def gateway(self) -> GatewayAddress:
+        """Where the gateway takes calls of this cluster. Raises ``InvalidRequest`` without one."""
+        if self.info.gateway is None:
+            message = "This population has hosts and no gateway, which works on files and keys."
+            raise InvalidRequest(message, "address")
+        return self.info.gateway
 
     async def stream(self, request: ChatRequest) -> AsyncReplyStream:
         reply = await begin_reply(self.hosts, self._engine(), request, stream=True)
@@ -175,13 +189,12 @@ class RayConnection:
         if self._owns_ray:
             with kept_sigterm():
                 await asyncio.to_thread(ray.shutdown)
+            self._token.close()
 
     @cached_property
     def _gateway(self) -> HttpConnection:
         """The gateway, for what takes the store's files: only the server opens them."""
-        if self.info.gateway is None:
-            raise InvalidRequest("This population has hosts and no gateway, which works on files.", "address")
-        url, key = self.info.gateway
+        url, key = self.gateway
         return HttpConnection(HttpTransport(url, key, tenant=self.tenant), self.tenant, self.base)
 
     def _engine(self) -> ReplicaEngine:
@@ -200,6 +213,14 @@ async def _parts(reply: RunningReply) -> AsyncGenerator[str | Interaction, None]
                     yield delta.text
         assert reply.interaction is not None, "a request keeps its only choice"
         yield reply.interaction
+
+
+def _use_token(running: Running, stack: ExitStack) -> None:
+    """Send the token that the running Populace's Ray asks for, until the stack ends."""
+    if running.token_file is not None:
+        stack.enter_context(ray_token(Path(running.token_file)))
+    elif ask_for_ray_token():
+        read_token_again()
 
 
 def _is_same(joined: str, target: str) -> bool:

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from populace.actors import access_errors, draining, passing_on, request_head
 from populace.actors import errors as actors
 from populace.storage.packed import errors as packed
 from populace.storage.records.errors import PopulaceError
 from populace.storage.training import errors as training
 
-KNOWN_IN = (actors, packed, training)
+KNOWN_IN = (access_errors, actors, draining, packed, passing_on, request_head, training)
 """Modules that define the error classes that a gateway may name; importing them registers the classes."""
 
 

@@ -19,6 +19,8 @@ from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
 from populace.api.errors import ErrorObject
 from populace.gateway import operations, request_logs
+from populace.gateway.admin import keys as admin_keys
+from populace.gateway.admin import tenants as admin_tenants
 from populace.gateway.completions import embeddings, population
 from populace.gateway.completions import routes as completions
 from populace.gateway.console import routes as console
@@ -26,11 +28,20 @@ from populace.gateway.description import DescribedApp
 from populace.gateway.fine_tuning import files
 from populace.gateway.fine_tuning import jobs as fine_tuning
 from populace.gateway.fine_tuning.upload_service import UploadService
+from populace.gateway.forwarding import Forwarder, Forwarding
 from populace.gateway.http.access import Access
 from populace.gateway.http.body_limit import BodyLimit
-from populace.gateway.http.context import EngineProbe, Gateway, HostsProbe, TrainerProbe
-from populace.gateway.http.errors import RATE_LIMIT_HEADERS, error_body, error_response, status_of
+from populace.gateway.http.context import EngineProbe, Gateway, GatewaysProbe, HostsProbe, TrainerProbe
+from populace.gateway.http.errors import (
+    RATE_LIMIT_HEADERS,
+    TOKEN_LIMIT_HEADERS,
+    error_body,
+    error_response,
+    status_of,
+)
+from populace.gateway.http.intake import Admission
 from populace.gateway.http.last_resort import LastResort
+from populace.gateway.http.limits import Limiter
 from populace.gateway.http.metrics import GatewayMetrics
 from populace.gateway.http.problems import describe_problem
 from populace.gateway.http.request_counter import RequestCounter
@@ -66,6 +77,7 @@ EXPOSED_HEADERS = (
     TRACEPARENT_HEADER,
     "retry-after",
     *RATE_LIMIT_HEADERS,
+    *TOKEN_LIMIT_HEADERS,
     *(f"x-populace-{name}" for name in ("revision", "base", "log-position", "memory-version", "peek")),
 )
 """What a page may read of a response from another origin, besides its body."""
@@ -91,11 +103,15 @@ def create_app(
     vllm_names: bool = False,
     replicas: int = 1,
     probe_trainer: TrainerProbe | None = None,
+    probe_gateways: GatewaysProbe | None = None,
     has_metrics: bool = True,
     logs_directory: Path | None = None,
     traces_directory: Path | None = None,
+    forwarder: Forwarder | None = None,
 ) -> FastAPI:
     """Build the application over any ``Hosts`` and ``Engine``, in one process or across Ray.
+
+    Limits on tokens are kept if the engine is a ``MeteredEngine``, and that of the aggregator.
 
     ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
@@ -103,7 +119,8 @@ def create_app(
     those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. Without
     ``has_metrics`` these are not among the routes: ``metrics_app`` has them. ``logs_directory`` is where
     this machine's processes log; without it requests cannot be looked up. ``traces_directory`` is where they
-    write their traces, if it is to files.
+    write their traces, if it is to files. With ``forwarder``, and without the services and the logs, another
+    gateway answers the requests that need them.
     """
     app = DescribedApp(
         title="Populace",
@@ -120,6 +137,7 @@ def create_app(
         probe_engine,
         probe_hosts,
         Access(hosts, cluster_key=cluster_key),
+        Limiter(hosts),
         metrics,
         turn_seconds_max,
         body_bytes_max,
@@ -129,6 +147,7 @@ def create_app(
         tools_auto,
         replicas,
         probe_trainer,
+        probe_gateways,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [
@@ -141,7 +160,7 @@ def create_app(
         feedback,
         forgetting,
     ]
-    modules += [training, suites, contributions, operations, console]
+    modules += [training, suites, contributions, admin_keys, admin_tenants, operations, console]
     if archive_service is not None:
         app.state.archive_service = archive_service
         modules.append(archives)
@@ -161,6 +180,11 @@ def create_app(
     if logs_directory is not None:
         app.state.request_logs = request_logs.RequestLogs(logs_directory, traces_directory)
         modules.append(request_logs)
+    passed_on = [archives, revisions, merges, files, fine_tuning, request_logs]
+    if forwarder is not None:
+        modules += passed_on
+        longer[archives.IMPORT_PATH] = longer[revisions.REVISIONS_PATH] = forwarder.archive_bytes_max
+        longer[files.FILES_PATH] = forwarder.file_bytes_max + files.FORM_BYTES_MAX
     failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
     for module in modules:
         app.include_router(module.router, responses={"default": failed})
@@ -170,8 +194,12 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _client_left)
+    if forwarder is not None:
+        endpoints = [route.endpoint for module in passed_on for route in module.router.routes]
+        app.add_middleware(Forwarding, described=app, endpoints=endpoints, forwarder=forwarder)
     app.add_middleware(BodyLimit, bytes_max=body_bytes_max, longer=longer)
     app.add_middleware(LastResort)
+    app.add_middleware(Admission, intake=app.state.gateway.intake)
     if cors_origins:
         # No credentials: a key is a header that a page's own program sends, and never a cookie.
         app.add_middleware(

@@ -12,9 +12,10 @@ from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
 from populace.gateway.http.context import Gateway, gateway_of
+from populace.gateway.http.needs import keyless
+from populace.gateway.metrics.of_gateways import GatewaysReport
 from populace.gateway.metrics.reported import Reports
 from populace.storage.records.errors import PopulaceError
-from populace.telemetry.tracing.own_process import own_process_use
 
 router = APIRouter()
 metrics_router = APIRouter()
@@ -28,6 +29,7 @@ KEYLESS: dict[str, Any] = {"security": []}
 # Load balancers and monitors may ask with HEAD.
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=HealthObject, openapi_extra=KEYLESS)
+@keyless
 async def healthz() -> Response:
     """Return 200 while this process responds."""
     return JSONResponse({"status": "ok"})
@@ -38,30 +40,38 @@ async def healthz() -> Response:
     "/readyz",
     response_model=ReadinessObject,
     openapi_extra=KEYLESS,
-    responses={503: {"model": ReadinessObject, "description": "No host or no engine responds."}},
+    responses={503: {"model": ReadinessObject, "description": "No host or no engine responds, or it stops."}},
 )
+@keyless
 async def readyz(request: Request) -> Response:
-    """Return 200 with an engine and at least one host.
+    """Return 200 with an engine and at least one host that serves a shard, unless this gateway is to end.
 
     A host that is away takes its own people with it only, so a load balancer must not turn the others away.
     """
     gateway = gateway_of(request)
-    hosts, engine_answers, engine = await asyncio.gather(
-        gateway.probe_hosts.report(), _engine_answers(gateway), _report_of_engine(gateway)
+    hosts, engine_answers, engine, gateways = await asyncio.gather(
+        gateway.probe_hosts.report(),
+        _engine_answers(gateway),
+        _report_of_engine(gateway),
+        _report_of_gateways(gateway, with_figures=False),
     )
     degraded = {answer.host: answer.lack for answer in hosts.answers if answer.lack is not None}
     state = _state_of(hosts, degraded)
-    missing = [] if engine is None else sorted(set(range(gateway.replicas)) - set(engine.replicas))
-    degraded |= {f"engine replica {number}": "does not answer" for number in missing}
-    is_ready = engine_answers and state != "unavailable"
+    missing = [] if engine is None else _missing_replicas(engine, gateway.replicas)
+    degraded |= {f"engine replica {number}": "does not answer" for number in missing} | gateways.lacking
+    status: Literal["ready", "not_ready", "draining"]
+    status = "ready" if engine_answers and state != "unavailable" else "not_ready"
+    if gateway.intake.is_closed:
+        status = "draining"
     found = ReadinessObject(
-        status="ready" if is_ready else "not_ready",
+        status=status,
         hosts=state,
         engine="unavailable" if not engine_answers else "degraded" if missing else "ok",
         degraded=degraded,
         unserved_share=hosts.unserved_share if engine_answers else 1.0,
+        gateways={str(answer.number): answer.address for answer in gateways.answers},
     )
-    return JSONResponse(found.model_dump(), status_code=200 if is_ready else 503)
+    return JSONResponse(found.model_dump(), status_code=200 if status == "ready" else 503)
 
 
 @metrics_router.get(
@@ -70,6 +80,7 @@ async def readyz(request: Request) -> Response:
     responses={200: {"content": {METRICS_TYPE: {"schema": {"type": "string"}}}}},
     openapi_extra=KEYLESS,
 )
+@keyless
 async def metrics(request: Request) -> Response:
     gateway = gateway_of(request)
     return Response(gateway.metrics.render(await reports_of(gateway)), media_type=METRICS_TYPE)
@@ -77,14 +88,22 @@ async def metrics(request: Request) -> Response:
 
 async def reports_of(gateway: Gateway) -> Reports:
     """Ask all other processes for their figures, each for as long as it may take."""
-    hosts, engine, trainer = await asyncio.gather(
-        gateway.probe_hosts.report(), _report_of_engine(gateway), _use_of_trainer(gateway)
+    hosts, engine, gateways, trainer = await asyncio.gather(
+        gateway.probe_hosts.report(),
+        _report_of_engine(gateway),
+        _report_of_gateways(gateway, with_figures=True),
+        _use_of_trainer(gateway),
     )
-    return Reports(hosts, engine, own_process_use(), trainer)
+    return Reports(hosts, engine, gateways, trainer)
+
+
+def _missing_replicas(engine: EngineReport, configured: int) -> list[int]:
+    wanted = configured if engine.wanted is None else engine.wanted
+    return sorted(set(range(wanted)) - set(engine.replicas))
 
 
 def _state_of(hosts: HostsReport, degraded: Mapping[str, str]) -> Literal["ok", "degraded", "unavailable"]:
-    if all(answer.statistics is None for answer in hosts.answers):
+    if hosts.unserved_share >= 1 or all(answer.statistics is None for answer in hosts.answers):
         return "unavailable"
     return "degraded" if degraded else "ok"
 
@@ -104,6 +123,13 @@ async def _report_of_engine(gateway: Gateway) -> EngineReport | None:
             return await gateway.probe_engine.report()
     except (PopulaceError, TimeoutError):
         return None
+
+
+async def _report_of_gateways(gateway: Gateway, *, with_figures: bool) -> GatewaysReport:
+    if gateway.probe_gateways is not None:
+        return await gateway.probe_gateways.report(with_figures=with_figures)
+    alone = gateway.metrics.own(0, "", gateway.probe_engine.routed())
+    return GatewaysReport((alone,), {})
 
 
 async def _use_of_trainer(gateway: Gateway) -> ProcessUse | None:

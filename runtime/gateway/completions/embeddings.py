@@ -17,6 +17,8 @@ from pydantic import Field
 
 from populace.actors.engine import Embedding
 from populace.actors.errors import InvalidRequest, TurnExpired
+from populace.actors.owner import Owner
+from populace.actors.rates import estimated_length
 from populace.actors.span_names import (
     EMBEDDINGS,
     INPUT_TOKENS,
@@ -32,6 +34,8 @@ from populace.gateway.completions.text_schema import Prompts, prompts_in
 from populace.gateway.http.body import Body, NonEmptyText
 from populace.gateway.http.context import Caller, KeyedRoute, embedder_of, gateway_of
 from populace.gateway.http.disconnect import while_connected
+from populace.gateway.http.limits import charged
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import BASE_MODEL, parse_target
 from populace.telemetry.tracing.spans import TRACER
 
@@ -50,21 +54,26 @@ class EmbeddingsBody(Body, UnusedEmbeddingParameters):
 
 
 @router.post("/v1/embeddings", response_model=EmbeddingsObject)
-async def embeddings(request: Request, tenant: Caller, body: EmbeddingsBody) -> Response:
+@needs("tenant")
+async def embeddings(request: Request, caller: Caller, body: EmbeddingsBody) -> Response:
     """Embed texts or token ids."""
-    if parse_target(tenant, body.model).model is not None:
+    if parse_target(caller, body.model).model is not None:
         raise InvalidRequest(
             f"Embeddings are made by the base, so that they compare: ask for `{BASE_MODEL}`.", "model"
         )
     gateway = gateway_of(request)
     base, seconds_max = gateway.engine.base.name, gateway.turn_seconds_max
+    owner = Owner(caller.tenant, BASE_MODEL)
     told = {OPERATION_NAME: EMBEDDINGS, PROVIDER_NAME: PROVIDER, REQUEST_MODEL: base}
 
     async def embedded() -> Sequence[Embedding]:
         # Within what a client that leaves cancels: that is no error, and running out of time is one.
         with TRACER.span(f"{EMBEDDINGS} {base}", told, kind="client") as span:
-            async with asyncio.timeout(seconds_max):
-                made = await embedder_of(request).embed(prompts_in(body.input))
+            prompts = prompts_in(body.input)
+            async with charged(sum(map(estimated_length, prompts))) as charge:
+                async with asyncio.timeout(seconds_max):
+                    made = await embedder_of(request).embed(prompts, owner)
+                charge.used = sum(one.tokens for one in made)
             span.set(INPUT_TOKENS, sum(one.tokens for one in made))
         return made
 

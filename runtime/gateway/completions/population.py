@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
+from populace.actors.api_keys import KeyHolder
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.api.objects import Listing
@@ -25,6 +26,7 @@ from populace.gateway.http.context import Caller, KeyedRoute, aggregator_of, gat
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.errors import populace_error_body
 from populace.gateway.http.event_stream import EventStream, completion_events
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import POPULATION_MODEL, named_model
 from populace.storage.records.errors import PopulaceError
 
@@ -41,9 +43,10 @@ NEUTRAL = Sampling()
 
 
 @router.put("/v1/personal-models/{name}/sharing", response_model=MemberObject)
-async def share(request: Request, tenant: Caller, name: str, body: SharingBody) -> Response:
+@needs("tenant")
+async def share(request: Request, caller: Caller, name: str, body: SharingBody) -> Response:
     """Let a model take part and share its ``votes`` or ``texts``; null ends that."""
-    model = named_model(tenant, name)
+    model = named_model(caller, name)
     member = await gateway_of(request).hosts.members.share(model, body.sharing)
     if member is None:
         return answer(MemberObject(model=name, sharing=None))
@@ -51,23 +54,26 @@ async def share(request: Request, tenant: Caller, name: str, body: SharingBody) 
 
 
 @router.get("/v1/personal-models/{name}/sharing", response_model=MemberObject)
-async def show_sharing(request: Request, tenant: Caller, name: str) -> Response:
+@needs("read")
+async def show_sharing(request: Request, caller: Caller, name: str) -> Response:
     """Say what a model shares; ``sharing`` is null if it takes no part."""
-    member = await gateway_of(request).hosts.members.of_model(named_model(tenant, name))
+    member = await gateway_of(request).hosts.members.of_model(named_model(caller, name))
     return answer(MemberObject(model=name, sharing=None) if member is None else MemberObject.of(member))
 
 
 @router.get("/v1/population/members", response_model=Listing[MemberObject])
-async def list_members(request: Request, tenant: Caller) -> Response:
+@needs("read", all_models=True)
+async def list_members(request: Request, caller: Caller) -> Response:
     """List those of the caller's models that take part, by name."""
-    found = await gateway_of(request).hosts.members.of_tenant(tenant)
+    found = await gateway_of(request).hosts.members.of_tenant(caller.tenant)
     return answer(Listing[MemberObject](data=tuple(MemberObject.of(member) for member in found)))
 
 
 @router.get("/v1/population/report", response_model=ReportObject)
-async def report(request: Request, tenant: Caller) -> Response:
+@needs("read", all_models=True)
+async def report(request: Request, caller: Caller) -> Response:
     """Say of the caller's members which answer the probes alike, and what more voters are worth."""
-    return answer(ReportObject.of(await aggregator_of(request).report(tenant)))
+    return answer(ReportObject.of(await aggregator_of(request).report(caller.tenant)))
 
 
 @router.post(
@@ -75,9 +81,10 @@ async def report(request: Request, tenant: Caller) -> Response:
     response_model=AnswerObject,
     responses={200: {"content": completion_events(AnswerObject)}},
 )
-async def ask(request: Request, tenant: Caller, body: AskBody) -> Response:
+@needs("tenant", all_models=True)
+async def ask(request: Request, caller: Caller, body: AskBody) -> Response:
     """Ask members and return their combined answer; with ``stream`` also the one after each vote."""
-    answers = aggregator_of(request).ask(tenant, question_of(body), body.models)
+    answers = aggregator_of(request).ask(caller.tenant, question_of(body), body.models)
     if not body.stream:
         return answer(AnswerObject.of(await while_connected(request, last_of(answers))))
     # Waits for the first answer here, so that an error has a status.
@@ -95,8 +102,9 @@ def question_of(body: AskBody) -> Question:
     return body.to_question(messages, tokens=body.reply_tokens, temperature=body.temperature, seed=body.seed)
 
 
-async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
+async def chat(request: Request, caller: KeyHolder, body: ChatBody) -> Response:
     """Reply to a chat with ``model: "population"``; decodes greedily unless the request has a temperature."""
+    caller.check_all_models()
     for name in body.model_fields_set - ASKED_WITH:
         nothing = (ChatBody.model_fields[name].default, getattr(NEUTRAL, name, None))
         if getattr(body, name) not in nothing:
@@ -110,7 +118,7 @@ async def chat(request: Request, tenant: str, body: ChatBody) -> Response:
         temperature=sampling.temperature if "temperature" in body.model_fields_set else 0.0,
         seed=abs(sampling.seed or 0) % 2**63,
     )
-    answers = aggregator_of(request).ask(tenant, question, options.models)
+    answers = aggregator_of(request).ask(caller.tenant, question, options.models)
     head: dict[str, Any] = {
         "id": f"chatcmpl-{secrets.token_hex(16)}",
         "created": int(time.time()),

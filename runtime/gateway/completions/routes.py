@@ -22,11 +22,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
+from populace.actors.owner import Owner
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.tool_choice import ToolUse
-from populace.actors.turn import RAW_ROLE, ChatRequest, ModelId, traced_operation
+from populace.actors.turn import RAW_ROLE, ChatRequest, traced_operation
 from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.peeks import begin_peek_reply
@@ -53,6 +55,8 @@ from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_o
 from populace.gateway.http.disconnect import cancels_on_disconnect, while_connected
 from populace.gateway.http.event_stream import completion_events
 from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.limits import room_for
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import BASE_MODEL, POPULATION_MODEL, parse_target
 from populace.telemetry.calls import current_caller
 from populace.telemetry.traceparent import header_of, is_sampled
@@ -65,17 +69,18 @@ router = APIRouter(route_class=KeyedRoute)
     response_model=ChatCompletionObject,
     responses={200: {"content": completion_events(ChatChunkObject)}},
 )
-async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> Response:
+@needs("tenant")
+async def chat_completions(request: Request, caller: Caller, body: ChatBody) -> Response:
     """Reply to a chat; the model reads the messages that are sent, and the turns ``context`` retrieves."""
     if body.model == POPULATION_MODEL and gateway_of(request).aggregator is not None:
-        return await while_connected(request, population.chat(request, tenant, body))
+        return await while_connected(request, population.chat(request, caller, body))
     if body.population is not None:
         raise InvalidRequest(f"Only `{POPULATION_MODEL}` is asked like this, not one model.", "population")
     messages = messages_read(body.messages)
     if body.conversation is not None:
         _check_continues(messages)
     _check_instructions(messages, body.instructions_first)
-    return await _complete(request, tenant, body, messages)
+    return await _complete(request, caller, body, messages)
 
 
 @router.post(
@@ -83,10 +88,11 @@ async def chat_completions(request: Request, tenant: Caller, body: ChatBody) -> 
     response_model=TextCompletionObject,
     responses={200: {"content": completion_events(TextChunkObject)}},
 )
-async def completions(request: Request, tenant: Caller, body: CompletionBody) -> Response:
+@needs("tenant")
+async def completions(request: Request, caller: Caller, body: CompletionBody) -> Response:
     """Continue a text; the model reads the prompt as it is, without a chat template."""
     messages = (Message(RAW_ROLE, body.prompt),) if isinstance(body.prompt, str) else ()
-    return await _complete(request, tenant, body, messages)
+    return await _complete(request, caller, body, messages)
 
 
 def _check_continues(messages: tuple[Message, ...]) -> None:
@@ -136,10 +142,10 @@ async def held_sampling(
 
 
 async def _complete(
-    request: Request, tenant: str, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
+    request: Request, caller: KeyHolder, body: ChatBody | CompletionBody, messages: tuple[Message, ...]
 ) -> Response:
     gateway = gateway_of(request)
-    target = parse_target(tenant, body.model)
+    target = parse_target(caller, body.model)
     key, cancels = idempotency_key(request), cancels_on_disconnect(request)
     uses = tool_use_of(gateway, body)
     peek = await reason_to_peek(request, gateway, target, body, messages)
@@ -162,8 +168,10 @@ async def _complete(
         if isinstance(body, ChatBody):
             check_messages(messages)
         _check_base(body)
-        begin = partial(ask_base, gateway, tenant, body, messages, sampling, uses.template)
+        begin = partial(ask_base, gateway, caller, body, messages, sampling, uses.template)
     else:
+        if peek is None:
+            await room_for("bytes")
         chat = make_request(
             target.model,
             messages,
@@ -293,7 +301,7 @@ def _check_base(body: ChatBody | CompletionBody) -> None:
 
 async def ask_base(
     gateway: Gateway,
-    tenant: str,
+    caller: KeyHolder,
     body: ChatBody | CompletionBody,
     messages: tuple[Message, ...],
     sampling: Sampling,
@@ -305,7 +313,7 @@ async def ask_base(
         prompt=messages if isinstance(body, ChatBody) else body.prompts[0],
         sampling=sampling,
         stream=bool(body.stream),
-        owner=ModelId(tenant, BASE_MODEL).owner,
+        owner=Owner(caller.tenant, BASE_MODEL),
         template={**body.template_variables, **tools},
     )
     prompts = () if isinstance(body, ChatBody) else body.prompts

@@ -5,6 +5,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from populace.gateway.console.files import ConsoleFile, console_files
+from populace.gateway.http.needs import keyless
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,6 +41,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 @router.head("/console")
 @router.get("/console")
 @router.get("/console/")
+@keyless
 async def show_page(request: Request) -> Response:
     """Return the page; a browser that has this version already gets a 304."""
     files = console_files()
@@ -50,6 +52,7 @@ async def show_page(request: Request) -> Response:
 
 
 @router.get("/console/static/{version}/{path:path}")
+@keyless
 async def show_file(request: Request, version: str, path: str) -> Response:
     """Return a file of this version; one of another version is not here, and its page says to load again."""
     files = console_files()

@@ -17,6 +17,7 @@ from populace.api.objects import seconds
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute
+from populace.gateway.http.needs import needs
 from populace.storage.uploads.upload_files import Upload
 
 router = APIRouter(route_class=KeyedRoute)
@@ -58,20 +59,21 @@ After = Annotated[str | None, Query(min_length=1, max_length=128)]
 
 
 @router.post(FILES_PATH, response_model=FileObject, openapi_extra={"requestBody": UPLOAD})
-async def upload_file(request: Request, tenant: Caller) -> Response:
+@needs("tenant", all_models=True)
+async def upload_file(request: Request, caller: Caller) -> Response:
     """Keep a file, encrypted; one upload of a tenant at a time."""
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
         raise InvalidRequest("A file is uploaded as `multipart/form-data`, with `file` and `purpose`.")
     service = upload_service_of(request)
-    held = service.hold(tenant)
+    held = service.hold(caller.tenant)
     try:
         async with request.form(max_files=1, max_fields=len(FIELDS)) as form:
             file, purpose, kept = _checked(form)
             filename = (file.filename or "upload")[:FILENAME_LENGTH_MAX]
             filename.encode()
             upload = await service.add(
-                tenant, held, file.file, filename=filename, purpose=purpose, seconds_kept=kept
+                caller.tenant, held, file.file, filename=filename, purpose=purpose, seconds_kept=kept
             )
     except UnicodeError as error:
         # The caller chooses the form's charset, which may decode nothing, or to lone surrogates.
@@ -87,16 +89,17 @@ async def upload_file(request: Request, tenant: Caller) -> Response:
 
 
 @router.get(FILES_PATH, response_model=FilePage)
+@needs("read", all_models=True)
 async def list_files(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     after: After = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     purpose: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """List the caller's files, newest first unless ``order`` is ``asc``."""
-    files = await upload_service_of(request).of_tenant(tenant)
+    files = await upload_service_of(request).of_tenant(caller.tenant)
     if order == "asc":
         files.reverse()
     if after is not None:
@@ -111,23 +114,26 @@ async def list_files(
 
 
 @router.get(f"{FILES_PATH}/{{file_id}}", response_model=FileObject)
-async def show_file(request: Request, tenant: Caller, file_id: str) -> Response:
+@needs("read", all_models=True)
+async def show_file(request: Request, caller: Caller, file_id: str) -> Response:
     """Describe one file."""
-    return answer(_object(await upload_service_of(request).find(tenant, file_id)))
+    return answer(_object(await upload_service_of(request).find(caller.tenant, file_id)))
 
 
 @router.get(f"{FILES_PATH}/{{file_id}}/content", response_class=StreamingResponse, responses=CONTENT)
-async def read_file(request: Request, tenant: Caller, file_id: str) -> Response:
+@needs("read", all_models=True)
+async def read_file(request: Request, caller: Caller, file_id: str) -> Response:
     """Return what was uploaded, to the byte."""
-    upload, content = await upload_service_of(request).read(tenant, file_id)
+    upload, content = await upload_service_of(request).read(caller.tenant, file_id)
     headers = {"Content-Length": str(upload.size)}
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
 
 
 @router.delete(f"{FILES_PATH}/{{file_id}}", response_model=DeletedFileObject)
-async def delete_file(request: Request, tenant: Caller, file_id: str) -> Response:
+@needs("tenant", all_models=True)
+async def delete_file(request: Request, caller: Caller, file_id: str) -> Response:
     """Delete a file for good. A training that has still to read it ends as failed."""
-    await upload_service_of(request).remove(tenant, file_id)
+    await upload_service_of(request).remove(caller.tenant, file_id)
     return answer(DeletedFileObject(id=file_id))
 
 

@@ -13,10 +13,11 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.errors import HostUnavailable, InvalidRequest
 from populace.actors.example_lines import LINES_MIN, VALIDATION_LINES_MIN, read_examples, read_tasks
 from populace.actors.hosts import Revision
-from populace.actors.reward_tasks import RewardTask
+from populace.actors.reward_tasks import RewardTask, check_enough
 from populace.actors.training import TrainingJob
 from populace.actors.training_options import TrainingOptions, steps_of
 from populace.actors.turn import ModelId
@@ -36,7 +37,9 @@ from populace.gateway.fine_tuning.schema import FineTuningBody
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.http.idempotency import idempotency_key
-from populace.gateway.http.target import BASE_MODEL, LATEST, named_model, parse_target
+from populace.gateway.http.limits import room_for
+from populace.gateway.http.needs import needs
+from populace.gateway.http.target import BASE_MODEL, LATEST, named_model, new_model, parse_target
 from populace.policies.graders import filled
 from populace.storage.records.errors import ModelExists, PopulaceError, UnknownOutcome
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
@@ -63,7 +66,8 @@ class FoundJob(NamedTuple):
 
 
 @router.post(JOBS_PATH, response_model=FineTuningJobObject)
-async def create_job(request: Request, tenant: Caller, body: FineTuningBody) -> Response:
+@needs("tenant", all_models=True)
+async def create_job(request: Request, caller: Caller, body: FineTuningBody) -> Response:
     """Check the files and ask for a training. With an ``Idempotency-Key`` a retry returns the same job.
 
     With ``model: "base"`` a model is made, named by ``suffix`` or with a name of its own.
@@ -71,10 +75,11 @@ async def create_job(request: Request, tenant: Caller, body: FineTuningBody) -> 
     options, key = body.options(), idempotency_key(request)
     options.check()
     hosts = gateway_of(request).hosts
-    trained = None if body.model == BASE_MODEL else await _trained(request, tenant, body)
+    await room_for("open_jobs")
+    trained = None if body.model == BASE_MODEL else await _trained(request, caller, body)
     if trained is not None and trained.from_base:
         options = replace(options, from_base=True)
-    tasks = await _check_files(request, tenant, body, options)
+    tasks = await _check_files(request, caller, body, options)
     note = FineTuningNote(
         model=body.model,
         training_file=body.training_file,
@@ -84,7 +89,7 @@ async def create_job(request: Request, tenant: Caller, body: FineTuningBody) -> 
         grader=None if body.grader is None else body.grader.model_dump(exclude_none=True),
         made_by=None if key is None or trained else _digest(key),
     )
-    model, is_new = (trained.model, False) if trained else await _new_model(request, tenant, body, key)
+    model, is_new = (trained.model, False) if trained else await _new_model(request, caller, body, key)
     try:
         job = await hosts.jobs.ask(model, options, key, tasks, note.model_dump_json(exclude_none=True))
     except PopulaceError as error:
@@ -95,14 +100,15 @@ async def create_job(request: Request, tenant: Caller, body: FineTuningBody) -> 
 
 
 @router.get(JOBS_PATH, response_model=FineTuningJobPage)
-async def list_jobs(request: Request, tenant: Caller, after: After = None, limit: Limit = 20) -> Response:
+@needs("read", all_models=True)
+async def list_jobs(request: Request, caller: Caller, after: After = None, limit: Limit = 20) -> Response:
     """List the caller's jobs, newest first; ``metadata[key]=value`` selects those that have it."""
     wanted = {
         name.removeprefix("metadata[").removesuffix("]"): value
         for name, value in request.query_params.items()
         if name.startswith("metadata[")
     }
-    jobs = await gateway_of(request).hosts.jobs.of_tenant(tenant, limit=JOBS_MAX)
+    jobs = await gateway_of(request).hosts.jobs.of_tenant(caller.tenant, limit=JOBS_MAX)
     found = [
         FineTuningJobObject.of(job, note)
         for job in jobs
@@ -117,15 +123,17 @@ async def list_jobs(request: Request, tenant: Caller, after: After = None, limit
 
 
 @router.get(ONE_JOB, response_model=FineTuningJobObject)
-async def show_job(request: Request, tenant: Caller, job_id: str) -> Response:
+@needs("read")
+async def show_job(request: Request, caller: Caller, job_id: str) -> Response:
     """Describe one job."""
-    return answer(FineTuningJobObject.of(*await _find(request, tenant, job_id)))
+    return answer(FineTuningJobObject.of(*await _find(request, caller, job_id)))
 
 
 @router.post(f"{ONE_JOB}/cancel", response_model=FineTuningJobObject)
-async def cancel_job(request: Request, tenant: Caller, job_id: str) -> Response:
+@needs("tenant")
+async def cancel_job(request: Request, caller: Caller, job_id: str) -> Response:
     """Cancel a job. One whose model is being promoted is returned as it is."""
-    found = await _find(request, tenant, job_id)
+    found = await _find(request, caller, job_id)
     if not found.job.is_open:
         raise JobEnded(found.job.model.name, found.job.number, found.job.state)
     cancelled = await gateway_of(request).hosts.jobs.cancel(found.job.model, found.job.number)
@@ -133,25 +141,28 @@ async def cancel_job(request: Request, tenant: Caller, job_id: str) -> Response:
 
 
 @router.post(f"{ONE_JOB}/pause", response_model=FineTuningJobObject)
-async def pause_job(request: Request, tenant: Caller, job_id: str) -> Response:
+@needs("tenant")
+async def pause_job(request: Request, caller: Caller, job_id: str) -> Response:
     """Refuse: a trainer pauses by itself while others use the machine."""
-    await _find(request, tenant, job_id)
+    await _find(request, caller, job_id)
     raise InvalidRequest("A job cannot be paused here. It can be cancelled, and asked for again.", "job_id")
 
 
 @router.post(f"{ONE_JOB}/resume", response_model=FineTuningJobObject)
-async def resume_job(request: Request, tenant: Caller, job_id: str) -> Response:
+@needs("tenant")
+async def resume_job(request: Request, caller: Caller, job_id: str) -> Response:
     """Refuse: no job is ever paused, and one that was interrupted goes on by itself."""
-    await _find(request, tenant, job_id)
+    await _find(request, caller, job_id)
     raise InvalidRequest("A job is never paused here, so that there is nothing to resume.", "job_id")
 
 
 @router.get(f"{ONE_JOB}/events", response_model=FineTuningEventPage)
+@needs("read")
 async def list_events(
-    request: Request, tenant: Caller, job_id: str, after: After = None, limit: Limit = 20
+    request: Request, caller: Caller, job_id: str, after: After = None, limit: Limit = 20
 ) -> Response:
     """List what happened to a job, newest first, with the loss of its steps, or of some of many."""
-    job = (await _find(request, tenant, job_id)).job
+    job = (await _find(request, caller, job_id)).job
     before = None if after is None else place_of(after)
     if after is not None and before is None:
         raise InvalidRequest(f"There is no event `{after}` to list the events after.", "after")
@@ -161,11 +172,12 @@ async def list_events(
 
 
 @router.get(f"{ONE_JOB}/checkpoints", response_model=FineTuningCheckpointPage)
+@needs("read")
 async def list_checkpoints(
-    request: Request, tenant: Caller, job_id: str, after: After = None, limit: Limit = 10
+    request: Request, caller: Caller, job_id: str, after: After = None, limit: Limit = 10
 ) -> Response:
     """List the revision that the job produced, also one that the gate refused; both can be asked."""
-    job = (await _find(request, tenant, job_id)).job
+    job = (await _find(request, caller, job_id)).job
     revision = await _candidate(request, job)
     found = () if revision is None else (FineTuningCheckpointObject.of(job, revision),)
     if after is not None:
@@ -181,9 +193,9 @@ class _Trained(NamedTuple):
     from_base: bool
 
 
-async def _trained(request: Request, tenant: str, body: FineTuningBody) -> _Trained:
+async def _trained(request: Request, caller: KeyHolder, body: FineTuningBody) -> _Trained:
     """Return the model to train: ``ada`` goes on from its current revision, ``ada@base`` from the base."""
-    target = parse_target(tenant, body.model)
+    target = parse_target(caller, body.model)
     assert target.model is not None, "the base is no personal model"
     view = await gateway_of(request).hosts.show_model(target.model)
     name, from_base = target.model.name, target.alias == BASE_MODEL
@@ -202,7 +214,7 @@ async def _trained(request: Request, tenant: str, body: FineTuningBody) -> _Trai
 
 
 async def _new_model(
-    request: Request, tenant: str, body: FineTuningBody, key: str | None
+    request: Request, caller: KeyHolder, body: FineTuningBody, key: str | None
 ) -> tuple[ModelId, bool]:
     """Create a model on the base; returns it, and whether it did not exist before.
 
@@ -215,8 +227,9 @@ async def _new_model(
     problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
     if problem is not None:
         raise InvalidRequest(f"The suffix names the new model, which has {problem}.", "suffix")
-    model, hosts = ModelId(tenant, name), gateway_of(request).hosts
+    model, hosts = new_model(caller, name), gateway_of(request).hosts
     try:
+        await room_for("people")
         await hosts.create_model(model)
     except ModelExists:
         if key is None:
@@ -234,7 +247,7 @@ def _digest(key: str) -> str:
 
 
 async def _check_files(
-    request: Request, tenant: str, body: FineTuningBody, options: TrainingOptions
+    request: Request, caller: KeyHolder, body: FineTuningBody, options: TrainingOptions
 ) -> list[RewardTask]:
     """Read every line of the files; return the tasks, which only rl has. Raises ``InvalidRequest``."""
     service, method = upload_service_of(request), options.method
@@ -252,6 +265,7 @@ async def _check_files(
             content, name, lambda item: [filled(grader[text], item, "") for text in ("input", "reference")]
         )
         _check_steps(options, len(lines))
+        check_enough(len(lines), name)
         tasks.extend(task._replace(known={**task.known, "grader": grader}) for task in lines)
 
     check = count if body.grader is None else partial(read, body.grader.told())
@@ -260,11 +274,11 @@ async def _check_files(
         if file_id is None:
             continue
         try:
-            upload = await service.find(tenant, file_id)
+            upload = await service.find(caller.tenant, file_id)
             if upload.purpose != "fine-tune":
                 reason = f"The file `{file_id}` is for `{upload.purpose}`, not for `fine-tune`."
                 raise InvalidRequest(reason, name)
-            await service.apart(tenant, partial(check, name), file_id)
+            await service.apart(caller.tenant, partial(check, name), file_id)
         except UploadNotFound as error:
             raise InvalidRequest(str(error), name) from error
     return tasks
@@ -277,13 +291,13 @@ def _check_steps(options: TrainingOptions, size: int) -> None:
         raise InvalidRequest(str(error), "n_epochs") from error
 
 
-async def _find(request: Request, tenant: str, job_id: str) -> FoundJob:
+async def _find(request: Request, caller: KeyHolder, job_id: str) -> FoundJob:
     """Find a fine-tuning job of the tenant. Raises ``JobNotFound``, also for what is no job's id."""
     name, _, number = job_id.removeprefix(JOB_PREFIX).rpartition("-")
     # int() refuses thousands of digits, and no job has so many.
     is_number = number.isascii() and number.isdigit() and len(number) < 16
     if job_id.startswith(JOB_PREFIX) and name and is_number:
-        for job in await gateway_of(request).hosts.jobs.of_model(named_model(tenant, name)):
+        for job in await gateway_of(request).hosts.jobs.of_model(named_model(caller, name)):
             note = note_of(job)
             if str(job.number) == number and note is not None:
                 return FoundJob(job, note)

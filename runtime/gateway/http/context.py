@@ -1,7 +1,7 @@
 """The objects that every route of the gateway uses."""
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -9,24 +9,33 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from populace.actors.aggregation.aggregator import Aggregator
+from populace.actors.api_keys import KeyHolder
 from populace.actors.engine import Embedder, Engine, EngineReport
 from populace.actors.hosts import Hosts
 from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.gateway.http.access import Access
+from populace.gateway.http.intake import Intake
+from populace.gateway.http.limits import Limiter, serve_with
 from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.http.needs import need_of
+from populace.gateway.metrics.of_gateways import GatewaysReport
 from populace.telemetry.calls import belongs_to
 from populace.telemetry.log_setup import digest_of
 
 
 class EngineProbe(Protocol):
-    """The engine's health and statistics, for operators. Both methods raise ``EngineUnavailable``."""
+    """The engine's health and statistics, for operators. Those that wait raise ``EngineUnavailable``."""
 
     async def check(self) -> None:
         """Return if at least one replica responds."""
         ...
 
     async def report(self) -> EngineReport: ...
+
+    def routed(self) -> Mapping[str, int]:
+        """Return how many requests this process sent to replicas, by why it chose the replica."""
+        ...
 
 
 class HostsProbe(Protocol):
@@ -45,6 +54,14 @@ class TrainerProbe(Protocol):
         ...
 
 
+class GatewaysProbe(Protocol):
+    """All gateways of the population, for operators."""
+
+    async def report(self, *, with_figures: bool) -> GatewaysReport:
+        """Return what each gateway says of itself, without waiting long for one that does not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """One gateway process. ``turn_seconds_max`` bounds a turn, from its grant to its commit, and
@@ -53,7 +70,8 @@ class Gateway:
     Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
     With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. ``tools_auto`` is
     what a choice of tools comes to that is left to a base which cannot choose: see ``actors/tool_choice.py``.
-    ``replicas`` is how many of the engine there should be.
+    ``replicas`` is how many of the engine there should be. Without ``probe_gateways`` this gateway is the
+    only one.
     """
 
     hosts: Hosts
@@ -61,6 +79,7 @@ class Gateway:
     probe_engine: EngineProbe
     probe_hosts: HostsProbe
     access: Access
+    limiter: Limiter
     metrics: GatewayMetrics
     turn_seconds_max: float
     body_bytes_max: int
@@ -70,6 +89,8 @@ class Gateway:
     tools_auto: str = "refuse"
     replicas: int = 1
     probe_trainer: TrainerProbe | None = None
+    probe_gateways: GatewaysProbe | None = None
+    intake: Intake = field(default_factory=Intake)
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -91,25 +112,43 @@ def embedder_of(request: Request) -> Embedder:
 
 
 class KeyedRoute(APIRoute):
-    """A route that checks the API key first, so that no body is parsed for a caller without one."""
+    """A route that checks the API key first, so that no body is parsed for a caller without one.
+
+    What it needs of the key is declared at its endpoint, with ``needs``; there is none without that.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        need = need_of(self.endpoint)
+        if need is None or need.role is None:
+            raise TypeError(f"{self.path} does not say with @needs which role its callers need")
+        self.openapi_extra = {**(self.openapi_extra or {}), "x-populace-role": need.role}
 
         async def keyed(request: Request) -> Response:
-            tenant = await gateway_of(request).access.tenant(request)
-            request.state.tenant = tenant
-            belongs_to(digest_of(tenant))
-            return await handle(request)
+            caller = await gateway_of(request).access.caller(request)
+            need.check(caller)
+            request.state.caller = caller
+            belongs_to(digest_of(caller.tenant))
+            # Who looks after the service is not kept from raising a limit by it.
+            allowance = None if need.role == "admin" else await gateway_of(request).limiter.begin(caller)
+            serve_with(allowance)
+            if allowance is None:
+                return await handle(request)
+            try:
+                response = await handle(request)
+            finally:
+                allowance.end()
+            response.headers.update(allowance.headers())
+            return response
 
         return keyed
 
 
-async def _caller(request: Request) -> str:  # not a plain function: FastAPI calls those in a thread
-    tenant = request.state.tenant
-    assert isinstance(tenant, str)
-    return tenant
+async def _caller(request: Request) -> KeyHolder:  # not a plain function: FastAPI calls those in a thread
+    caller = request.state.caller
+    assert isinstance(caller, KeyHolder)
+    return caller
 
 
-Caller = Annotated[str, Depends(_caller)]
-"""The tenant of the request's API key, in routes of ``KeyedRoute``."""
+Caller = Annotated[KeyHolder, Depends(_caller)]
+"""The holder of the request's API key, in routes of ``KeyedRoute``."""

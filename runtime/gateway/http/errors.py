@@ -1,5 +1,6 @@
 """Errors on the wire: each ``PopulaceError`` has one HTTP status and an OpenAI error body."""
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -7,14 +8,18 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from populace.actors import access_errors as access
 from populace.actors import errors as actors
+from populace.actors.draining import Draining, DrainRefused
+from populace.actors.passing_on import GatewayUnavailable
+from populace.actors.request_head import RequestHeadTooLarge
 from populace.actors.request_log import RequestNotFound
 from populace.base.prepare import BaseInvalid
 from populace.encoder.files import EncoderInvalid
 from populace.gateway.http.request_spans import fail_request
 from populace.gateway.http.target import impossible_name
 from populace.pictures.figures import MatplotlibMissing
-from populace.settings.settings import SettingsError
+from populace.settings.errors import ConfigFileInvalid, MemoryTooSmall, SettingsError
 from populace.storage.backups import errors as backups
 from populace.storage.journal import errors as journal
 from populace.storage.packed import errors as packed
@@ -24,6 +29,8 @@ from populace.storage.resharding import errors as resharding
 from populace.storage.training import errors as training
 from populace.storage.uploads import errors as uploads
 from populace.telemetry.calls import current_request_id
+
+logger = logging.getLogger(__name__)
 
 STATUS: Mapping[type[PopulaceError], int] = {
     PopulaceError: 500,
@@ -46,6 +53,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     storage.UnknownOutcome: 503,
     storage.ShardStopped: 503,
     storage.ShardUnavailable: 503,
+    storage.ShardAway: 503,
     storage.DiskFull: 503,
     storage.DiskRefused: 503,
     storage.WriteQueueFull: 503,
@@ -66,16 +74,20 @@ STATUS: Mapping[type[PopulaceError], int] = {
     journal.JournalDamaged: 500,
     journal.SegmentsGone: 500,
     journal.JournalElsewhere: 503,
+    journal.JournalTakenOver: 503,
+    journal.JournalCopied: 503,
     journal.JournalNeeded: 503,
     journal.JournalOutcomeUnknown: 503,
     journal.NothingThen: 500,
     journal.StoreNotNamed: 500,
+    journal.JournalOfOthers: 500,
     resharding.ReshardingNeedsSpace: 503,
     resharding.ReshardingFailed: 500,
     packed.PackedAdapterInvalid: 400,
     packed.PackedAdapterVersionMismatch: 400,
     storage.ArchiveInvalid: 400,
     storage.RecordInvalid: 500,
+    storage.RecordNewer: 500,
     actors.InvalidRequest: 400,
     actors.InvalidName: 400,
     actors.PromptTooLong: 400,
@@ -91,10 +103,17 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.MemoryStateInvalid: 500,
     actors.MemoryStateMismatch: 409,
     actors.RequestTooLarge: 413,
+    RequestHeadTooLarge: 431,
     actors.ResponseNotFound: 404,
     actors.ConversationNotFound: 404,
     RequestNotFound: 404,
-    actors.Unauthorized: 401,
+    access.Unauthorized: 401,
+    access.KeyExpired: 401,
+    access.RoleNeeded: 403,
+    access.ModelNotOfKey: 403,
+    access.AllModelsNeeded: 403,
+    access.KeyNotFound: 404,
+    access.LimitReached: 429,
     actors.Refused: 429,
     actors.MailboxFull: 429,
     actors.HostOverloaded: 503,
@@ -102,6 +121,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.TurnExpired: 504,
     actors.HostUnavailable: 503,
     actors.EngineUnavailable: 503,
+    GatewayUnavailable: 503,
     actors.TrainingUnavailable: 409,
     actors.TrainingFailed: 500,
     actors.NothingToTrain: 409,
@@ -110,8 +130,12 @@ STATUS: Mapping[type[PopulaceError], int] = {
     actors.RewardFailed: 500,
     actors.RolloutsStale: 500,
     actors.StartFailed: 503,
+    Draining: 503,
+    DrainRefused: 503,
     actors.ClusterNotFound: 503,
     SettingsError: 500,
+    ConfigFileInvalid: 500,
+    MemoryTooSmall: 500,
     BaseInvalid: 500,
     EncoderInvalid: 500,
     MatplotlibMissing: 500,
@@ -120,20 +144,41 @@ STATUS: Mapping[type[PopulaceError], int] = {
 TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
     409: "conflict_error",
     410: "invalid_request_error",
     413: "invalid_request_error",
     429: "rate_limit_error",
+    431: "invalid_request_error",
 }
 
 
 ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v1/personal-models."}
 """What to do about an error over HTTP, by code; the errors' own messages also serve Python and the CLI."""
 
-RATE_LIMIT_HEADERS = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
-"""OpenAI's names. Populace limits how many requests wait at once, not how many come in a minute."""
+OF_OPERATORS = (
+    journal.BucketRefused,
+    journal.BucketUnreachable,
+    journal.JournalUnsettled,
+    journal.JournalOvertaken,
+    journal.JournalDamaged,
+    journal.JournalElsewhere,
+    journal.JournalTakenOver,
+    journal.JournalCopied,
+    journal.StoreNotNamed,
+    journal.JournalOfOthers,
+)
+"""Errors whose messages name buckets, objects and directories: these are for the log, and not for tenants."""
+
+IN_THE_LOG = "The journal of this store does not take or give what this needs; the log says why."
+
+RATE_LIMIT_HEADERS, TOKEN_LIMIT_HEADERS = (
+    tuple(f"x-ratelimit-{name}-{kind}" for name in ("limit", "remaining", "reset"))
+    for kind in ("requests", "tokens")
+)
+"""OpenAI's names. A full queue tells by the first ones how many may wait; a limit what is left of it."""
 
 ANSWERED: Counter[str] = Counter()
 """How many errors this process answered, by code; streams whose status was 200 already have them too."""
@@ -171,9 +216,15 @@ def populace_error_body(error: PopulaceError) -> dict[str, Any]:
     advice = ADVICE.get(error.code)
     if isinstance(error, storage.ModelNotFound):
         advice = impossible_name(error.model) or advice
-    message = " ".join(filter(None, (str(error), advice)))
-    body = error_body(message, status=status_of(type(error)), code=error.code, parameter=parameter)
     told = {name: getattr(error, name) for name in error.fields if name not in ("message", "parameter")}
+    message = " ".join(filter(None, (str(error), advice)))
+    if isinstance(error, OF_OPERATORS):
+        logger.warning("a request ends as %s: %s", error.code, error)
+        message, told = IN_THE_LOG, {}
+    elif isinstance(error, journal.JournalOutcomeUnknown):
+        told["cause"] = "its journal did not answer"
+        message = error.template.format_map(told)
+    body = error_body(message, status=status_of(type(error)), code=error.code, parameter=parameter)
     details = {
         name: _presentable(value) if isinstance(value, str) else value
         for name, value in told.items()
@@ -197,13 +248,18 @@ def error_response(error: PopulaceError) -> JSONResponse:
         seconds = max(1, math.ceil(error.retry_after_s))
         headers["Retry-After"] = str(seconds)
         if isinstance(error, actors.Refused) and error.limit is not None:
-            headers |= dict(zip(RATE_LIMIT_HEADERS, (str(error.limit), "0", f"{seconds}s"), strict=True))
+            names = TOKEN_LIMIT_HEADERS if _is_of_tokens(error) else RATE_LIMIT_HEADERS
+            headers |= dict(zip(names, (str(error.limit), "0", f"{seconds}s"), strict=True))
     else:
         # Otherwise OpenAI's clients repeat every 409 and 5xx, though the response cannot change.
         headers["x-should-retry"] = "false"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(populace_error_body(error), status_code=status, headers=headers)
+
+
+def _is_of_tokens(error: actors.Refused) -> bool:
+    return isinstance(error, access.LimitReached) and error.limit_name == "tokens_per_minute"
 
 
 def _presentable(text: str) -> str:

@@ -1,25 +1,27 @@
 """Work on archives and adapters that does not hold up the other requests.
 
-It is done on threads, a few at a time. A tenant has one file at a time, from its first byte to its last,
-because a slow reader or sender holds up to a gigabyte of this machine's disk. The file has no name, so that
-no personal data is left behind however this process ends.
+It is done on threads, a few at a time on one machine, however many gateways it has. A tenant has one file at
+a time, from its first byte to its last, because a slow reader or sender holds up to a gigabyte of this
+machine's disk. The file has no name, so that no personal data is left behind however this process ends.
 """
 
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from populace.actors.errors import Refused
 from populace.archive.reading import CHUNK_BYTES
+from populace.gateway.http.machine_locks import MachineLocks
 from populace.storage.records.files import disk_named
 
 T = TypeVar("T")
 
 WORK_AT_ONCE_MAX = 2
-"""Pieces of work that run at once. A log of 64 MiB takes 0.4 GiB of memory, and so does a torch process."""
+"""Pieces of work that run at once on a machine. A log of 64 MiB takes 0.4 GiB of memory, and so does a torch
+process."""
+PLACES = tuple(f"work {number}" for number in range(WORK_AT_ONCE_MAX))
 RETRY_SECONDS = 5.0
 
 
@@ -66,29 +68,43 @@ class HeldFile:
 
 
 class FileWork:
-    """The work of one gateway on archives, adapters and uploads. A file has at most ``bytes_max`` bytes."""
+    """The work of one gateway on archives, adapters and uploads. A file has at most ``bytes_max`` bytes.
 
-    def __init__(self, *, bytes_max: int) -> None:
+    ``locks`` are those of the machine, which its other gateways take, too.
+    """
+
+    def __init__(self, locks: MachineLocks, *, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self._tenants: set[str] = set()
+        self._locks = locks
         self._working = asyncio.Semaphore(WORK_AT_ONCE_MAX)
 
     def hold(self, tenant: str) -> HeldFile:
-        """Make a file for a tenant, whose turn lasts until the file is closed. Raises ``Refused``."""
-        if tenant in self._tenants:
+        """Make a file for a tenant, whose turn lasts until the file is closed.
+
+        Raises ``Refused`` and ``DiskRefused``.
+        """
+        let_go = self._locks.take(f"file of {tenant}")
+        if let_go is None:
             raise Refused(
                 "Another archive, adapter or file of yours is in work; wait for its end.", RETRY_SECONDS, 1
             )
-        held = HeldFile(partial(self._tenants.discard, tenant))
-        self._tenants.add(tenant)
-        return held
+        try:
+            return HeldFile(let_go)
+        except BaseException:
+            let_go()
+            raise
 
     async def apart(self, work: Callable[[], T], held: HeldFile) -> T:
         """Do the work on a thread; on an error close the file once the thread no longer uses it."""
 
         async def in_turn() -> T:
+            # The gateway's own requests wait in order; only the first of them look for a place.
             async with self._working:
-                return await asyncio.to_thread(work)
+                let_go = await self._locks.one_of(PLACES)
+                try:
+                    return await asyncio.to_thread(work)
+                finally:
+                    let_go()
 
         working = asyncio.create_task(in_turn())
         try:

@@ -1,7 +1,10 @@
-"""Prometheus metrics of one gateway, with a bounded number of series: no label names a model or tenant."""
+"""Prometheus metrics: what this gateway counts itself, and a page of all that is known.
+
+The number of series is bounded: no label names a model or tenant.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import Metric
@@ -9,8 +12,10 @@ from prometheus_client.registry import Collector
 
 from populace.gateway.http.errors import ANSWERED
 from populace.gateway.metrics.families import Labels, family
+from populace.gateway.metrics.of_gateways import GatewayReport
 from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.metrics.reported import ReportedStatistics, Reports
+from populace.telemetry.tracing.own_process import own_process_use
 
 LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -22,12 +27,12 @@ class GatewayMetrics:
     """Counts requests, and shows what the other processes report when it is scraped."""
 
     def __init__(self, facts: ServedFacts) -> None:
-        self.registry = CollectorRegistry()
+        self._own = CollectorRegistry()
         self._requests = Counter(
-            "populace_http_requests", "HTTP requests", ["route", "status"], registry=self.registry
+            "populace_http_requests", "HTTP requests", ["route", "status"], registry=self._own
         )
         self._tokens = ReplyTokens()
-        self.registry.register(self._tokens)
+        self._own.register(self._tokens)
         self._first_token_s = self._histogram(
             "populace_first_token_seconds", "Request to first streamed token"
         )
@@ -36,11 +41,12 @@ class GatewayMetrics:
             "populace_metrics_pushes",
             "Pushes of all metrics to a collector, by how they ended",
             ["outcome"],
-            registry=self.registry,
+            registry=self._own,
         )
+        self._own.register(AnsweredErrors())
         self._reported = ReportedStatistics(facts)
-        self.registry.register(self._reported)
-        self.registry.register(AnsweredErrors())
+        self._page = CollectorRegistry()
+        self._page.register(self._reported)
 
     def started(self) -> float:
         return time.perf_counter()
@@ -59,18 +65,25 @@ class GatewayMetrics:
         """Count a push, ``delivered`` or ``failed``."""
         self._pushes.labels(outcome).inc()
 
+    def own(self, number: int, address: str, routed: Mapping[str, int]) -> GatewayReport:
+        """Return what this gateway counts, under its number; ``routed`` is as ``EngineProbe`` says."""
+        text = "Requests that the gateway sent to replicas, by why it chose the replica"
+        sent: dict[Labels, float | None] = {(why,): count for why, count in routed.items()}
+        routes = family("counter", "populace_routed_requests", text, ("why",), sent)
+        return GatewayReport(number, address, (*self._own.collect(), routes), own_process_use())
+
     def render(self, reports: Reports) -> bytes:
         """Render everything in Prometheus' text format."""
         self._reported.reports = reports
-        return generate_latest(self.registry)
+        return generate_latest(self._page)
 
     def families(self, reports: Reports) -> list[Metric]:
         """Return everything, as ``render`` shows it."""
         self._reported.reports = reports
-        return list(self.registry.collect())
+        return list(self._page.collect())
 
     def _histogram(self, name: str, help_text: str) -> Histogram:
-        return Histogram(name, help_text, buckets=LATENCY_BUCKETS_S, registry=self.registry)
+        return Histogram(name, help_text, buckets=LATENCY_BUCKETS_S, registry=self._own)
 
 
 class ReplyTokens(Collector):

@@ -6,6 +6,7 @@ reply that leaves no trace.
 
 from typing import NamedTuple
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.errors import InvalidName
 from populace.actors.turn import ModelId
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
@@ -32,21 +33,23 @@ class Target(NamedTuple):
     peek: bool = False
 
 
-def parse_target(tenant: str, text: str) -> Target:
-    """Resolve a ``model`` field for a tenant.
+def parse_target(caller: KeyHolder, text: str) -> Target:
+    """Resolve a ``model`` field for a caller.
 
     A name that no model can have is reported as not found, as any other name without a model is. Raises
-    ``ModelNotFound`` and ``RevisionNotFound``.
+    ``ModelNotFound``, ``RevisionNotFound``, and ``ModelNotOfKey`` if the caller's key is for other models.
     """
     if text == BASE_MODEL:
+        caller.check_model(BASE_MODEL)
         return Target(None, LATEST)
     peek = text.endswith(PEEK_SUFFIX)
     name, at, alias = text.removesuffix(PEEK_SUFFIX).partition("@")
     if name_problem(name, reserved=RESERVED_MODEL_NAMES) is not None:
         raise ModelNotFound(text[:128])
+    caller.check_model(name)
     if at and alias_problem(alias) is not None and not is_digest(alias):
         raise RevisionNotFound(name, alias[:128])
-    return Target(ModelId(tenant, name), alias if at else LATEST, peek)
+    return Target(ModelId(caller.tenant, name), alias if at else LATEST, peek)
 
 
 def impossible_name(name: str) -> str | None:
@@ -55,20 +58,26 @@ def impossible_name(name: str) -> str | None:
     return None if problem is None else f"No personal model can have this name: {problem}."
 
 
-def named_model(tenant: str, name: str) -> ModelId:
-    """Resolve the name in a path; raises ``ModelNotFound`` for one that no model can have."""
-    target = parse_target(tenant, name)
+def named_model(caller: KeyHolder, name: str) -> ModelId:
+    """Resolve the name in a path; raises as ``parse_target`` for one that no model can have."""
+    if name == BASE_MODEL:
+        raise ModelNotFound(name)
+    target = parse_target(caller, name)
     if target.model is None or "@" in name or target.peek:
         raise ModelNotFound(name[:128])
     return target.model
 
 
-def new_model(tenant: str, name: str) -> ModelId:
-    """Resolve the name of a model that may be created; raises ``InvalidName`` for one that none can have."""
+def new_model(caller: KeyHolder, name: str) -> ModelId:
+    """Resolve the name of a model that may be created.
+
+    Raises ``InvalidName`` for one that none can have, and ``ModelNotOfKey``.
+    """
     problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
     if problem is not None:
         raise InvalidName(name, problem)
-    return ModelId(tenant, name)
+    caller.check_model(name)
+    return ModelId(caller.tenant, name)
 
 
 def check_alias(alias: str) -> None:

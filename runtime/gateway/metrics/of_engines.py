@@ -69,9 +69,6 @@ def engine_families(engine: EngineReport) -> Iterator[Metric]:
     text = "How long it took to load an adapter: into the engine (hot), or into host memory (warm)"
     yield histogram("populace_adapter_load_seconds", text, (*REPLICA, "tier"), loads)
     yield from _work_families(replicas)
-    text = "Requests that this gateway sent to replicas, by why it chose the replica"
-    routed: dict[Labels, float | None] = {(why,): count for why, count in engine.routed.items()}
-    yield family("counter", "populace_routed_requests", text, ("why",), routed)
 
 
 def by_replica(

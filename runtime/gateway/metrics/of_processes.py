@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from prometheus_client.core import Metric
 
-from populace.actors.engine import BaseInfo
+from populace.actors.engine import BaseInfo, EngineReport
 from populace.actors.process_use import ProcessUse
 from populace.gateway.metrics.families import Labels, family
 
@@ -26,8 +26,10 @@ class ServedFacts(NamedTuple):
     vllm_names: bool = False
 
 
-def fact_families(facts: ServedFacts) -> Iterator[Metric]:
-    """Yield what is the same in every scrape."""
+def fact_families(
+    facts: ServedFacts, engine: EngineReport | None = None, gateways: int = 1
+) -> Iterator[Metric]:
+    """Yield what is the same in every scrape, but what machines that join and leave have."""
     built: Labels = (
         metadata.version("populace"),
         platform.python_version(),
@@ -38,7 +40,10 @@ def fact_families(facts: ServedFacts) -> Iterator[Metric]:
     labels = ("version", "python", "base", "fingerprint")
     yield family("gauge", "populace_build_info", text, labels, {built: 1})
     text = "Engine replicas that there should be"
-    yield family("gauge", "populace_replicas_configured", text, (), {(): facts.replicas})
+    wanted = facts.replicas if engine is None or engine.wanted is None else engine.wanted
+    yield family("gauge", "populace_replicas_configured", text, (), {(): wanted})
+    text = "Gateways that there should be"
+    yield family("gauge", "populace_gateways_configured", text, (), {(): gateways})
 
 
 def process_families(uses: Mapping[Labels, ProcessUse | None]) -> Iterator[Metric]:

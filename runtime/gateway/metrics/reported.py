@@ -11,6 +11,7 @@ from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.gateway.metrics.families import Labels
 from populace.gateway.metrics.of_engines import engine_families
+from populace.gateway.metrics.of_gateways import GatewaysReport, gateway_families
 from populace.gateway.metrics.of_hosts import host_families
 from populace.gateway.metrics.of_processes import ServedFacts, fact_families, process_families
 from populace.gateway.metrics.of_training import training_families
@@ -20,12 +21,12 @@ from populace.gateway.metrics.vllm_names import vllm_families
 class Reports(NamedTuple):
     """What was asked for one scrape. ``engine`` is None if no replica answered in time.
 
-    ``gateway`` and ``trainer`` are what these processes take, None if that is not known.
+    ``trainer`` is what its process takes, None if that is not known.
     """
 
     hosts: HostsReport
     engine: EngineReport | None
-    gateway: ProcessUse | None = None
+    gateways: GatewaysReport = GatewaysReport((), {})
     trainer: ProcessUse | None = None
 
 
@@ -37,7 +38,8 @@ class ReportedStatistics(Collector):
         self._facts = facts
 
     def collect(self) -> Iterator[Metric]:
-        yield from fact_families(self._facts)
+        yield from gateway_families(self.reports.gateways.answers)
+        yield from fact_families(self._facts, self.reports.engine, self.reports.gateways.configured)
         yield from host_families(self.reports.hosts)
         yield from training_families(self.reports.hosts)
         yield from process_families(_uses(self.reports))
@@ -52,7 +54,7 @@ class ReportedStatistics(Collector):
 def _uses(reports: Reports) -> dict[Labels, ProcessUse | None]:
     replicas: Mapping[int, EngineStatistics] = {} if reports.engine is None else reports.engine.replicas
     return {
-        ("gateway", "0"): reports.gateway,
+        **{("gateway", str(report.number)): report.use for report in reports.gateways.answers},
         **{
             ("host", str(number)): None if answer.statistics is None else answer.statistics.process
             for number, answer in enumerate(reports.hosts.answers)

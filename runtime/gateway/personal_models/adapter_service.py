@@ -25,6 +25,7 @@ from populace.archive.adapter_work import (
 from populace.gateway.http.file_work import FileWork
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ModelExists, ModelNotFound
+from populace.storage.revisions import RevisionFiles
 
 Give = Callable[[Revision], Coroutine[Any, Any, ModelView]]
 """Registers a stored revision with its model."""
@@ -34,10 +35,18 @@ class AdapterService:
     """Work on adapters for one gateway. All methods raise ``Refused`` while other work of the tenant runs."""
 
     def __init__(
-        self, hosts: Hosts, store: AdapterStore, work: FileWork, *, do_work: DoWork = do_work_apart
+        self,
+        hosts: Hosts,
+        store: AdapterStore,
+        work: FileWork,
+        *,
+        adapters: RevisionFiles | None = None,
+        do_work: DoWork = do_work_apart,
     ) -> None:
+        """``adapters`` None are the files of ``store``."""
         self._hosts = hosts
         self._store = store
+        self._adapters = adapters or store.files()
         self._work = work
         self._do_work = do_work
 
@@ -90,7 +99,9 @@ class AdapterService:
                 return await self._hosts.create_model(target, revision)
 
         def merge() -> Made:
+            self._fetch(*members.values())
             with merged_revision(self._do_work, work) as made:
+                self._adapters.keep(made.revision.digest)
                 asyncio.run_coroutine_threadsafe(give(made.revision), loop).result()
             return made
 
@@ -105,7 +116,12 @@ class AdapterService:
         Raises ``AdapterInvalid`` and ``AdapterMismatch``.
         """
         work = Comparing(store=self._store, first=first, second=second)
-        return await self._work.alone(lambda: compared_by(self._do_work, work), tenant)
+
+        def compare() -> tuple[LayerDifference, ...]:
+            self._fetch(first, second)
+            return compared_by(self._do_work, work)
+
+        return await self._work.alone(compare, tenant)
 
     async def _take_in(self, model: ModelId, body: AsyncIterator[bytes], give: Give) -> Revision:
         held = self._work.hold(model.tenant)
@@ -116,12 +132,19 @@ class AdapterService:
             with uploaded_revision(
                 held.file, self._store, bytes_max=self.bytes_max, now_ms=_now_ms(), do_work=self._do_work
             ) as revision:
+                self._adapters.keep(revision.digest)
                 asyncio.run_coroutine_threadsafe(give(revision), loop).result()
             return revision
 
         made = await self._work.apart(take_in, held)
         held.close()
         return await self._kept(model, made)
+
+    def _fetch(self, *digests: str | None) -> None:
+        """Have adapters on this machine's disk, for a process that only reads there. Blocks."""
+        for digest in digests:
+            if digest is not None:
+                self._adapters.here(digest)
 
     async def _exists(self, model: ModelId) -> bool:
         try:

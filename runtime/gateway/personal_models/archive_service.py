@@ -8,6 +8,7 @@ from pathlib import Path
 
 from populace.actors.hosts import Hosts, ModelView
 from populace.actors.turn import ModelId
+from populace.adapters.memory.state import StateFormat
 from populace.archive.adapter_check import check_adapters_apart
 from populace.archive.exporting import export_archive
 from populace.archive.importing import AdapterCheck, import_archive
@@ -15,6 +16,8 @@ from populace.archive.reading import open_archive
 from populace.gateway.http.file_work import FileWork, HeldFile
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.files import disk_named
+from populace.storage.records.records import RevisionRecord
+from populace.storage.revisions import RevisionFiles
 from populace.storage.rows.portable import PortableModel
 
 
@@ -27,12 +30,17 @@ class ArchiveService:
         destination: AdapterStore,
         work: FileWork,
         *,
+        adapters: RevisionFiles | None = None,
         check: AdapterCheck = check_adapters_apart,
+        states: StateFormat | None = None,
     ) -> None:
+        """``adapters`` None are the files of ``destination``; ``states`` are those of ``import_archive``."""
         self._hosts = hosts
         self._destination = destination
+        self._adapters = adapters or destination.files()
         self._work = work
         self._check = check
+        self._states = states
 
     @property
     def bytes_max(self) -> int:
@@ -63,14 +71,24 @@ class ArchiveService:
             return asyncio.run_coroutine_threadsafe(self._hosts.export_model(model), loop).result()
 
         with disk_named(Path(tempfile.gettempdir())):
-            export_archive(held.file, model.name, self._destination.data_directory, read)
+            export_archive(held.file, model.name, self._adapters, read)
         return held
 
     def _import(
         self, tenant: str, name: str | None, held: HeldFile, loop: asyncio.AbstractEventLoop
     ) -> ModelView:
         def create(model: ModelId, content: PortableModel) -> ModelView:
+            for data in content.revisions:
+                self._adapters.keep(RevisionRecord.unpack(data).digest)
             return asyncio.run_coroutine_threadsafe(self._hosts.import_model(model, content), loop).result()
 
         with open_archive(held.file, "in the body", bytes_max=self.bytes_max) as archive:
-            return import_archive(archive, tenant, name, self._destination, check=self._check, create=create)
+            return import_archive(
+                archive,
+                tenant,
+                name,
+                self._destination,
+                check=self._check,
+                create=create,
+                states=self._states,
+            )

@@ -11,6 +11,8 @@ from populace.archive.layout import MEDIA_TYPE, SUFFIX
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute
 from populace.gateway.http.file_work import HeldFile
+from populace.gateway.http.limits import room_for
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.personal_models.revisions import BINARY, UPLOAD
@@ -44,19 +46,22 @@ class ArchiveResponse(StreamingResponse):
     response_class=ArchiveResponse,
     responses={200: {"content": {MEDIA_TYPE: BINARY}}},
 )
-async def export_model(request: Request, tenant: Caller, name: str) -> Response:
+@needs("read")
+async def export_model(request: Request, caller: Caller, name: str) -> Response:
     """Return the whole model, with its log, as of one moment, as a zip file."""
-    model = named_model(tenant, name)
+    model = named_model(caller, name)
     held = await _service(request).export(model)
     return ArchiveResponse(held, f"{model.name}{SUFFIX}")
 
 
 @router.post(IMPORT_PATH, status_code=201, response_model=ModelObject, openapi_extra={"requestBody": UPLOAD})
+@needs("tenant", all_models=True)
 async def import_model(
-    request: Request, tenant: Caller, name: Annotated[str | None, Query()] = None
+    request: Request, caller: Caller, name: Annotated[str | None, Query()] = None
 ) -> Response:
     """Create a model from the archive in the body, under the name in it or another one."""
-    view = await _service(request).take_in(tenant, name, request.stream())
+    await room_for("people", "bytes")
+    view = await _service(request).take_in(caller.tenant, name, request.stream())
     return answer(ModelObject.of(view), status_code=201)
 
 

@@ -6,6 +6,7 @@ from fastapi.responses import Response
 from populace.api.contributions import ContributionObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 
 router = APIRouter(route_class=KeyedRoute)
@@ -14,21 +15,24 @@ CONTRIBUTION_PATH = "/v1/personal-models/{name}/contribution"
 
 
 @router.get(CONTRIBUTION_PATH, response_model=ContributionObject)
-async def show_contribution(request: Request, tenant: Caller, name: str) -> Response:
+@needs("read")
+async def show_contribution(request: Request, caller: Caller, name: str) -> Response:
     """Say whether the community may learn from this model, and under which id revisions name it."""
     contributors = gateway_of(request).hosts.contributors
-    return answer(ContributionObject.of(await contributors.of_model(named_model(tenant, name))))
+    return answer(ContributionObject.of(await contributors.of_model(named_model(caller, name))))
 
 
 @router.put(CONTRIBUTION_PATH, response_model=ContributionObject)
-async def contribute(request: Request, tenant: Caller, name: str) -> Response:
+@needs("tenant")
+async def contribute(request: Request, caller: Caller, name: str) -> Response:
     """Let the community learn from the replies of this model that were liked, from its next training on."""
     contributors = gateway_of(request).hosts.contributors
-    return answer(ContributionObject.of(await contributors.consent(named_model(tenant, name), agrees=True)))
+    return answer(ContributionObject.of(await contributors.consent(named_model(caller, name), agrees=True)))
 
 
 @router.delete(CONTRIBUTION_PATH, response_model=ContributionObject)
-async def withdraw(request: Request, tenant: Caller, name: str) -> Response:
+@needs("tenant")
+async def withdraw(request: Request, caller: Caller, name: str) -> Response:
     """End that. The next training of the community begins without this model's text, and so does one now."""
     contributors = gateway_of(request).hosts.contributors
-    return answer(ContributionObject.of(await contributors.consent(named_model(tenant, name), agrees=False)))
+    return answer(ContributionObject.of(await contributors.consent(named_model(caller, name), agrees=False)))

@@ -13,6 +13,7 @@ from populace.gateway.http.answers import answer
 from populace.gateway.http.body import ExactInteger
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model, parse_target
 from populace.gateway.personal_models.schema import FeedbackBody
 from populace.storage.records.errors import ModelNotFound
@@ -24,13 +25,14 @@ Start = Annotated[ExactInteger, Query()]
 
 
 @router.post("/v1/feedback", status_code=201, response_model=FeedbackObject)
-async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) -> Response:
+@needs("tenant")
+async def give_feedback(request: Request, caller: Caller, body: FeedbackBody) -> Response:
     """Attach feedback to a reply, which ``completion_id`` (its ``id``) or ``position`` names.
 
     Repeated feedback is stored once, unless other feedback of the same kind came in between. With an
     ``Idempotency-Key`` only a retry counts as repeated, and the same thumb under two keys counts twice.
     """
-    model = parse_target(tenant, body.model).model
+    model = parse_target(caller, body.model).model
     if model is None:
         raise ModelNotFound(body.model)
     if (body.completion_id is None) == (body.position is None):
@@ -48,9 +50,10 @@ async def give_feedback(request: Request, tenant: Caller, body: FeedbackBody) ->
 
 
 @router.get("/v1/personal-models/{name}/feedback", response_model=Listing[FeedbackObject])
+@needs("read")
 async def read_feedback(
-    request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 1000
+    request: Request, caller: Caller, name: str, start: Start = 0, limit: Limit = 1000
 ) -> Response:
     """List the feedback on the interactions at and after position ``start``, in their order."""
-    found = await gateway_of(request).hosts.read_feedback(named_model(tenant, name), start=start, limit=limit)
+    found = await gateway_of(request).hosts.read_feedback(named_model(caller, name), start=start, limit=limit)
     return answer(Listing[FeedbackObject](data=tuple(FeedbackObject.of(given) for given in found)))

@@ -9,6 +9,7 @@ from populace.api.turns import ForgottenObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.schema import ForgetBody
 
@@ -16,13 +17,14 @@ router = APIRouter(route_class=KeyedRoute)
 
 
 @router.post("/v1/personal-models/{name}/forget", response_model=ForgottenObject)
-async def forget(request: Request, tenant: Caller, name: str, body: ForgetBody) -> Response:
+@needs("tenant")
+async def forget(request: Request, caller: Caller, name: str, body: ForgetBody) -> Response:
     """Forget turns, by ``position`` or ``positions``, or by the words of a ``query``.
 
     A query finds turns and forgets nothing unless it is sent with ``confirm``. The memory is recomputed
     without them, or ``emptied``. With an ``Idempotency-Key`` a retry changes nothing.
     """
-    gateway, model = gateway_of(request), named_model(tenant, name)
+    gateway, model = gateway_of(request), named_model(caller, name)
     if sum(named is not None for named in (body.position, body.positions, body.query)) != 1:
         raise InvalidRequest("Name the turns by one of position, positions and query.", "position")
     if body.query is not None and not body.confirm:

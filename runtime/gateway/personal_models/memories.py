@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS_MAX
 from populace.actors.memories import MemoryView
 from populace.actors.turn import operation_of
@@ -16,6 +17,7 @@ from populace.gateway.http.body import ExactInteger
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.schema import RestoreMemoryBody
 from populace.pictures.memory import PersonalMemory
@@ -32,15 +34,16 @@ Questions = Annotated[tuple[Question, ...], Query(json_schema_extra={"maxItems":
 
 
 @router.get("/v1/personal-models/{name}/memory", response_model=MemoryObject)
+@needs("read")
 async def show_memory(
-    request: Request, tenant: Caller, name: str, position: Position = None, state: bool = False
+    request: Request, caller: Caller, name: str, position: Position = None, state: bool = False
 ) -> Response:
     """Show what the model remembers: version, norm per layer, and the newest writes.
 
     ``position`` asks for the memory as it was after that many turns, which is computed from the log. With
     ``state`` the packed state comes too, in base64.
     """
-    view = await _memory(request, tenant, name, position)
+    view = await _memory(request, caller, name, position)
     memory = PersonalMemory.of(view)
     return answer(
         MemoryObject.of(
@@ -59,16 +62,18 @@ async def show_memory(
     response_class=Response,
     responses={200: {"content": {PICTURE_TYPE: {"schema": {"type": "string"}}}}},
 )
-async def draw_memory(request: Request, tenant: Caller, name: str, position: Position = None) -> Response:
+@needs("read")
+async def draw_memory(request: Request, caller: Caller, name: str, position: Position = None) -> Response:
     """Draw the model's memory state as SVG."""
-    view = await _memory(request, tenant, name, position)
+    view = await _memory(request, caller, name, position)
     return Response(PersonalMemory.of(view).picture(), media_type=PICTURE_TYPE)
 
 
 @router.get("/v1/personal-models/{name}/memory/known", response_model=KnownObject)
+@needs("tenant")
 async def show_known(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     name: str,
     question: Questions = (),
 ) -> Response:
@@ -76,19 +81,20 @@ async def show_known(
 
     ``question`` may be repeated; without it a list of common ones is asked. Nothing is logged.
     """
-    asking = gateway_of(request).hosts.memories.known(named_model(tenant, name), question)
+    asking = gateway_of(request).hosts.memories.known(named_model(caller, name), question)
     return answer(KnownObject.of(await while_connected(request, asking)))
 
 
 @router.post("/v1/personal-models/{name}/memory", response_model=InteractionObject)
-async def restore_memory(request: Request, tenant: Caller, name: str, body: RestoreMemoryBody) -> Response:
+@needs("tenant")
+async def restore_memory(request: Request, caller: Caller, name: str, body: RestoreMemoryBody) -> Response:
     """Set the memory to what it was after ``position`` turns; this is recorded as a turn itself.
 
     ``position`` null empties it. With an ``Idempotency-Key`` a retry changes nothing.
     """
     gateway = gateway_of(request)
     turn = await gateway.hosts.memories.restore(
-        named_model(tenant, name),
+        named_model(caller, name),
         body.position,
         operation_of(idempotency_key(request)),
         turn_seconds_max=gateway.turn_seconds_max,
@@ -96,7 +102,7 @@ async def restore_memory(request: Request, tenant: Caller, name: str, body: Rest
     return answer(InteractionObject.of(turn))
 
 
-async def _memory(request: Request, tenant: str, name: str, position: int | None) -> MemoryView:
+async def _memory(request: Request, caller: KeyHolder, name: str, position: int | None) -> MemoryView:
     """Read a memory. A replay occupies the engine, so it is cancelled if the client disconnects."""
-    reading = gateway_of(request).hosts.memories.show(named_model(tenant, name), position)
+    reading = gateway_of(request).hosts.memories.show(named_model(caller, name), position)
     return await while_connected(request, reading)

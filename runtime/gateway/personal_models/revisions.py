@@ -11,6 +11,8 @@ from populace.actors.turn import BASE_REVISION
 from populace.api.models import DiffObject, LayerObject, RevisionObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.limits import room_for
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import LATEST, check_alias, named_model, new_model
 from populace.gateway.personal_models.adapter_service import AdapterService
 
@@ -26,8 +28,9 @@ Reference = Annotated[str | None, Query(min_length=1)]
 @router.post(
     REVISIONS_PATH, status_code=201, response_model=RevisionObject, openapi_extra={"requestBody": UPLOAD}
 )
+@needs("tenant")
 async def publish_revision(
-    request: Request, tenant: Caller, name: str, alias: str = LATEST, create: bool = False
+    request: Request, caller: Caller, name: str, alias: str = LATEST, create: bool = False
 ) -> Response:
     """Import the adapter in the body as a revision of the model, prewarm it, and move the alias to it.
 
@@ -36,28 +39,30 @@ async def publish_revision(
     """
     check_alias(alias)
     service = adapter_service_of(request)
+    await room_for("bytes", *(("people",) if create else ()))
     if not create:
-        revision = await service.publish(named_model(tenant, name), alias, request.stream())
+        revision = await service.publish(named_model(caller, name), alias, request.stream())
     elif alias != LATEST:
         raise InvalidRequest(f"A new model's first revision is its `{LATEST}`.", "alias")
     else:
-        revision = await service.create(new_model(tenant, name), request.stream())
+        revision = await service.create(new_model(caller, name), request.stream())
     return answer(RevisionObject.of(revision), status_code=201)
 
 
 @router.get("/v1/personal-models/{name}/diff", response_model=DiffObject)
+@needs("read")
 async def compare_revisions(
-    request: Request, tenant: Caller, name: str, one: Reference = None, other: Reference = None
+    request: Request, caller: Caller, name: str, one: Reference = None, other: Reference = None
 ) -> Response:
     """Compare two revisions layer by layer: norms, distance and principal angles in degrees.
 
     Each is an alias, a digest or its beginning, or ``base``. ``one`` is by default the current revision,
     ``other`` the parent of ``one``.
     """
-    hosts, model = gateway_of(request).hosts, named_model(tenant, name)
+    hosts, model = gateway_of(request).hosts, named_model(caller, name)
     view, known = await hosts.show_model(model), await hosts.list_revisions(model)
     first, second = find_compared(name, known, view.aliases, one, other)
-    layers = await adapter_service_of(request).compare(tenant, first, second)
+    layers = await adapter_service_of(request).compare(caller.tenant, first, second)
     data = tuple(LayerObject.of(layer) for layer in layers)
     return answer(DiffObject(one=first or BASE_REVISION, other=second or BASE_REVISION, data=data))
 

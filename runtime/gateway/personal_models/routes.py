@@ -1,27 +1,32 @@
 """``/v1/models`` as OpenAI clients know it, and ``/v1/personal-models`` to create, show and erase."""
 
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.hosts import ModelView
 from populace.actors.revision_names import find_revision
-from populace.actors.turn import ModelId
 from populace.api.models import DeletedModelObject, ModelObject, OpenAIModelObject, RevisionObject
 from populace.api.objects import Page, seconds
 from populace.api.server import API_VERSION, BaseObject, PopulationObject
 from populace.api.turns import InteractionObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.body import ExactInteger
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.callers_models import models_of
+from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.http.limits import room_for
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import (
     BASE_MODEL,
     LATEST,
     PEEK_SUFFIX,
     POPULATION_MODEL,
     named_model,
+    new_model,
     parse_target,
 )
 from populace.gateway.personal_models.schema import NewModelBody
@@ -36,8 +41,9 @@ POPULATION = OpenAIModelObject(id=POPULATION_MODEL, created=0, owned_by="populac
 
 
 @router.get("/v1/models", response_model=Page[OpenAIModelObject])
+@needs("read")
 async def list_openai_models(
-    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 1000
+    request: Request, caller: Caller, after: str | None = None, limit: Limit = 1000
 ) -> Response:
     """List every id that the caller may chat with; ``after`` and ``limit`` page by personal models.
 
@@ -46,38 +52,43 @@ async def list_openai_models(
     """
     gateway = gateway_of(request)
     name = None if after is None else _name_in(after)
-    page = await gateway.hosts.list_models(tenant, after=name, limit=limit)
-    shared = () if after is not None else (BASE,) if gateway.aggregator is None else (BASE, POPULATION)
-    models = tuple(
-        _openai_model(identity, view.created_ms, tenant) for view in page.models for identity in _ids(view)
-    )
-    return answer(Page[OpenAIModelObject](data=shared + models, after=page.after))
+    page = await models_of(gateway.hosts, caller, after=name, limit=limit)
+    shared = _shared_by_all(gateway, caller) if after is None else ()
+    models = [
+        _openai_model(identity, view.created_ms, caller.tenant)
+        for view in page.models
+        for identity in _ids(view)
+    ]
+    return answer(Page[OpenAIModelObject](data=(*shared, *models), after=page.after))
 
 
 @router.get("/v1/models/{name}", response_model=OpenAIModelObject)
-async def show_openai_model(request: Request, tenant: Caller, name: str) -> Response:
+@needs("read")
+async def show_openai_model(request: Request, caller: Caller, name: str) -> Response:
     gateway = gateway_of(request)
     if name == POPULATION_MODEL and gateway.aggregator is not None:
+        caller.check_all_models()
         return answer(POPULATION)
-    target = parse_target(tenant, name)
+    target = parse_target(caller, name)
     if target.model is None:
         return answer(BASE)
     view = await gateway.hosts.show_model(target.model)
     if target.alias not in view.aliases and target.alias != LATEST:
         known = await gateway.hosts.list_revisions(target.model)
         find_revision(target.model.name, known, view.aliases, target.alias)
-    return answer(_openai_model(name, view.created_ms, tenant))
+    return answer(_openai_model(name, view.created_ms, caller.tenant))
 
 
 @router.get("/v1/population", response_model=PopulationObject)
-async def show_population(request: Request, tenant: Caller) -> Response:
+@needs("read")
+async def show_population(request: Request, caller: Caller) -> Response:
     """Return the tenant of the key, the base model, and the version of the API."""
     gateway = gateway_of(request)
     return answer(
         PopulationObject(
             version=metadata.version("populace"),
             api=API_VERSION,
-            tenant=tenant,
+            tenant=caller.tenant,
             base=BaseObject.of(gateway.engine.base),
             turn_seconds_max=gateway.turn_seconds_max,
         )
@@ -85,72 +96,90 @@ async def show_population(request: Request, tenant: Caller) -> Response:
 
 
 @router.post("/v1/personal-models", status_code=201, response_model=ModelObject)
-async def create_model(request: Request, tenant: Caller, body: NewModelBody) -> Response:
+@needs("tenant")
+async def create_model(request: Request, caller: Caller, body: NewModelBody) -> Response:
     """Create a personal model. It uses the base model until it has a revision of its own."""
     gateway = gateway_of(request)
-    view = await gateway.hosts.create_model(ModelId(tenant, body.name))
+    model = new_model(caller, body.name)
+    await room_for("people")
+    view = await gateway.hosts.create_model(model)
     return answer(ModelObject.of(view), status_code=201)
 
 
 @router.get("/v1/personal-models", response_model=Page[ModelObject])
+@needs("read")
 async def list_models(
-    request: Request, tenant: Caller, after: str | None = None, limit: Limit = 100, prefix: str = ""
+    request: Request, caller: Caller, after: str | None = None, limit: Limit = 100, prefix: str = ""
 ) -> Response:
     """List the caller's models by name, from the one after ``after`` on.
 
     Only those whose names begin with ``prefix``. A page costs the same wherever it begins.
     """
     gateway = gateway_of(request)
-    page = await gateway.hosts.list_models(tenant, after=after, limit=limit, prefix=prefix)
+    page = await models_of(gateway.hosts, caller, after=after, limit=limit, prefix=prefix)
     return answer(
         Page[ModelObject](data=tuple(ModelObject.of(view) for view in page.models), after=page.after)
     )
 
 
 @router.get("/v1/personal-models/{name}", response_model=ModelObject)
-async def show_model(request: Request, tenant: Caller, name: str) -> Response:
+@needs("read")
+async def show_model(request: Request, caller: Caller, name: str) -> Response:
     gateway = gateway_of(request)
-    return answer(ModelObject.of(await gateway.hosts.show_model(named_model(tenant, name))))
+    return answer(ModelObject.of(await gateway.hosts.show_model(named_model(caller, name))))
 
 
 @router.post("/v1/personal-models/{name}/fork", status_code=201, response_model=ModelObject)
-async def fork_model(request: Request, tenant: Caller, name: str, body: NewModelBody) -> Response:
+@needs("tenant")
+async def fork_model(request: Request, caller: Caller, name: str, body: NewModelBody) -> Response:
     """Copy this model to a new one, with log, memory, revisions and aliases."""
     hosts = gateway_of(request).hosts
-    content = await hosts.export_model(named_model(tenant, name))
-    view = await hosts.import_model(ModelId(tenant, body.name), content)
+    source, target = named_model(caller, name), new_model(caller, body.name)
+    await room_for("people", "bytes")
+    view = await hosts.import_model(target, await hosts.export_model(source))
     return answer(ModelObject.of(view), status_code=201)
 
 
 @router.get("/v1/personal-models/{name}/revisions", response_model=Page[RevisionObject])
-async def list_revisions(request: Request, tenant: Caller, name: str) -> Response:
+@needs("read")
+async def list_revisions(request: Request, caller: Caller, name: str) -> Response:
     """List the model's revisions, oldest first, each with its lineage and whether it is ready."""
-    found = await gateway_of(request).hosts.list_revisions(named_model(tenant, name))
+    found = await gateway_of(request).hosts.list_revisions(named_model(caller, name))
     return answer(
         Page[RevisionObject](data=tuple(RevisionObject.of(revision) for revision in found), after=None)
     )
 
 
 @router.delete("/v1/personal-models/{name}", response_model=DeletedModelObject)
-async def erase_model(request: Request, tenant: Caller, name: str) -> Response:
+@needs("tenant")
+async def erase_model(request: Request, caller: Caller, name: str) -> Response:
     """Erase the model and everything its person said, after its running turn."""
     gateway = gateway_of(request)
-    await gateway.hosts.erase_model(named_model(tenant, name))
+    await gateway.hosts.erase_model(named_model(caller, name))
     return answer(DeletedModelObject(id=name))
 
 
 @router.get("/v1/personal-models/{name}/interactions", response_model=Page[InteractionObject])
+@needs("read")
 async def read_log(
-    request: Request, tenant: Caller, name: str, start: Start = 0, limit: Limit = 100
+    request: Request, caller: Caller, name: str, start: Start = 0, limit: Limit = 100
 ) -> Response:
     """Read the model's log from position ``start``, or from its ``log_start`` if that is later."""
     gateway = gateway_of(request)
-    model = named_model(tenant, name)
+    model = named_model(caller, name)
     log = await gateway.hosts.read_log(model, start=start, limit=limit)
     following = str(log[-1].position + 1) if len(log) == limit else None
     return answer(
         Page[InteractionObject](data=tuple(InteractionObject.of(turn) for turn in log), after=following)
     )
+
+
+def _shared_by_all(gateway: Gateway, caller: KeyHolder) -> Iterator[OpenAIModelObject]:
+    """Walk what a caller may chat with and no person is."""
+    if caller.may_use(BASE_MODEL):
+        yield BASE
+    if gateway.aggregator is not None and caller.models is None:
+        yield POPULATION
 
 
 def _ids(view: ModelView) -> list[str]:

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import Field
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.engine import Message
 from populace.actors.errors import ConversationNotFound, InvalidRequest
 from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
@@ -31,8 +32,10 @@ from populace.api.responses import (
 )
 from populace.gateway.http.answers import answer
 from populace.gateway.http.body import Body, NonEmptyText
+from populace.gateway.http.callers_models import models_of
 from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
 from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.responses.item_pages import Included, IncludedArray, ItemPage
 from populace.gateway.responses.items import ReadItems, SentItem, open_calls, read_items
@@ -99,10 +102,11 @@ class Kept(NamedTuple):
 
 
 @router.post(PATH, response_model=ConversationObject)
-async def create_conversation(request: Request, tenant: Caller, body: NewConversationBody) -> Response:
+@needs("tenant")
+async def create_conversation(request: Request, caller: Caller, body: NewConversationBody) -> Response:
     """Create a conversation with a person."""
     gateway, metadata = gateway_of(request), body.metadata or {}
-    model = await _person(gateway, tenant, body.model or metadata.get(PERSON))
+    model = await _person(gateway, caller, body.model or metadata.get(PERSON))
     items = await _read(gateway, model, body.items or (), ())
     begun = await _remark(request, model, ConversationRemark(metadata=metadata))
     identity = f"{CONVERSATION_PREFIX}{TurnKey.of_turn(begun)}"
@@ -114,47 +118,52 @@ async def create_conversation(request: Request, tenant: Caller, body: NewConvers
 
 
 @router.get(f"{PATH}/{{conversation_id}}", response_model=ConversationObject)
-async def show_conversation(request: Request, tenant: Caller, conversation_id: str) -> Response:
+@needs("read")
+async def show_conversation(request: Request, caller: Caller, conversation_id: str) -> Response:
     """Read when the conversation was created, and its metadata."""
-    return answer((await _find(gateway_of(request), tenant, conversation_id)).shown(conversation_id))
+    return answer((await _find(gateway_of(request), caller, conversation_id)).shown(conversation_id))
 
 
 @router.post(f"{PATH}/{{conversation_id}}", response_model=ConversationObject)
+@needs("tenant")
 async def update_conversation(
-    request: Request, tenant: Caller, conversation_id: str, body: MetadataBody
+    request: Request, caller: Caller, conversation_id: str, body: MetadataBody
 ) -> Response:
     """Replace the metadata."""
-    kept = await _find(gateway_of(request), tenant, conversation_id)
+    kept = await _find(gateway_of(request), caller, conversation_id)
     metadata = body.metadata or {}
     await _remark(request, kept.begun.model, ConversationRemark(id=conversation_id, metadata=metadata))
     return answer(kept._replace(metadata=metadata).shown(conversation_id))
 
 
 @router.delete(f"{PATH}/{{conversation_id}}", response_model=DeletedConversation)
-async def delete_conversation(request: Request, tenant: Caller, conversation_id: str) -> Response:
+@needs("tenant")
+async def delete_conversation(request: Request, caller: Caller, conversation_id: str) -> Response:
     """Delete the conversation; its turns stay in the log, as OpenAI keeps the items."""
-    kept = await _find(gateway_of(request), tenant, conversation_id)
+    kept = await _find(gateway_of(request), caller, conversation_id)
     await _remark(request, kept.begun.model, ConversationRemark(id=conversation_id, deleted=True))
     return answer(DeletedConversation(id=conversation_id))
 
 
 @router.get(f"{PATH}/{{conversation_id}}/items", response_model=ItemList)
+@needs("read")
 async def list_items(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     conversation_id: str,
     page: Annotated[ItemPage, Depends()],
 ) -> Response:
     """List what was said in the conversation, the last first unless ``order`` is ``asc``."""
-    kept = await _find(gateway_of(request), tenant, conversation_id)
+    kept = await _find(gateway_of(request), caller, conversation_id)
     items = [item for turn in kept.turns for item in items_of(turn)]
     return answer(page.of(items))
 
 
 @router.post(f"{PATH}/{{conversation_id}}/items", response_model=ItemList)
+@needs("tenant")
 async def create_items(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     conversation_id: str,
     body: ItemsBody,
     include: Included = None,
@@ -163,7 +172,7 @@ async def create_items(
     """Add items to the conversation, which later turns of it read."""
     del include, include_array
     gateway = gateway_of(request)
-    kept = await _find(gateway, tenant, conversation_id)
+    kept = await _find(gateway, caller, conversation_id)
     operation = operation_of(idempotency_key(request))
     # What is added again was added to the turns before it.
     earlier = list(takewhile(lambda turn: turn.operation != operation, kept.turns))
@@ -176,9 +185,10 @@ async def create_items(
 
 
 @router.get(f"{PATH}/{{conversation_id}}/items/{{item_id}}", response_model=ItemObject)
+@needs("read")
 async def show_item(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     conversation_id: str,
     item_id: str,
     include: Included = None,
@@ -186,29 +196,30 @@ async def show_item(
 ) -> Response:
     """Read one item."""
     del include, include_array
-    _, item = await _find_item(gateway_of(request), tenant, conversation_id, item_id)
+    _, item = await _find_item(gateway_of(request), caller, conversation_id, item_id)
     return answer(item)
 
 
 @router.delete(f"{PATH}/{{conversation_id}}/items/{{item_id}}", response_model=ConversationObject)
-async def delete_item(request: Request, tenant: Caller, conversation_id: str, item_id: str) -> Response:
+@needs("tenant")
+async def delete_item(request: Request, caller: Caller, conversation_id: str, item_id: str) -> Response:
     """Forget the whole turn of the item, or all that was added with it: a reply to nothing is none."""
     gateway = gateway_of(request)
-    turn, _ = await _find_item(gateway, tenant, conversation_id, item_id)
+    turn, _ = await _find_item(gateway, caller, conversation_id, item_id)
     await gateway.hosts.forgetting.forget(
         turn.model,
         [turn.position],
         operation_of(idempotency_key(request)),
         turn_seconds_max=gateway.turn_seconds_max,
     )
-    return answer((await _find(gateway, tenant, conversation_id)).shown(conversation_id))
+    return answer((await _find(gateway, caller, conversation_id)).shown(conversation_id))
 
 
-async def _person(gateway: Gateway, tenant: str, named: str | None) -> ModelId:
+async def _person(gateway: Gateway, caller: KeyHolder, named: str | None) -> ModelId:
     """Return the person to converse with. Raises ``InvalidRequest`` if that may be several, or nobody."""
     if named is not None:
-        return named_model(tenant, named)
-    models = (await gateway.hosts.list_models(tenant, limit=2)).models
+        return named_model(caller, named)
+    models = (await models_of(gateway.hosts, caller, limit=2)).models
     if len(models) != 1:
         raise InvalidRequest(
             "A conversation is with one person: name the model as `model`, or in the metadata as `model`.",
@@ -256,9 +267,9 @@ async def _add(
     )
 
 
-async def _find(gateway: Gateway, tenant: str, conversation: str) -> Kept:
+async def _find(gateway: Gateway, caller: KeyHolder, conversation: str) -> Kept:
     """Read a conversation from the log. Raises ``ConversationNotFound``, also for one that was deleted."""
-    begun = await begun_by(gateway, tenant, conversation)
+    begun = await begun_by(gateway, caller, conversation)
     told, is_deleted = remark_in(begun), False
     turns: list[Interaction] = []
     async for turn in _after(gateway, begun):
@@ -288,10 +299,10 @@ async def _after(gateway: Gateway, begun: Interaction) -> AsyncGenerator[Interac
 
 
 async def _find_item(
-    gateway: Gateway, tenant: str, conversation: str, item_id: str
+    gateway: Gateway, caller: KeyHolder, conversation: str, item_id: str
 ) -> tuple[Interaction, Item]:
     """Return an item and its turn. Raises ``ConversationNotFound`` and ``InteractionNotFound``."""
-    kept = await _find(gateway, tenant, conversation)
+    kept = await _find(gateway, caller, conversation)
     for turn in kept.turns:
         for item in items_of(turn):
             if item.id == item_id:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_choice import ToolUse
@@ -41,6 +42,8 @@ from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_o
 from populace.gateway.http.disconnect import cancels_on_disconnect
 from populace.gateway.http.event_stream import HEADERS, EventStream, named_events
 from populace.gateway.http.idempotency import idempotency_key
+from populace.gateway.http.limits import room_for
+from populace.gateway.http.needs import needs
 from populace.gateway.http.target import POPULATION_MODEL, Target, parse_target
 from populace.gateway.responses.exchange import ResponseExchange, events_of, response_of
 from populace.gateway.responses.item_pages import Included, IncludedArray, ItemPage
@@ -56,7 +59,8 @@ STREAM: dict[int | str, dict[str, Any]] = {200: {"content": named_events(Respons
 
 
 @router.post("/v1/responses", response_model=ResponseObject, responses=STREAM)
-async def create_response(request: Request, tenant: Caller, body: ResponseBody) -> Response:
+@needs("tenant")
+async def create_response(request: Request, caller: Caller, body: ResponseBody) -> Response:
     """Reply to the input, as a turn that follows another response or is of a conversation.
 
     With ``store`` false it is a peek, which leaves no trace.
@@ -67,12 +71,12 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
             "model",
         )
     gateway, chat = gateway_of(request), body.chat()
-    target = parse_target(tenant, body.model)
+    target = parse_target(caller, body.model)
     key, cancels = idempotency_key(request), cancels_on_disconnect(request)
     uses = tool_use_of(gateway, chat)
-    await _check_conversation(gateway, tenant, target, body.conversation_id)
+    await _check_conversation(gateway, caller, target, body.conversation_id)
     items = await with_references(gateway, target.model, body.items, "input")
-    follows, asked = await _comes_after(gateway, tenant, target, body, items, operation_of(key))
+    follows, asked = await _comes_after(gateway, caller, target, body, items, operation_of(key))
     own = read_items(items, asked, "input")
     check_messages(own.messages, "input")
     # Tools are told for this response alone, as the instructions are.
@@ -94,8 +98,10 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
         peek=peek,
     )
     if target.model is None:
-        begin = partial(ask_base, gateway, tenant, chat, messages, sampling, uses.template)
+        begin = partial(ask_base, gateway, caller, chat, messages, sampling, uses.template)
     else:
+        if peek is None:
+            await room_for("bytes")
         turn = make_request(
             target.model,
             messages,
@@ -122,9 +128,10 @@ async def create_response(request: Request, tenant: Caller, body: ResponseBody) 
 
 
 @router.get("/v1/responses/{response_id}", response_model=ResponseObject, responses=STREAM)
+@needs("read")
 async def show_response(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     response_id: str,
     stream: bool = False,
     starting_after: Annotated[int, Query(ge=0)] | None = None,
@@ -134,7 +141,7 @@ async def show_response(
 ) -> Response:
     """Read a response from its turn; with ``stream`` as events, those numbered after ``starting_after``."""
     del include, include_array, include_obfuscation
-    turn = await find_turn(gateway_of(request), tenant, response_id)
+    turn = await find_turn(gateway_of(request), caller, response_id)
     if not stream:
         if starting_after is not None:
             raise InvalidRequest("It numbers events, so it goes with `stream=true`.", "starting_after")
@@ -145,10 +152,11 @@ async def show_response(
 
 
 @router.delete("/v1/responses/{response_id}", response_model=DeletedResponse)
-async def delete_response(request: Request, tenant: Caller, response_id: str) -> Response:
+@needs("tenant")
+async def delete_response(request: Request, caller: Caller, response_id: str) -> Response:
     """Forget the response's turn: the log, the memory, and the revisions that learned from it."""
     gateway = gateway_of(request)
-    turn = await find_turn(gateway, tenant, response_id)
+    turn = await find_turn(gateway, caller, response_id)
     await gateway.hosts.forgetting.forget(
         turn.model,
         [turn.position],
@@ -159,9 +167,10 @@ async def delete_response(request: Request, tenant: Caller, response_id: str) ->
 
 
 @router.post("/v1/responses/{response_id}/cancel", response_model=ResponseObject)
-async def cancel_response(request: Request, tenant: Caller, response_id: str) -> Response:
+@needs("tenant")
+async def cancel_response(request: Request, caller: Caller, response_id: str) -> Response:
     """Refuse: nothing runs in the background, so a response that has an id to name is complete."""
-    await find_turn(gateway_of(request), tenant, response_id)
+    await find_turn(gateway_of(request), caller, response_id)
     raise InvalidRequest(
         "Nothing runs in the background, so there is nothing to cancel: this response is complete.",
         "background",
@@ -169,19 +178,20 @@ async def cancel_response(request: Request, tenant: Caller, response_id: str) ->
 
 
 @router.get("/v1/responses/{response_id}/input_items", response_model=ItemList)
+@needs("read")
 async def list_input_items(
     request: Request,
-    tenant: Caller,
+    caller: Caller,
     response_id: str,
     page: Annotated[ItemPage, Depends()],
 ) -> Response:
     """List the items of a response's input, the last one first unless ``order`` is ``asc``."""
-    items = input_of(await find_turn(gateway_of(request), tenant, response_id))
+    items = input_of(await find_turn(gateway_of(request), caller, response_id))
     return answer(page.of(items))
 
 
 async def _check_conversation(
-    gateway: Gateway, tenant: str, target: Target, conversation: str | None
+    gateway: Gateway, caller: KeyHolder, target: Target, conversation: str | None
 ) -> None:
     """Refuse a conversation of another person's; a name that no conversation was created with is a chat's."""
     if conversation is None:
@@ -190,14 +200,14 @@ async def _check_conversation(
         raise InvalidRequest("The base has no log with a conversation in it.", "conversation")
     if TurnKey.in_id(conversation, CONVERSATION_PREFIX) is None:
         return
-    begun = await begun_by(gateway, tenant, conversation)
+    begun = await begun_by(gateway, caller, conversation)
     if begun.model != target.model:
         raise InvalidRequest(f"It is a conversation with `{begun.model.name}`.", "conversation")
 
 
 async def _comes_after(
     gateway: Gateway,
-    tenant: str,
+    caller: KeyHolder,
     target: Target,
     body: ResponseBody,
     items: Sequence[InputItem],
@@ -212,7 +222,7 @@ async def _comes_after(
         raise InvalidRequest("The base has no log to retrieve from.", "context")
     named, conversation = body.previous_response_id, body.conversation_id
     if named is not None:
-        turn = await find_turn(gateway, tenant, named)
+        turn = await find_turn(gateway, caller, named)
         if turn.model != target.model:
             raise InvalidRequest(
                 f"It is a response of `{turn.model.name}`, and a response follows one of the same model.",

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from populace.actors.api_keys import KeyHolder
 from populace.actors.errors import ConversationNotFound, InvalidRequest, ResponseNotFound
 from populace.actors.forgetting import CONVERSATION_ROLE, SAID_ROLES
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId
@@ -18,28 +19,33 @@ from populace.storage.records.errors import ModelNotFound
 _ITEM = re.compile(rf"(?:msg|fc|fco)_(.+_{PLACE})_(?:out|[0-9]+)(?:_[0-9]+)?")
 
 
-async def find_turn(gateway: Gateway, tenant: str, response_id: str) -> Interaction:
+async def find_turn(gateway: Gateway, caller: KeyHolder, response_id: str) -> Interaction:
     """Return the turn that a response is. Raises ``ResponseNotFound``, also for a turn that was forgotten."""
     key = TurnKey.in_id(response_id)
-    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    turn = None if key is None else await _turn_at(gateway, _person_of(caller, key), key)
     if turn is None or turn.messages[0].role in (*SAID_ROLES, RAW_ROLE, ADDED_ROLE):
         raise ResponseNotFound(response_id)
     return turn
 
 
-async def _turn_at(gateway: Gateway, tenant: str, key: TurnKey) -> Interaction | None:
+def _person_of(caller: KeyHolder, key: TurnKey) -> ModelId:
+    caller.check_model(key.model)
+    return ModelId(caller.tenant, key.model)
+
+
+async def _turn_at(gateway: Gateway, model: ModelId, key: TurnKey) -> Interaction | None:
     try:
-        found = await gateway.hosts.read_log(ModelId(tenant, key.model), start=key.position, limit=1)
+        found = await gateway.hosts.read_log(model, start=key.position, limit=1)
     except ModelNotFound:
         return None
     named = (turn for turn in found if TurnKey.of_turn(turn) == key)
     return next(named, None)
 
 
-async def begun_by(gateway: Gateway, tenant: str, conversation: str) -> Interaction:
+async def begun_by(gateway: Gateway, caller: KeyHolder, conversation: str) -> Interaction:
     """Return the turn that created a conversation. Raises ``ConversationNotFound``."""
     key = TurnKey.in_id(conversation, CONVERSATION_PREFIX)
-    turn = None if key is None else await _turn_at(gateway, tenant, key)
+    turn = None if key is None else await _turn_at(gateway, _person_of(caller, key), key)
     if turn is None or turn.messages[0].role != CONVERSATION_ROLE:
         raise ConversationNotFound(conversation)
     if remark_in(turn).id is not None:  # it says something of an earlier one
@@ -107,7 +113,7 @@ async def _items_named(
     found: dict[str, InputItem] = {}
     bytes_left = gateway.body_bytes_max
     for key, identities in wanted.items():
-        turn = None if model is None else await _turn_at(gateway, model.tenant, key)
+        turn = None if model is None else await _turn_at(gateway, model, key)
         for item in () if turn is None else items_of(turn):
             if item.id not in identities:
                 continue

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+from populace.actors.access_errors import Unauthorized
 from populace.actors.engine import RepetitionDetection, SamplingDefaults
 from populace.actors.errors import (
     ClusterNotFound,
@@ -18,7 +19,6 @@ from populace.actors.errors import (
     InvalidName,
     InvalidRequest,
     TurnExpired,
-    Unauthorized,
 )
 from populace.actors.feedback import Opinion
 from populace.actors.hosts import Revision

@@ -16,6 +16,7 @@ from populace.actors.process_use import ProcessUse
 from populace.actors.training_statistics import TrainingStatistics
 from populace.gateway.http.errors import error_body
 from populace.gateway.http.metrics import GatewayMetrics
+from populace.gateway.metrics.of_gateways import GatewaysReport
 from populace.gateway.metrics.of_processes import ServedFacts
 from populace.gateway.metrics.reported import Reports
 from populace.storage.records.durations import DurationCounts
@@ -96,7 +97,8 @@ def shown_metrics(*, vllm_names: bool = False) -> list[Shown]:
     metrics.pushed("delivered")
     error_body("an error", status=500, code="internal_error")
     hosts = HostsReport((HostAnswer(HOST.host, 1, HOST),))
-    text = metrics.render(Reports(hosts, EngineReport({0: ENGINE}, {"hot": 1}), USE, USE)).decode()
+    gateways = GatewaysReport((metrics.own(0, "127.0.0.1:8000", {"hot": 1}),), {})
+    text = metrics.render(Reports(hosts, EngineReport({0: ENGINE}), gateways, USE)).decode()
     shown: list[Shown] = []
     for family in text_string_to_metric_families(text):
         if family.name.endswith("_created"):  # when a counter of this process began, which is no figure

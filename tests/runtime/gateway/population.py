@@ -19,16 +19,19 @@ from populace.gateway.app import create_app
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import new_key
 from populace.gateway.http.file_work import FileWork
+from populace.gateway.http.machine_locks import MachineLocks
+from populace.gateway.metered_engine import MeteredEngine
 from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.hosting.aggregation import aggregator_over
-from populace.hosting.directory import Directory, LocalHostClient
+from populace.hosting.directory.directory import Directory, LocalHostClient
 from populace.hosting.host_survey import HostSurvey
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.store import Store
 from populace.storage.uploads.upload_files import UploadFiles
+from populace.suites.rewards import reward_names
 from populace.telemetry.tracing.spans import TRACER
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
@@ -62,8 +65,14 @@ class Population:
         population = cls(path)
         for tenant in ("acme", "globex"):
             population.keys[tenant], record = new_key(tenant, "test", now_ms=0)
-            await population.directory.create_key(record)
+            await population.directory.keys.create(record)
         return population
+
+    async def add_key(self, name: str, tenant: str = "acme", **options: Any) -> str:
+        """Make a key with these options of ``new_key``, of which ``client`` takes the name."""
+        self.keys[name], record = new_key(tenant, name, now_ms=0, **options)
+        await self.directory.keys.create(record)
+        return record.key_id
 
     def restart(self) -> None:
         """Stop the hosts and the gateway, and start new ones on the same store."""
@@ -83,18 +92,18 @@ class Population:
 
         ``options`` are further ones of ``create_app``.
         """
-        work = FileWork(bytes_max=ARCHIVE_BYTES_MAX)
+        work = FileWork(MachineLocks(self.path / "GATEWAYS"), bytes_max=ARCHIVE_BYTES_MAX)
         destination = AdapterStore(self.path, self.base_directory, BASE.fingerprint, RANK_MAX)
         return create_app(
             self.directory,
-            TracedEngine(self.engine),
+            MeteredEngine(TracedEngine(self.engine)),
             probe_engine=self.engine,
             probe_hosts=self.survey,
             turn_seconds_max=self.turn_seconds_max,
             body_bytes_max=BODY_BYTES_MAX,
             archive_service=ArchiveService(self.directory, destination, work, check=check_adapters),
             adapter_service=AdapterService(self.directory, destination, work, do_work=do_work),
-            aggregator=aggregator_over(self.directory, TracedEngine(self.engine), self.path),
+            aggregator=aggregator_over(self.directory, MeteredEngine(TracedEngine(self.engine)), self.path),
             cors_origins=cors_origins,
             embedder=self.engine,
             upload_service=UploadService(
@@ -110,7 +119,7 @@ class Population:
 
     @asynccontextmanager
     async def client(self, tenant: str | None = "acme") -> AsyncGenerator[httpx.AsyncClient, None]:
-        """Talk to the application without a socket, as a tenant or without a key."""
+        """Talk to the application without a socket, as a tenant, with a named key, or without one."""
         headers = {} if tenant is None else {"Authorization": f"Bearer {self.keys[tenant]}"}
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(
@@ -140,7 +149,7 @@ class Population:
                 base=BASE.fingerprint,
                 clock=SystemClock(),
                 engine=TracedEngine(self.engine),
-                limits=HostLimits(mailbox_max=MAILBOX_MAX),
+                limits=HostLimits(mailbox_max=MAILBOX_MAX, rewards=reward_names()),
                 tracer=TRACER,
             )
             for index in range(HOSTS)

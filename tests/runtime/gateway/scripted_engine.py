@@ -18,6 +18,7 @@ from populace.actors.engine import (
     TokenLogprob,
 )
 from populace.actors.errors import PromptTooLong
+from populace.actors.owner import NO_OWNER, Owner
 from tests.limits import HANG_SECONDS
 
 BASE = BaseInfo("scripted", "f" * 64, 1000)
@@ -86,7 +87,7 @@ class ScriptedEngine:
             self.running.discard(request.request_id)
             self.freed.set()
 
-    async def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+    async def embed(self, prompts: Sequence[Prompt], owner: Owner = NO_OWNER) -> list[Embedding]:
         """Count the prompt's characters or tokens in the first of three dimensions, and a 3 in the second."""
         if self.failure is not None:
             raise self.failure
@@ -106,7 +107,10 @@ class ScriptedEngine:
 
     async def report(self) -> EngineReport:
         statistics = EngineStatistics(running=len(self.running), waiting=0, adapters_hot=0, adapter_slots=4)
-        return EngineReport({0: statistics}, {"hot": len(self.requests)})
+        return EngineReport({0: statistics})
+
+    def routed(self) -> dict[str, int]:
+        return {"hot": len(self.requests)}
 
 
 def prompt_read(request: GenerateRequest) -> PromptRead | None:

@@ -18,7 +18,7 @@ from typing import Protocol
 import httpx
 
 from populace.actors.turn import ModelId
-from populace.hosting import directory
+from populace.hosting.directory import directory
 from tests.runtime.gateway.population import Population, chat_body
 from tests.storage.small_disk import mount
 

@@ -1,15 +1,26 @@
 """Who is calling comes from the API key alone, and without one nothing is looked at."""
 
+import asyncio
 import hmac
 import time
 from dataclasses import replace
 
 import httpx
 import pytest
+from fastapi import Request
 
+from populace.actors.access_errors import Unauthorized
 from populace.api.server import TENANT_HEADER
-from populace.gateway.http.access import CACHE_SECONDS, Access, new_key
-from tests.runtime.gateway.population import Population, chat_body
+from populace.gateway.http.access import (
+    CACHE_SECONDS,
+    LOOKUP_SECONDS,
+    REFUSED_SECONDS,
+    Access,
+    new_key,
+)
+from populace.hosting.directory.directory import Directory, LocalHostClient
+from tests.actors.fakes import FailingClient
+from tests.runtime.gateway.population import SHARDS, Population, chat_body
 
 CHAT = "/v1/chat/completions"
 
@@ -80,7 +91,71 @@ async def test_secrets_are_compared_in_constant_time_also_where_there_is_no_key(
         for key in keys:
             await client.get("/v1/models", headers={"Authorization": f"Bearer {key}"})
 
-    assert compared == [True, False, False]
+    # What is not remembered is compared with nothing first, and a wrong secret twice; each time with the
+    # secret and with the one before a rotation.
+    assert compared == [False, False, True, False] + 8 * [False]
+
+
+def request_with(key: str) -> Request:
+    return Request({"type": "http", "headers": [(b"authorization", f"Bearer {key}".encode())]})
+
+
+def counting(population: Population) -> tuple[Directory, list[str]]:
+    """Return the population's directory, and the calls that it makes to its hosts."""
+    clients = [FailingClient(LocalHostClient(host), {}) for host in population.hosts]
+    calls: list[str] = []
+    for client in clients:
+        client.calls = calls
+    return Directory(clients, shard_count=SHARDS), calls
+
+
+async def test_an_id_that_there_is_is_refused_after_the_same_work_and_time_as_one_that_there_is_not(
+    population: Population,
+) -> None:
+    directory, calls = counting(population)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    access = Access(directory, monotonic=lambda: 0.0, sleep=sleep)
+    assert (await access.caller(request_with(population.keys["acme"]))).tenant == "acme"
+    done: list[tuple[list[str], list[float]]] = []
+    others = (altered(population.keys["acme"]), new_key("acme", "lost", now_ms=0)[0])
+    for key in (*others, altered(population.keys["globex"])):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        calls.clear()
+        slept.clear()
+        with pytest.raises(Unauthorized):
+            await access.caller(request_with(key))
+        done.append((list(calls), sorted(slept)))
+
+    assert done == [(["keys.find"], [LOOKUP_SECONDS, REFUSED_SECONDS])] * 3
+
+
+async def test_any_number_of_unknown_ids_leaves_for_the_hosts_together(population: Population) -> None:
+    directory, calls = counting(population)
+    pauses: list[asyncio.Event] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds == LOOKUP_SECONDS:
+            pauses.append(asyncio.Event())
+            await pauses[-1].wait()
+
+    access = Access(directory, sleep=sleep)
+    keys = [new_key("acme", "lost", now_ms=0)[0] for _ in range(50)]
+    asking = [asyncio.ensure_future(access.caller(request_with(key))) for key in keys]
+    for _ in range(100):
+        await asyncio.sleep(0)
+    first = len(calls)
+    pauses[0].set()
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [Unauthorized] * 50
+    assert (first, len(calls), len(pauses)) == (1, 50, 2)
+    pauses[1].set()
 
 
 async def test_the_tenant_comes_from_the_key_and_from_nothing_else(population: Population) -> None:
@@ -115,7 +190,7 @@ async def test_a_revoked_key_is_refused_within_the_cache_time(population: Popula
     headers = {"Authorization": f"Bearer {key}"}
     async with population.client(None) as client:
         before = await client.get("/v1/models", headers=headers)
-        await population.directory.revoke_key(key.split("_")[1])
+        await population.directory.keys.revoke(key.split("_")[1])
         cached = await client.get("/v1/models", headers=headers)
         now += CACHE_SECONDS + 0.001
         after = await client.get("/v1/models", headers=headers)
@@ -171,9 +246,11 @@ async def test_a_key_created_later_is_accepted_at_once(
     key, record = new_key("acme", "second", now_ms=0)
     headers = {"Authorization": f"Bearer {key}"}
     before = await client.get("/v1/models", headers=headers)
-    await population.directory.create_key(record)
+    await population.directory.keys.create(record)
 
     after = await client.get("/v1/models", headers=headers)
 
     assert (before.status_code, after.status_code) == (401, 200)
-    assert await population.directory.find_key(record.key_id) == record
+    found = await population.directory.keys.find(record.key_id)
+    assert found is not None
+    assert replace(found, used_ms=None) == record

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from populace.actors.turn import ModelId
 from populace.storage.records.errors import DiskRefused
+from populace.storage.records.records import MemoryRecord
 from tests.limits import HANG_SECONDS
 from tests.runtime.archive.homes import members_of
 from tests.runtime.gateway.population import ARCHIVE_BYTES_MAX, BODY_BYTES_MAX, Population, chat_body
@@ -143,6 +145,21 @@ async def test_a_body_that_is_no_archive_is_400(client: httpx.AsyncClient, conte
     assert (reply.status_code, error["code"]) == (400, "archive_invalid")
     assert "Nothing was imported" in error["message"]
     assert (await client.get(f"{MODELS}/eve")).status_code == 404
+
+
+async def test_an_archive_whose_memory_cannot_be_read_is_400(
+    client: httpx.AsyncClient, population: Population
+) -> None:
+    content = await population.directory.export_model(ModelId("acme", "ada"))
+    memory = MemoryRecord(version=0, payload=b"\xff" * 40).pack()
+    await population.directory.import_model(ModelId("acme", "eve"), content._replace(memory=memory))
+    data = (await client.get(f"{MODELS}/eve/export")).content
+
+    reply = await client.post(IMPORT, params={"name": "zoe"}, content=data)
+
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "archive_invalid")
+    assert "the memory state cannot be used: it is damaged" in reply.json()["error"]["message"]
+    assert (await client.get(f"{MODELS}/zoe")).status_code == 404
 
 
 async def test_an_archive_may_be_longer_than_other_bodies_but_not_endless(

@@ -48,7 +48,7 @@ def work(cache: CacheWork | None) -> EngineWork:
 def rendered(cache: CacheWork | None, *, vllm_names: bool = False) -> str:
     engine = EngineStatistics(2, 5, adapters_hot=1, adapter_slots=4, work=work(cache))
     metrics = GatewayMetrics(ServedFacts(BaseInfo(BASE, "f" * 64, 2048), vllm_names=vllm_names))
-    return metrics.render(Reports(HostsReport(()), EngineReport({1: engine}, {}))).decode()
+    return metrics.render(Reports(HostsReport(()), EngineReport({1: engine}))).decode()
 
 
 def test_the_work_of_an_engine_is_shown_by_replica() -> None:

@@ -28,7 +28,7 @@ PAIRS: list[Any] = [
         "non_preferred_output": [{"role": "assistant", "content": "No."}],
     }
 ] * 10
-TASKS: list[Any] = [{"messages": [USER], "answer": "Hi."}] * 10
+TASKS: list[Any] = [{"messages": [USER], "answer": "Hi."}] * 16
 CHECK = {
     "type": "string_check",
     "name": "same",
@@ -358,12 +358,12 @@ async def test_epochs_of_too_many_steps_are_refused(client: httpx.AsyncClient) -
     reinforcement = rl()
     reinforcement["reinforcement"]["hyperparameters"] = hyperparameters
 
-    for lines, method in ((CHATS, supervised), (TASKS, reinforcement)):
+    for lines, method, steps in ((CHATS, supervised, "110,000"), (TASKS, reinforcement, "170,000")):
         file_id = await upload(client, [*lines, lines[0]])
         reply = await create(client, training_file=file_id, method=method)
         error = reply.json()["error"]
         assert (reply.status_code, error["param"]) == (400, "n_epochs")
-        assert "110,000 steps" in error["message"]
+        assert f"{steps} steps" in error["message"]
 
 
 async def test_a_wrong_line_of_either_file_is_named_with_its_number(client: httpx.AsyncClient) -> None:

@@ -98,7 +98,8 @@ def test_no_label_could_name_a_person() -> None:
     labels = {label for metric in shown_metrics(vllm_names=True) for label in metric.labels}
 
     assert labels == {
-        *("base", "code", "engine", "finish_reason", "finished_reason", "fingerprint", "host", "kind"),
+        *("base", "code", "engine", "finish_reason", "finished_reason", "fingerprint", "gateway", "host"),
+        "kind",
         *(
             "model_name",
             "number",

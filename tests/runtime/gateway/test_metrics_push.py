@@ -87,12 +87,13 @@ async def test_a_push_has_every_sample_of_the_page(
     for point in usage.histogram.data_points:
         labels = {pair.key: pair.value.string_value for pair in point.attributes}
         kind = {"input": "prompt", "output": "completion"}[labels.pop("gen_ai.token.type")]
-        assert point.sum == page["populace_tokens_total", frozenset({("kind", kind)})] > 0
+        assert point.sum == page["populace_tokens_total", frozenset({("gateway", "0"), ("kind", kind)})] > 0
         assert labels == {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "populace",
             "gen_ai.request.model": BASE.name,
             "gen_ai.response.model": BASE.name,
+            "populace.gateway": "0",
         }
 
     resource = resource_in(pushed)

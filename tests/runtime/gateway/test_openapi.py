@@ -290,6 +290,7 @@ async def test_links_lead_from_what_is_made_to_the_routes_that_take_its_id(
                 linked[f"{name} {status}"] = linked.get(f"{name} {status}", 0) + 1
 
     assert linked.keys() == {
+        "post /v1/admin/keys 201",
         "post /v1/conversations 200",
         "post /v1/files 200",
         "post /v1/fine_tuning/jobs 200",

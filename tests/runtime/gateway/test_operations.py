@@ -16,9 +16,9 @@ from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.gateway.app import create_app, metrics_app
 from populace.gateway.http.context import EngineProbe, HostsProbe, TrainerProbe
-from populace.hosting.directory import HostClient, LocalHostClient
+from populace.hosting.directory.directory import HostClient, LocalHostClient
+from populace.hosting.directory.operations import Method, P, T
 from populace.hosting.host_survey import HostSurvey
-from populace.hosting.operations import Method, P, T
 from populace.storage.records.durations import DurationCounts, Durations
 from tests.runtime.gateway.population import SHARDS, Population, chat_body
 
@@ -50,6 +50,9 @@ class EngineIsDown:
     async def report(self) -> EngineReport:
         raise EngineUnavailable("no replica")
 
+    def routed(self) -> dict[str, int]:
+        return {}
+
 
 class TwoReplicas:
     """An engine of which each replica has figures of its own."""
@@ -75,7 +78,10 @@ class TwoReplicas:
                 number, waiting=0, adapters_hot=1, adapter_slots=4, hot=hot, warm=warm, process=process
             )
 
-        return EngineReport({0: one(0), 1: one(1)}, {"hot": 7, "overflow": 2})
+        return EngineReport({0: one(0), 1: one(1)})
+
+    def routed(self) -> dict[str, int]:
+        return {"hot": 7, "overflow": 2}
 
 
 class WorkingTrainer:
@@ -92,17 +98,20 @@ class UnreachableHost:
         raise HostUnavailable("host-0", "it restarts")
 
 
-class LostShard:
-    """Hosts that answer, the first of which has lost its shard."""
+class LostShards:
+    """Hosts that answer, the first ``count`` of which have lost their shards."""
 
-    def __init__(self, survey: HostSurvey) -> None:
+    def __init__(self, survey: HostSurvey, count: int) -> None:
         self._survey = survey
+        self._count = count
 
     async def report(self) -> HostsReport:
-        first, *others = (await self._survey.report()).answers
-        assert first.statistics is not None
-        lost = replace(first.statistics, store=replace(first.statistics.store, shards_open=0))
-        return HostsReport((first._replace(statistics=lost), *others))
+        answers = list((await self._survey.report()).answers)
+        for number, answer in enumerate(answers[: self._count]):
+            assert answer.statistics is not None
+            lost = replace(answer.statistics, store=replace(answer.statistics.store, shards_open=0))
+            answers[number] = answer._replace(statistics=lost)
+        return HostsReport(tuple(answers))
 
 
 @asynccontextmanager
@@ -154,6 +163,7 @@ async def test_a_population_that_answers_is_ready(population: Population) -> Non
         "engine": "ok",
         "degraded": {},
         "unserved_share": 0.0,
+        "gateways": {"0": ""},
     }
 
 
@@ -168,6 +178,7 @@ async def test_readiness_names_the_engine_that_is_down(population: Population) -
         "engine": "unavailable",
         "degraded": {},
         "unserved_share": 1.0,
+        "gateways": {"0": ""},
     }
 
 
@@ -184,16 +195,25 @@ async def test_a_population_without_one_of_its_hosts_is_ready_and_says_whom_it_r
         "engine": "ok",
         "degraded": {"host-1": "does not answer"},
         "unserved_share": 0.5,
+        "gateways": {"0": ""},
     }
 
 
 async def test_readiness_names_a_host_that_lost_a_shard(population: Population) -> None:
-    async with client_over(population, hosts=LostShard(population.survey)) as client:
+    async with client_over(population, hosts=LostShards(population.survey, 1)) as client:
         reply = await client.get("/readyz")
 
     assert (reply.status_code, reply.json()["hosts"]) == (200, "degraded")
     assert reply.json()["degraded"] == {"host-0": "serves 0 of 1 shards"}
     assert reply.json()["unserved_share"] == 0.5
+
+
+async def test_nothing_is_ready_if_no_host_has_a_shard(population: Population) -> None:
+    async with client_over(population, hosts=LostShards(population.survey, 2)) as client:
+        reply = await client.get("/readyz")
+
+    assert (reply.status_code, reply.json()["hosts"]) == (503, "unavailable")
+    assert len(reply.json()["degraded"]) == 2
 
 
 async def test_readiness_names_a_replica_that_is_missing(population: Population) -> None:
@@ -239,12 +259,12 @@ async def test_metrics_count_answers_tokens_and_turns(client: httpx.AsyncClient)
 
     samples = samples_of(reply.text)
     assert reply.headers["content-type"].startswith("text/plain; version=")
-    assert samples["populace_http_requests_total", ("/v1/chat/completions", "200")] == 2
-    assert samples["populace_http_requests_total", ("/v1/chat/completions", "404")] == 1
-    assert samples["populace_tokens_total", ("completion",)] == 6
-    assert samples["populace_tokens_total", ("prompt",)] == 2 * first.json()["usage"]["prompt_tokens"]
-    assert samples["populace_first_token_seconds_count", ()] == 1
-    assert samples["populace_reply_seconds_count", ()] == 2
+    assert samples["populace_http_requests_total", ("0", "/v1/chat/completions", "200")] == 2
+    assert samples["populace_http_requests_total", ("0", "/v1/chat/completions", "404")] == 1
+    assert samples["populace_tokens_total", ("0", "completion")] == 6
+    assert samples["populace_tokens_total", ("0", "prompt")] == 2 * first.json()["usage"]["prompt_tokens"]
+    assert samples["populace_first_token_seconds_count", ("0",)] == 1
+    assert samples["populace_reply_seconds_count", ("0",)] == 2
     turns = [value for (name, _), value in samples.items() if name == "populace_host_turns_total"]
     assert sum(turns) == 2
     assert samples["populace_engine_adapter_slots", ("0",)] == 4
@@ -277,8 +297,8 @@ async def test_metrics_show_each_replica_and_why_requests_went_there(population:
 
     shown = {key: value for key, value in samples.items() if key[0].startswith("populace_routed")}
     assert shown == {
-        ("populace_routed_requests_total", ("hot",)): 7,
-        ("populace_routed_requests_total", ("overflow",)): 2,
+        ("populace_routed_requests_total", ("0", "hot")): 7,
+        ("populace_routed_requests_total", ("0", "overflow")): 2,
     }
     assert [samples["populace_engine_running", (number,)] for number in "01"] == [0, 1]
     assert [samples["populace_warm_hits_total", (number,)] for number in "01"] == [10, 11]
@@ -331,7 +351,7 @@ async def test_an_unexpected_failure_is_counted_as_500(
 
     samples = samples_of((await client.get("/metrics")).text)
 
-    assert samples["populace_http_requests_total", ("/v1/chat/completions", "500")] == 1
+    assert samples["populace_http_requests_total", ("0", "/v1/chat/completions", "500")] == 1
 
 
 async def test_series_stay_bounded_and_name_nobody(client: httpx.AsyncClient, population: Population) -> None:

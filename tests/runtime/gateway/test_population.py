@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
+from populace.actors.owner import Rank
 from populace.actors.turn import ModelId
 from populace.hosting.aggregation import aggregator_over
 from populace.policies.diversity.probes import LABELS
@@ -67,7 +68,7 @@ async def test_members_are_asked_and_the_answer_names_each_ones_vote(
     ]
     assert (answer["measures"]["voted"], answer["measures"]["agreement"]) == (3, 1.0)
     assert await population.log("ada") == ()
-    assert {request.owner for request in population.engine.requests} == {"population"}
+    assert {request.owner.rank for request in population.engine.requests} == {Rank.POPULATION}
 
 
 async def test_with_stream_votes_are_told_as_they_come(client: httpx.AsyncClient, members: list[str]) -> None:

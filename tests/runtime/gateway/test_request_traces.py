@@ -137,7 +137,7 @@ async def test_who_joins_another_ones_trace_sees_and_adds_nothing(
 
     assert refused.status_code == 404
     # Of a joined trace the key was found before its span, to know whether it may be joined.
-    assert tree(seen_by_us) == [line for line in TURN if not line.endswith("find_key")]
+    assert tree(seen_by_us) == [line for line in TURN if not line.endswith("keys.find")]
     assert tree(seen_by_them)[0] == "GET /v1/models"
     assert len([span for span in seen_by_them if span["name"].startswith(("GET", "POST"))]) == 1
     assert not {span["id"] for span in seen_by_us} & {span["id"] for span in seen_by_them}

@@ -5,18 +5,21 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from populace.engines.options import EngineOptions
 from populace.engines.replica import engine_application
-from populace.gateway import deployment
-from populace.gateway.deployment import GatewayOptions, gateway_application
+from populace.gateway import deployment, server
+from populace.gateway.deployment import gateway_application
+from populace.gateway.http.event_stream import EventStream
 from populace.gateway.server import Server, bind, end_servers
-from populace.storage.adapter_store import AdapterStore
+from populace.node_files.ray_hosts import StoreHosts
 from populace.telemetry.metrics_push import push
 from populace.telemetry.tracing import export_queue
 from tests.limits import HANG_SECONDS
+from tests.runtime.gateway.gateway_options import gateway_options
 from tests.runtime.gateway.scripted_engine import BASE
 
 TELEMETRY_SECONDS_MAX = export_queue.CLOSE_SECONDS_MAX + export_queue.LAST_SECONDS_MAX
@@ -52,28 +55,44 @@ async def test_a_server_has_ended_when_that_is_said_also_while_a_stream_goes_on(
         await writer.wait_closed()
 
 
+async def test_a_connection_whose_client_reads_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UNREAD_SECONDS_MAX", 1)
+    app, closed = FastAPI(), asyncio.Event()
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 65536
+                await asyncio.sleep(0)
+        finally:
+            closed.set()
+
+    @app.get("/")
+    async def stream() -> StreamingResponse:  # pyright: ignore[reportUnusedFunction]
+        events = parts()
+        return EventStream(events, events, {})
+
+    listener = bind("127.0.0.1", 0)
+    listener.listen()
+    serving = Server(app)
+    task = asyncio.create_task(serving.serve(sockets=[listener]))
+    async with asyncio.timeout(HANG_SECONDS):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: populace\r\n\r\n")
+
+        await closed.wait()
+        await end_servers([serving], [task], 0.5)
+
+    writer.close()
+
+
 def options_of(application: Any) -> Any:
     """Return how Serve runs the deployment of an application."""
     return application._bound_deployment._deployment_config
 
 
 def test_serve_waits_for_a_gateways_requests_and_what_it_has_to_tell(tmp_path: Path) -> None:
-    options = GatewayOptions(
-        host="127.0.0.1",
-        port=8000,
-        hosts=1,
-        shards=1,
-        base=BASE,
-        turn_seconds_max=1.0,
-        body_bytes_max=1,
-        archive_bytes_max=1,
-        file_bytes_max=1,
-        tenant_file_bytes_max=1,
-        destination=AdapterStore(tmp_path, tmp_path, BASE.fingerprint, 1),
-        master_key=None,
-        cluster_key="",
-        recognises_tasks=False,
-    )
+    options = gateway_options(tmp_path)
 
     served = options_of(gateway_application(options, environment={}))
 
@@ -84,7 +103,8 @@ def test_serve_waits_for_a_gateways_requests_and_what_it_has_to_tell(tmp_path: P
 def test_serve_waits_for_an_engine_and_what_it_has_to_tell(tmp_path: Path) -> None:
     options = EngineOptions(tmp_path, BASE.fingerprint, 100)
 
-    served = options_of(engine_application("torch", options, gpus=0, replicas=1, environment={}))
+    hosts = StoreHosts("populace", ("populace-host-0",))
+    served = options_of(engine_application("torch", options, hosts, gpus=0, replicas=1, environment={}))
 
     # As long as a gateway goes on with its requests, those to the engine do.
     needed = deployment.ANSWER_SECONDS_MAX + TELEMETRY_SECONDS_MAX

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from populace.actors.errors import ClusterNotFound
 from populace.client.async_population import AsyncPopulation
 from populace.client.connecting import connect_async
 from populace.client.http_connection import HttpConnection, check_speaks_ray
+from populace.gateway.connection import HEAD_BYTES_MAX, HEADERS_MAX
 from populace.settings.credentials import Credentials
 from populace.settings.running import Running, write_running
+from tests.event_loop_time import pass_time
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.population import BODY_BYTES_MAX, Population, chat_body
 
@@ -80,6 +83,37 @@ async def test_a_client_that_leaves_its_stream_frees_engine_and_model(
     assert population.engine.running == set()
     await check_serves(population, url)
     assert [turn.messages[0].content for turn in await population.log("ada")] == ["still there?"]
+
+
+@pytest.mark.parametrize("choices", [1, 2])
+@pytest.mark.parametrize("model", ["ada", "base"])
+async def test_a_stream_that_no_one_reads_frees_engine_and_model_at_the_turns_deadline(
+    population: Population, address: tuple[str, int], url: str, model: str, choices: int
+) -> None:
+    population.engine.reply = ("x" * 20_000,) * 400  # more than the buffers of two sockets take
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    client.connect(address)
+    reader, writer = await asyncio.open_connection(sock=client)
+    body = chat_body(model=model, stream=True, n=choices)
+    writer.write(request_bytes(population, body, "Connection: close"))
+    async with asyncio.timeout(HANG_SECONDS):
+        status = await reader.readuntil(b"\r\n")
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        running = len(population.engine.running)
+        pass_time(population.turn_seconds_max)
+    async with asyncio.timeout(HANG_SECONDS):
+        while population.engine.running:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        told = await reader.read()
+
+    assert status == b"HTTP/1.1 200 OK\r\n"
+    assert running == choices
+    assert b'"code":"turn_expired"' in told, "who reads on after all is told"
+    writer.close()
+    population.engine.reply = ()
+    await check_serves(population, url)
 
 
 @pytest.mark.parametrize("model", ["ada", "base"])
@@ -264,6 +298,67 @@ async def test_bytes_that_are_not_http_are_refused(
 
     assert answer.startswith(b"HTTP/1.1 400")
     await check_serves(population, url)
+
+
+LINE = b"GET /healthz HTTP/1.1\r\n"
+HOST = b"Host: populace\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        LINE + HOST + b"X: " + b"x" * 200_000 + b"\r\n\r\n",
+        LINE + HOST + b"X: " + b"x" * HEAD_BYTES_MAX,
+        LINE + HOST + b"X: x\r\n" * HEADERS_MAX + b"\r\n",
+        b"GET /healthz?" + b"x" * HEAD_BYTES_MAX + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /" + b"x" * (HEAD_BYTES_MAX + 1),
+    ],
+    ids=["long", "unending", "many", "query", "path"],
+)
+async def test_a_head_that_is_too_large_is_refused_by_name(
+    population: Population, address: tuple[str, int], url: str, head: bytes
+) -> None:
+    answer = await answer_to(address, head)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_headers_too_large"
+    await check_serves(population, url)
+
+
+@pytest.mark.parametrize("hosts", [0, 2])
+async def test_http_1_1_without_its_one_host_is_refused_by_name(address: tuple[str, int], hosts: int) -> None:
+    answer = await answer_to(address, LINE + HOST * hosts + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert "Host" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
+
+
+async def test_http_1_0_needs_no_host_and_nothing_says_what_serves(address: tuple[str, int]) -> None:
+    answer = await answer_to(address, b"GET /healthz HTTP/1.0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nserver:" not in answer.lower()
+
+
+async def test_the_heads_of_one_connection_are_counted_one_by_one(address: tuple[str, int]) -> None:
+    content = b"x" * (BODY_BYTES_MAX - 1000)
+    posted = b"POST /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(content) + content
+    large = LINE + HOST + b"X: " + b"x" * (HEAD_BYTES_MAX // 2) + b"\r\n\r\n"
+    reader, writer = await asyncio.open_connection(*address)
+    statuses: list[bytes] = []
+    async with asyncio.timeout(HANG_SECONDS):
+        for request in (large, posted, large, large):
+            for half in (request[: len(request) // 2], request[len(request) // 2 :]):
+                writer.write(half)
+                await writer.drain()
+                await asyncio.sleep(0)
+            head = await reader.readuntil(b"\r\n\r\n")
+            statuses.append(head[9:12])
+            length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length: "))
+            await reader.readexactly(int(length.rpartition(b" ")[2]))
+    writer.close()
+
+    assert statuses == [b"200", b"405", b"200", b"200"]
 
 
 async def test_a_large_body_is_413_and_the_connection_still_answers_it(

@@ -31,7 +31,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 TURN = [
     f"POST {CHAT}",
-    "  populace.host.find_key",
+    "  populace.host.keys.find",
     "  populace.host.begin_turn",
     "    populace.activate",
     "    populace.mailbox.wait",
@@ -239,7 +239,7 @@ async def test_after_a_restart_a_retry_is_a_tree_that_says_so(
             await again.post(CHAT, json=chat_body(), headers={**key, "x-request-id": "again"})
         found = spans()
 
-    assert tree(found) == [f"POST {CHAT}", "  populace.host.find_key", "  populace.host.begin_turn"]
+    assert tree(found) == [f"POST {CHAT}", "  populace.host.keys.find", "  populace.host.begin_turn"]
     [begun] = [span for span in found if span.name == "populace.host.begin_turn"]
     assert told(begun)[names.REPLAYED] is True
 

@@ -110,6 +110,21 @@ async def test_flags_are_the_options_of_the_job(train: Train) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reward", "count", "message"),
+    [("best", 16, "There is no reward named `best`; there are"), ("number", 2, "Send 16 or more.")],
+)
+async def test_what_no_reward_could_judge_is_refused(
+    train: Train, tmp_path: Path, reward: str, count: int, message: str
+) -> None:
+    tasks = tmp_path / "sums.jsonl"
+    tasks.write_text('{"prompt": "3 + 4?", "answer": 7}\n' * count)
+
+    done = await train("ada", "--method", "rl", "--reward", reward, "--tasks", str(tasks))
+
+    assert (done.exit_code, message in " ".join(done.output.split())) == (1, True), done.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
         (("ada", "--rank", "0"), 1, "rank is from 1 to 512"),

@@ -43,7 +43,7 @@ async def test_tasks_come_along_and_the_first_wrong_one_is_named(
     population: Population, client: httpx.AsyncClient
 ) -> None:
     asked = {"prompt": "What is 3 + 4?", "answer": 7}
-    body: dict[str, Any] = {"method": "rl", "reward": "number", "tasks": [asked, asked]}
+    body: dict[str, Any] = {"method": "rl", "reward": "number", "tasks": [asked] * 16}
 
     wrong = await client.post(JOBS, json={**body, "tasks": [asked, {"answer": 7}]})
     job = (await client.post(JOBS, json=body)).json()
@@ -51,7 +51,26 @@ async def test_tasks_come_along_and_the_first_wrong_one_is_named(
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "tasks[1]")
     assert (job["method"], job["options"]["reward"], job["reward"]) == ("rl", "number", None)
     kept = await population.directory.jobs.tasks(ADA, job["number"])
-    assert [(one.prompt[0].content, one.known) for one in kept] == [(asked["prompt"], {"answer": 7})] * 2
+    assert [(one.prompt[0].content, one.known) for one in kept] == [(asked["prompt"], {"answer": 7})] * 16
+
+
+@pytest.mark.parametrize(
+    ("body", "parameter", "message"),
+    [
+        ({"reward": "best"}, "reward", "There is no reward named `best`; there are exact, grader, "),
+        ({"tasks": [{"prompt": "3 + 4?", "answer": 7}]}, "tasks", "1 tasks are too few to learn from"),
+    ],
+)
+async def test_what_no_training_could_learn_from_is_refused_at_the_request(
+    client: httpx.AsyncClient, body: dict[str, Any], parameter: str, message: str
+) -> None:
+    whole = {"method": "rl", "reward": "number", "tasks": [{"prompt": "3 + 4?", "answer": 7}] * 16}
+
+    reply = await client.post(JOBS, json=whole | body)
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, parameter)
+    assert reply.json()["error"]["message"].startswith(message)
+    assert (await client.get(JOBS)).json()["data"] == []
 
 
 async def test_a_retry_asks_for_one_training(client: httpx.AsyncClient) -> None:

@@ -36,18 +36,20 @@ export function fell(before, after, name) {
 }
 
 /**
- * What lies below a share of a histogram's values, between two moments; null if there were none.
+ * What lies below a share of a histogram's values, of all its series, between two moments; null if there
+ * were none.
  *
  * If what counts started anew in between, all that it has counted since is looked at.
  */
 export function quantile(after, before, name, share) {
-  const counted = (samples) =>
-    new Map(
-      all(samples, `${name}_bucket`).map((one) => [
-        Number(one.labels.le.replace("+Inf", "Infinity")),
-        one.value,
-      ]),
-    );
+  const counted = (samples) => {
+    const found = new Map();
+    for (const { labels, value } of all(samples, `${name}_bucket`)) {
+      const edge = Number(labels.le.replace("+Inf", "Infinity"));
+      found.set(edge, (found.get(edge) ?? 0) + value);
+    }
+    return found;
+  };
   const isWhole = before === null || fell(before, after, `${name}_bucket`);
   const [now, then] = [counted(after), isWhole ? new Map() : counted(before)];
   const edges = [...now.keys()].sort((one, other) => one - other);

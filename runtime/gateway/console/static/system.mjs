@@ -260,7 +260,7 @@ function Routes({ samples }) {
     routes.set(labels.route, row);
   }
   const rows = [...routes].sort((one, other) => other[1].answered - one[1].answered).slice(0, 12);
-  return html`<section class="sheet flush"><header><h2>Requests of this gateway</h2></header>
+  return html`<section class="sheet flush"><header><h2>Requests that were answered</h2></header>
     <div class="scrolls" tabindex="0" role="region" aria-label="Requests"><table>
     <thead><tr><th scope="col">route</th><th scope="col" class="number">answered</th>
       <th scope="col" class="number">errors</th></tr></thead>

@@ -7,7 +7,7 @@ from tests.runtime.gateway.console.browsing import Open
 
 pytestmark = pytest.mark.browser
 
-REQUESTS = 'populace_http_requests_total{{route="/v1/models",status="200"}} {}\n'
+REQUESTS = 'populace_http_requests_total{{gateway="0",route="/v1/models",status="200"}} {}\n'
 FIRST_TOKEN = "\n".join(
     f'populace_first_token_seconds_bucket{{{{le="{edge}"}}}} {{}}'
     for edge in ("0.01", "0.025", "5.0", "+Inf")
@@ -44,6 +44,27 @@ async def test_a_counter_that_falls_begins_anew(open_page: Open) -> None:
     figures = LATER
     await expect(tile(page, "Requests")).to_have_text("60")
     await expect(value).to_have_text("2.5 s")
+    await page.unroute_all(behavior="wait")
+
+
+async def test_what_several_gateways_count_is_added_up(open_page: Open) -> None:
+    figures = "".join(
+        f'{name}{{gateway="{gateway}",{label}}} {value}\n'
+        for gateway, values in ((0, (4, 9, 9, 9)), (1, (6, 1, 1, 11)))
+        for name, label, value in (
+            ("populace_http_requests_total", 'route="/v1/models",status="200"', values[0]),
+            ("populace_first_token_seconds_bucket", 'le="0.01"', values[1]),
+            ("populace_first_token_seconds_bucket", 'le="5.0"', values[2]),
+            ("populace_first_token_seconds_bucket", 'le="+Inf"', values[3]),
+        )
+    )
+    page = await open_page("people")
+    await page.route("**/metrics", lambda route: route.fulfill(content_type="text/plain", body=figures))
+    await page.get_by_role("link", name="System").click()
+
+    await expect(tile(page, "Requests")).to_have_text("10")
+    # Ten of twenty lie below the first bound; of the second gateway alone, most lie above the last one.
+    await expect(tile(page, "First token")).to_have_text("10 ms")
     await page.unroute_all(behavior="wait")
 
 
