@@ -116,7 +116,7 @@ async def _votes(
 ) -> Asked:
     times: list[float] = []
     tokens = 0
-    async with aclosing(Ballot(engine.engine, SystemClock()).votes(question, members)) as votes:
+    async with aclosing(Ballot(engine.engine, SystemClock()).votes("", question, members)) as votes:
         async for vote in votes:
             assert vote.state in ("voted", "abstained"), vote
             times.append(time.perf_counter() - began)

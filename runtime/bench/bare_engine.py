@@ -3,28 +3,34 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from populace.actors.engine import AdapterRef, Engine, GenerateRequest, Message, Sampling
+from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Sampling
 from populace.actors.response_schema import schema_text
 from populace.bench.load import SCHEMA, Load, Sample, messages_of
 
 
+class Person(NamedTuple):
+    """What a stream's replies are made with; by default the base alone."""
+
+    adapter: AdapterRef | None = None
+    memory: MemoryUse | None = None
+
+
 async def run_bare(
-    engine: Engine, adapters: Sequence[AdapterRef | None], load: Load, *, round_number: int
+    engine: Engine, people: Sequence[Person], load: Load, *, round_number: int
 ) -> tuple[list[Sample], float]:
-    """Run the load; stream i uses ``adapters[i % len(adapters)]``. Return samples and wall seconds."""
+    """Run the load; stream i is of ``people[i % len(people)]``. Return samples and wall seconds."""
     started = time.perf_counter()
     streams = (
-        _stream(engine, adapters[index % len(adapters)], load, index, round_number)
+        _stream(engine, people[index % len(people)], load, index, round_number)
         for index in range(load.streams)
     )
     samples = [sample for stream in await asyncio.gather(*streams) for sample in stream]
     return samples, time.perf_counter() - started
 
 
-async def _stream(
-    engine: Engine, adapter: AdapterRef | None, load: Load, index: int, round_number: int
-) -> list[Sample]:
+async def _stream(engine: Engine, person: Person, load: Load, index: int, round_number: int) -> list[Sample]:
     samples: list[Sample] = []
     for request in range(load.requests):
         messages = messages_of(load, index, request, round_number)
@@ -37,7 +43,8 @@ async def _stream(
                 ignore_eos=not load.structured,
                 response_schema=schema_text(SCHEMA) if load.structured else None,
             ),
-            adapter=adapter,
+            adapter=person.adapter,
+            memory=person.memory,
         )
         samples.append(await _ask(engine, generate))
     return samples

@@ -26,7 +26,7 @@ from populace.bench.engine_sides import Side, Start, draw_prompt
 from populace.bench.one_host import OneHost, Report, disk_bytes, many, model, running_ray
 from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport, Row, percentile
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 from populace.settings.settings import Settings
 from populace.storage.records.files import forget_cached
 from populace.storage.revisions import RevisionFiles

@@ -15,7 +15,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.turn import ModelId, TurnGrant, TurnRequest
 from populace.bench.one_host import CONCURRENCY, OneHost, Report, disk_bytes, many, model, running_ray
 from populace.bench.report import Aim, BenchReport, Row, percentile
-from populace.hosting.directory import Directory
+from populace.hosting.directory.directory import Directory
 
 BUDGET_BYTES = 1024 * 1024 * 1024
 """Largest aimed-at private memory of the host's process."""

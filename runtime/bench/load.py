@@ -1,8 +1,11 @@
 """A closed loop of streaming clients of an OpenAI-compatible endpoint."""
 
 import asyncio
+import itertools
 import json
 import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +53,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server's address, key and models; stream ``i`` uses ``models[i % len(models)]``."""
+    """A server's address, key and models; stream ``i`` uses ``models[i % len(models)]``.
+
+    With ``others``, each request goes to the next server, in turn.
+    """
 
     url: str
     api_key: str
     models: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 PROMPT = (
@@ -78,23 +85,28 @@ async def run_load(endpoint: Endpoint, load: Load, *, round_number: int) -> tupl
     """Run the load; return the samples and the wall seconds. Raises ``BenchFailed`` for a wrong reply."""
     limits = httpx.Limits(max_connections=load.streams + 4)
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
-    async with httpx.AsyncClient(
-        base_url=endpoint.url, headers=headers, timeout=600, limits=limits, trust_env=False
-    ) as client:
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(base_url=url, headers=headers, timeout=600, limits=limits, trust_env=False)
+            )
+            for url in (endpoint.url, *endpoint.others)
+        ]
+        in_turn = itertools.cycle(clients)
         started = time.perf_counter()
-        streams = (_stream(client, endpoint, load, index, round_number) for index in range(load.streams))
+        streams = (_stream(in_turn, endpoint, load, index, round_number) for index in range(load.streams))
         samples = [sample for stream in await asyncio.gather(*streams) for sample in stream]
         return samples, time.perf_counter() - started
 
 
 async def _stream(
-    client: httpx.AsyncClient, endpoint: Endpoint, load: Load, index: int, round_number: int
+    clients: Iterator[httpx.AsyncClient], endpoint: Endpoint, load: Load, index: int, round_number: int
 ) -> list[Sample]:
     model = endpoint.models[index % len(endpoint.models)]
     samples: list[Sample] = []
     for request in range(load.requests):
         messages = messages_of(load, index, request, round_number)
-        samples.append(await _ask(client, model, messages, load))
+        samples.append(await _ask(next(clients), model, messages, load))
     return samples
 
 

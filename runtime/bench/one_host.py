@@ -21,9 +21,10 @@ import ray
 from populace.actors.engine import BaseInfo
 from populace.actors.host_limits import HostLimits
 from populace.actors.turn import ModelId
+from populace.bench.engineless import engineless_host
 from populace.bench.private_memory import Memory
-from populace.hosting.directory import Directory
-from populace.hosting.host_actor import HostOptions, start_hosts
+from populace.hosting.directory.directory import Directory
+from populace.hosting.host_actor import start_hosts
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.messages import NAMESPACE, host_name
 from populace.storage.store import Store
@@ -59,16 +60,7 @@ class OneHost:
     def __init__(self, path: Path, base: BaseInfo) -> None:
         self.path = path
         store = Store.create_or_open(path, shards=8)
-        options = HostOptions(
-            number=0,
-            hosts=1,
-            shards=store.shards,
-            data_directory=str(path),
-            base=base,
-            base_directory="",
-            limits=HostLimits(resident_bytes_max=RESIDENT_BYTES_MAX),
-            has_engine=False,
-        )
+        options = engineless_host(store, base, limits=HostLimits(resident_bytes_max=RESIDENT_BYTES_MAX))
         self.handle: Any = start_hosts([options], environment={"OMP_NUM_THREADS": "1"})[0]
         self._shards = store.shards
 

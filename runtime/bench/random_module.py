@@ -41,8 +41,8 @@ def with_gates(module: MemoryModule, *, open_: bool) -> MemoryModule:
     return module
 
 
-def random_state(module: MemoryModule) -> bytes:
-    """Return a packed random state of the module, with no value that is zero."""
+def random_state(module: MemoryModule, seed: int = 0) -> bytes:
+    """Return a packed random state of the module, the same for the same seed, with no value that is zero."""
     empty = module.fresh_states(1)[:, 0]
-    drawn = 0.1 * torch.randn(empty.shape, generator=torch.Generator().manual_seed(0))
+    drawn = 0.1 * torch.randn(empty.shape, generator=torch.Generator().manual_seed(seed))
     return module.state_format(digest_of(module.pack())).pack(drawn.numpy())

@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,13 @@ from populace.actors.engine import AdapterRef
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.random_adapter import write_random_adapter
 from populace.base.prepare import BaseModelFiles, prepare_base
-from populace.bench.bare_engine import run_bare
+from populace.bench.bare_engine import Person, run_bare
 from populace.bench.load import Endpoint, Load, Sample, run_load
 from populace.bench.ports import free_port
 from populace.bench.processes import CpuMeter, child, wait_until_idle, wait_until_ready
 from populace.bench.report import Aim, BenchReport, Row, percentile
 from populace.engines.options import EngineOptions
-from populace.engines.vllm_environment import vllm_environment
+from populace.engines.vllm_environment import cpu_environment, vllm_environment
 from populace.settings.environment import process_environment
 from populace.settings.settings import Settings
 from populace.storage.revisions import adapter_digest
@@ -104,16 +104,16 @@ def bench_serve(bench: ServeBench, settings: Settings, *, report: Report) -> Ben
         adapters = bench.write_adapters(work, base.directory)
         servers: dict[str, Server] = {}
         report("Starting vllm serve with this engine's settings")
-        servers[TUNED] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=True))
+        servers[TUNED] = stack.enter_context(vllm_serve(settings, base, adapters, work, tuned=True))
         report("Starting vllm serve with its defaults")
-        servers[DEFAULTS] = stack.enter_context(_vllm_serve(settings, base, adapters, work, tuned=False))
+        servers[DEFAULTS] = stack.enter_context(vllm_serve(settings, base, adapters, work, tuned=False))
         report("Starting populace serve")
         servers[POPULACE] = stack.enter_context(populace_serve(bench, adapters, work))
         measured = measure(bench, servers, report)
         servers.clear()
     report("Measuring the bare engine")
     measured |= asyncio.run(_measure_bare(bench, settings, base))
-    result = _compare(bench, measured)
+    result = compare(bench, measured, (TUNED, DEFAULTS, POPULACE, BARE))
     result.notes.append(f"each engine has {settings.kv_gib} GiB for keys and values")
     return result
 
@@ -140,27 +140,29 @@ def _rotated(servers: dict[str, Server], round_number: int) -> list[tuple[str, S
     return items[first:] + items[:first]
 
 
-def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
+def compare(bench: ServeBench, measured: Measured, names: Sequence[str]) -> BenchReport:
+    """Make rows and aims of Populace and the others; it is compared with the first of ``names``."""
     result = BenchReport("serve")
+    than = names[0]
     throughput: dict[tuple[str, Load], float] = {}
     first_token: dict[tuple[str, Load], float] = {}
     for load in bench.loads:
-        for name in (TUNED, DEFAULTS, POPULACE, BARE):
+        for name in names:
             runs = measured[name, load]
             speed = statistics.median(run.tokens_per_s for run in runs)
             firsts = [statistics.median(s.first_token_s for s in run.samples) for run in runs]
             throughput[name, load] = speed
             first_token[name, load] = statistics.median(firsts)
             result.rows.append(
-                _row(name, load, speed, first_token[name, load], runs, throughput, first_token)
+                _row((name, than), load, speed, first_token[name, load], runs, throughput, first_token)
             )
     for load in bench.loads:
-        ratio = throughput[POPULACE, load] / throughput[TUNED, load]
+        ratio = throughput[POPULACE, load] / throughput[than, load]
         result.aims.append(
             Aim(f"throughput ratio, {load.title}", round(ratio, 3), THROUGHPUT_AIM, "×", at_most=False)
         )
     for load in bench.loads:
-        ratio = first_token[POPULACE, load] / first_token[TUNED, load]
+        ratio = first_token[POPULACE, load] / first_token[than, load]
         result.aims.append(
             Aim(f"TTFT ratio, {load.title}", round(ratio, 3), FIRST_TOKEN_AIM, "×", at_most=True)
         )
@@ -168,13 +170,13 @@ def _compare(bench: ServeBench, measured: Measured) -> BenchReport:
     result.notes.append(
         f"medians of {bench.rounds} rounds; {bench.requests} requests a stream, "
         f"{bench.reply_tokens} tokens a reply, {kind}; "
-        f"ratios are relative to `{TUNED}`, which has Populace's engine settings, threads and plugin"
+        f"ratios are relative to `{than}`, which has Populace's engine settings, threads and plugin"
     )
     return result
 
 
 def _row(
-    name: str,
+    compared: tuple[str, str],
     load: Load,
     speed: float,
     first: float,
@@ -182,6 +184,7 @@ def _row(
     throughput: dict[tuple[str, Load], float],
     first_token: dict[tuple[str, Load], float],
 ) -> Row:
+    name, than = compared
     all_samples = [sample for run in runs for sample in run.samples]
     tokens = sum(sample.tokens for sample in all_samples)
     used: defaultdict[str, float] = defaultdict(float)
@@ -198,20 +201,20 @@ def _row(
         "reply": "of a schema" if load.structured else "free",
         "system": name,
         "tokens/s": round(speed, 1),
-        "ratio": round(speed / throughput[TUNED, load], 3),
+        "ratio": round(speed / throughput[than, load], 3),
         "TTFT p50 ms": round(first * 1000, 1),
         "TTFT p95 ms": round(percentile([s.first_token_s for s in all_samples], 95) * 1000, 1),
-        "TTFT ratio": round(first / first_token[TUNED, load], 3),
+        "TTFT ratio": round(first / first_token[than, load], 3),
         "processor s / 1,000 tokens": parts,
     }
 
 
 @contextmanager
-def _vllm_serve(
+def vllm_serve(
     settings: Settings, base: BaseModelFiles, adapters: list[Path], work: Path, *, tuned: bool
 ) -> Generator[Server]:
     port = free_port()
-    environment = vllm_environment(settings.threads, kv_gib=settings.kv_gib)
+    environment = vllm_environment() | cpu_environment(settings.threads, kv_gib=settings.kv_gib)
     if not tuned:
         keep = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_OFFLINE")
         environment = {name: environment[name] for name in keep}
@@ -247,9 +250,16 @@ def _vllm_serve(
 
 @contextmanager
 def populace_serve(
-    bench: ServeBench, adapters: list[Path], work: Path, variables: Mapping[str, str] = {}
+    bench: ServeBench,
+    adapters: list[Path],
+    work: Path,
+    variables: Mapping[str, str] = {},
+    options: Sequence[str] = (),
 ) -> Generator[Server]:
-    """Run a Populace with these variables and a person for each stream; its files are in ``work``."""
+    """Run a Populace with these variables and a person for each stream; its files are in ``work``.
+
+    ``options`` are more of ``populace serve``'s own.
+    """
     from populace.client.connecting import connect
     from populace.settings.credentials import Credentials
     from populace.settings.running import wait_for_running
@@ -257,6 +267,7 @@ def populace_serve(
     port = free_port()
     data, config, log = work / "data", work / "config", work / "populace.log"
     command = [sys.executable, "-m", "populace", "serve", "--port", str(port), "--data", str(data)]
+    command += options
     command += ["--memory-module", "none"]  # vLLM has none; `bench memory` measures its cost
     environment = process_environment(POPULACE_CONFIG=str(config), **variables)
     with child(command, environment, log) as process:
@@ -280,7 +291,7 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
     measured: Measured = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         paths = bench.write_adapters(Path(folder), base.directory)
-        adapters: list[AdapterRef | None] = [AdapterRef(adapter_digest(path)[0], str(path)) for path in paths]
+        people = [Person(AdapterRef(adapter_digest(path)[0], str(path))) for path in paths]
         engine = await VllmEngine.start(
             EngineOptions(
                 base.directory,
@@ -299,7 +310,7 @@ async def _measure_bare(bench: ServeBench, settings: Settings, base: BaseModelFi
                 for load in bench.loads:
                     meter.start()
                     samples, wall = await run_bare(
-                        engine, adapters or [None], load, round_number=round_number
+                        engine, people or [Person()], load, round_number=round_number
                     )
                     if round_number >= 0:
                         measured[BARE, load].append(Round(samples, wall, meter.stop()))

@@ -17,7 +17,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from populace.bench.engine_sides import EngineRequest, Side, Start
-from populace.engines.vllm_environment import PLUGIN_VARIABLE, applied, vllm_environment
+from populace.engines.vllm_environment import PLUGIN_VARIABLE, applied, cpu_environment, vllm_environment
 
 
 class StockVllm:
@@ -43,7 +43,7 @@ class StockVllm:
             generation_config="vllm",
             disable_log_stats=True,
         )
-        environment = vllm_environment(common.threads)
+        environment = vllm_environment() | cpu_environment(common.threads)
         del environment[PLUGIN_VARIABLE]
         with applied(environment):
             llm = await asyncio.to_thread(AsyncLLM.from_engine_args, arguments)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.bench.residency_policy import POLICIES, ResidencyPolicyBench, bench_residency_policy
-from populace.bench.residency_traces import TRAFFIC, TraceInvalid, Traffic, read_trace
+from populace.bench.residency.bench import POLICIES, ResidencyPolicyBench, bench_residency_policy
+from populace.bench.residency.traces import TRAFFIC, TraceInvalid, Traffic, read_trace
 from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency_trace import Access
 

@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 from populace.actors.host.personal_model import ACTIVATION_BYTES
-from populace.bench import soak
 from populace.bench.report import BenchReport
-from populace.bench.soak import bench_soak, check_rows
-from populace.bench.soak_population import SoakBench, SoakPopulation, model_of
+from populace.bench.soak import bench as soak
+from populace.bench.soak.bench import bench_soak, check_rows
+from populace.bench.soak.population import SoakBench, SoakPopulation, model_of
 from populace.cli.bench import app
 from populace.policies.placement import shard_of
 from populace.settings.environment import process_environment

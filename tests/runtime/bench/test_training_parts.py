@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from populace.bench import training_parts as parts
+from populace.bench.training import parts
 
 VOCABULARY = 500
 ENGINE = "autograd::engine::evaluate_function: MmBackward0"

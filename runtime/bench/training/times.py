@@ -18,8 +18,8 @@ import torch
 from populace.adapters.lora.shape import LoraShape
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.packing import unpack_to_peft_directory
-from populace.bench.training_parts import Part, Peak, matmul_peak, parts_of, products_of
-from populace.bench.training_peft import PeftProcess
+from populace.bench.training.parts import Part, Peak, matmul_peak, parts_of, products_of
+from populace.bench.training.peft_side import PeftProcess
 from populace.bench.training_work import Trained, Work, peak, reset_peak
 from populace.learning.evaluation import reply_losses
 from populace.learning.frozen_base import FrozenBase

@@ -18,8 +18,8 @@ import psutil
 from populace.actors.keepers.log_compactor import TURNS_BETWEEN_LOOKS
 from populace.bench.private_memory import Memory
 from populace.bench.report import Aim, BenchReport
-from populace.bench.soak_population import SoakBench, SoakPopulation
-from populace.bench.soak_samples import MIB, SoakSamples
+from populace.bench.soak.population import SoakBench, SoakPopulation
+from populace.bench.soak.samples import MIB, SoakSamples
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.store import Store
 

@@ -8,7 +8,7 @@ import psutil
 
 from populace.bench.private_memory import Memory
 from populace.bench.report import Row, percentile
-from populace.bench.soak_population import SoakPopulation
+from populace.bench.soak.population import SoakPopulation
 
 MIB = 2**20
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from populace.bench.report import Aim, BenchReport, Row
-from populace.bench.residency_traces import TRAFFIC, read_trace
+from populace.bench.residency.traces import TRAFFIC, read_trace
 from populace.policies.clairvoyant import clairvoyant, hits_bound
 from populace.policies.residency import Replacement, Residency
 from populace.policies.residency_trace import Access, Outcome, play

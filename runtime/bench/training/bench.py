@@ -10,7 +10,7 @@ from populace.bench.report import Aim, BenchReport, Row
 from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from populace.bench.training_parts import Part, Peak
+    from populace.bench.training.parts import Part, Peak
     from populace.bench.training_work import Trained
 
 AIMED_PEOPLE = 8
@@ -68,7 +68,7 @@ def bench_training(bench: TrainingBench, settings: Settings, report: Report) -> 
 
     Returns the report, and the first person's losses: those of PEFT first, then of each number of people.
     """
-    from populace.bench.training_times import TrainingTimes
+    from populace.bench.training.times import TrainingTimes
     from populace.bench.training_work import Work
 
     base = prepare_base(settings.base, settings.cache, allow_hub=False)
