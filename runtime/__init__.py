@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from populace.actors.access_errors import Unauthorized
     from populace.actors.aggregation.ensemble import PopulationAnswer
     from populace.actors.aggregation.question import Question
     from populace.actors.aggregation.report import PopulationReport
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         Refused,
         TrainingUnavailable,
         TurnExpired,
-        Unauthorized,
     )
     from populace.actors.feedback import Feedback
     from populace.actors.forgetting import Forgotten
@@ -133,7 +133,7 @@ _HOMES = {
     "TrainingUnavailable": "populace.actors.errors",
     "TrainingUnderWay": "populace.storage.training.errors",
     "TurnExpired": "populace.actors.errors",
-    "Unauthorized": "populace.actors.errors",
+    "Unauthorized": "populace.actors.access_errors",
     "connect": "populace.client.connecting",
     "connect_async": "populace.client.connecting",
 }

@@ -8,6 +8,7 @@ from populace.actors.hosts import ModelView
 from populace.actors.names import check_model_name
 from populace.actors.suites import suite_in
 from populace.actors.turn import ModelId
+from populace.adapters.memory.state import StateFormat
 from populace.archive.adapter_check import Check, Unpacked
 from populace.archive.layout import (
     FEEDBACK,
@@ -20,6 +21,7 @@ from populace.archive.layout import (
     SUITE,
     adapter_file,
 )
+from populace.archive.memory_check import check_memory, check_turn_memories
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
@@ -52,12 +54,13 @@ def import_archive(
     *,
     check: AdapterCheck,
     create: Callable[[ModelId, PortableModel], ModelView],
+    states: StateFormat | None = None,
 ) -> ModelView:
     """Store an archive's adapters and pass its model to ``create``, as ``name`` or else its own name.
 
-    Blocks. Everything is checked before anything is stored; the adapters are protected from removal until
-    ``create`` returns. Raises ``ArchiveInvalid``, ``InvalidName``, ``AdapterInvalid``,
-    ``AdapterMismatch`` and what ``create`` raises.
+    ``states`` is the format of the memory states that are served here. Blocks. Everything is checked before
+    anything is stored; the adapters are protected from removal until ``create`` returns. Raises
+    ``ArchiveInvalid``, ``InvalidName``, ``AdapterInvalid``, ``AdapterMismatch`` and what ``create`` raises.
     """
     model = ModelId(tenant, archive.manifest.name if name is None else name)
     check_model_name(model)
@@ -68,7 +71,10 @@ def import_archive(
     try:
         portable_rows(content, model.tenant, model.name)
         for data in content.interactions:
-            check_turn(model, InteractionRecord.unpack(data))
+            turn = InteractionRecord.unpack(data)
+            check_turn(model, turn)
+            check_turn_memories(turn, states)
+        _check_memories(content, states)
         if content.suite is not None:
             suite_in(SuiteRecord.unpack(content.suite))
     except ArchiveInvalid as error:
@@ -113,6 +119,15 @@ def _content(archive: ArchiveReader) -> PortableModel:
         )
     except RecordInvalid as error:
         raise archive.refusal(f"its {error.kind} is not sound: {error.reason}") from error
+
+
+def _check_memories(content: PortableModel, states: StateFormat | None) -> None:
+    if content.memory is not None:
+        payload = MemoryRecord.unpack(content.memory).payload
+        check_memory(payload, states, MemoryRecord.KIND)
+    if content.snapshot is not None:
+        payload = SnapshotRecord.unpack(content.snapshot).memory
+        check_memory(payload, states, SnapshotRecord.KIND)
 
 
 def _only(archive: ArchiveReader, name: str, kind: type[Record]) -> bytes | None:

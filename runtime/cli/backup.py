@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting
+from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting, warn
 from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
@@ -37,6 +37,10 @@ def backup(
         bool,
         typer.Option("--keys-only", help="Renew only the key file, which removes the keys of erased models."),
     ] = False,
+    stale: Annotated[
+        bool,
+        typer.Option("--stale", help="Back up a directory with whose store another machine went on since."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Back up the store, also while it is being served.
@@ -49,12 +53,15 @@ def backup(
     with named_errors():
         if (directory is None) != keys_only:
             raise CommandFailed("Name a directory for the backup, or renew the keys alone with --keys-only.")
+        from populace.cluster.store_opening import refuse_former_if_known
         from populace.storage.backup_note import note_finished
         from populace.storage.backups.backup import write_backup, write_keys
         from populace.storage.store import Store
 
         settings = Settings.from_environment(data=data)
         store = Store.open(settings.data, master_key=settings.master_key)
+        if not stale:
+            refuse_former_if_known(settings.data, warn)
         now_ms = time.time_ns() // 1_000_000
         with reporting() as report:
             if directory is None:

@@ -3,12 +3,15 @@
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 import typer
 
 from populace.actors.engine import EngineKind
+from populace.cli.bench_cluster import cluster_simulation
+from populace.cli.bench_failover import failover
 from populace.cli.bench_learning import ask, handoff, training
 from populace.cli.bench_options import (
     AsJson,
@@ -20,6 +23,7 @@ from populace.cli.bench_options import (
     show,
 )
 from populace.cli.bench_recall import recall
+from populace.cli.bench_sharing import people, tenants
 from populace.cli.console import CommandFailed, err, named_errors, reporting
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
@@ -52,23 +56,33 @@ def serve(
             "--telemetry", help="Compare Populace with itself: no request, 1 % and all of them traced."
         ),
     ] = False,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Nodes with a replica each, against as many `vllm serve` in turn.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Compare the gateway, serving personal models, with `vllm serve`.
 
     Example: `populace bench serve --streams 1,4,16 --json`. Takes about 22 minutes on two cores. With
-    `--telemetry` four Populaces run at once, and replies are free text.
+    `--telemetry` four Populaces run at once, and replies are free text. With `--nodes 2` the second node is
+    on this machine, too.
     """
     with named_errors():
         counts = numbers(streams, "--streams")
         enter_quiet_environment()
         from populace.bench.processes import BenchFailed
         from populace.bench.serve import ServeBench, bench_serve
+        from populace.bench.serve_nodes import bench_nodes
         from populace.bench.serve_telemetry import bench_telemetry
 
         is_structured = structured and not telemetry
         bench = ServeBench(counts, rounds, requests, reply_tokens, adapters, is_structured)
-        run = bench_telemetry if telemetry else bench_serve
+        if telemetry:
+            run = bench_telemetry
+        elif nodes > 1:
+            run = partial(bench_nodes, nodes=nodes)
+        else:
+            run = bench_serve
         try:
             with err.status("Starting") as status, contextlib.redirect_stdout(sys.stderr):
                 report = run(bench, Settings.from_environment(), report=status.update)
@@ -286,8 +300,8 @@ def residency_policy(
     Takes half a minute; nothing is served.
     """
     with named_errors():
-        from populace.bench.residency_policy import ResidencyPolicyBench, bench_residency_policy
-        from populace.bench.residency_traces import TraceInvalid
+        from populace.bench.residency.bench import ResidencyPolicyBench, bench_residency_policy
+        from populace.bench.residency.traces import TraceInvalid
 
         bench = ResidencyPolicyBench(
             models, accesses, positive(shares, "--shares", at_most=1.0), tuple(trace or ()), seed
@@ -320,8 +334,8 @@ def soak(
     cores and 2 GB of disk; nothing is left behind, also after Ctrl-C.
     """
     with named_errors():
-        from populace.bench.soak import bench_soak
-        from populace.bench.soak_population import SoakBench
+        from populace.bench.soak.bench import bench_soak
+        from populace.bench.soak.population import SoakBench
 
         bench = SoakBench.sized(identities, active, seconds, turns, seed)
         directory = on_disk(data)
@@ -330,7 +344,11 @@ def soak(
         show(result, as_json=as_json)
 
 
+app.command()(failover)
+app.command()(tenants)
+app.command()(people)
 app.command()(training)
 app.command()(handoff)
 app.command()(ask)
 app.command()(recall)
+app.command()(cluster_simulation)

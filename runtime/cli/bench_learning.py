@@ -38,7 +38,7 @@ def training(
         if svg is not None:
             require_matplotlib()
         with reporting_quietly() as report:
-            from populace.bench.training import TrainingBench, bench_training
+            from populace.bench.training.bench import TrainingBench, bench_training
 
             bench = TrainingBench(
                 counts, rounds, rank, steps, sequences, (max(2, tokens_max // 3), tokens_max)

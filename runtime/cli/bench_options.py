@@ -3,7 +3,7 @@
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +59,14 @@ def show(report: "BenchReport", *, as_json: bool) -> None:
         print_json(report.body())
     else:
         report.print(out)
+
+
+def choices(text: str, option: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a list, in the order in which they are known."""
+    found = {part.strip() for part in text.split(",")}
+    if unknown := sorted(found.difference(known)):
+        raise typer.BadParameter(f"{option} takes {', '.join(known)}, comma separated, not {unknown[0]!r}")
+    return tuple(word for word in known if word in found)
 
 
 def numbers(text: str, option: str) -> tuple[int, ...]:

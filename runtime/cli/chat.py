@@ -140,7 +140,7 @@ class ChatSession:
         turns = len(self._messages) // 2
         out.print(
             f"[dim]Talking to {escape(self._name)}"
-            + (f", after {counted(turns, 'earlier turn')}." if turns else ".")
+            + (f", which goes on from its last {counted(turns, 'turn')}." if turns else ".")
             + " /help shows the commands.[/]"
         )
         read = self._reader()

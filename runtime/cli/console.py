@@ -3,10 +3,12 @@
 import contextlib
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -123,6 +125,11 @@ def _print_error(message: str) -> None:
     err.print(message, highlight=False, markup=False)
 
 
+def warn(message: str) -> None:
+    """Say what may be wrong and ends nothing."""
+    err.print(message, style="yellow", soft_wrap=True, highlight=False, markup=False)
+
+
 def progress(*more: ProgressColumn) -> Progress:
     """Make a progress display for work longer than a second; it is drawn on standard error.
 
@@ -158,3 +165,24 @@ def reporting() -> Generator[Callable[[str, float], None]]:
                 err.print(f"{datetime.now().astimezone():%H:%M:%S} {fraction:4.0%} {step}", highlight=False)
 
         yield report
+
+
+def stop_at_signals() -> None:
+    """Raise ``KeyboardInterrupt`` at Ctrl-C, SIGTERM, and the end of the terminal unless under ``nohup``."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt_once)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt_once)
+
+
+def interrupt_once(signal_number: int, frame: FrameType | None) -> None:
+    """Stop at the first signal; a second one must not break the stopping."""
+    del signal_number, frame
+    ignore_signals()
+    raise KeyboardInterrupt
+
+
+def ignore_signals() -> None:
+    """Have the signals that end a program change nothing from here on."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

@@ -2,31 +2,58 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from populace.cluster.doctor import Check
+    from populace.cluster.doctor.checks import Check
 
 MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 
 def doctor(
+    config_file: Annotated[
+        Path | None, typer.Option(help="Configuration file. Default: populace.toml beside the API keys.")
+    ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also import vLLM, which takes 10 to 20 s.")] = False,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            help="Also whether this machine could join the cluster at HOST:PORT.", metavar="HOST:PORT"
+        ),
+    ] = None,
+    store: Annotated[bool, typer.Option("--store", help="With --join: also as a store node.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check Python, engines, base model, port, disks and memory; exit 1 if anything fails."""
-    from populace.cluster.doctor import Check, run_checks
-    from populace.settings.settings import Settings, SettingsError
+    """Check Python, engines, base model, port, disks, memory and this machine's part in a cluster.
 
+    Exits with 1 if anything fails.
+    """
+    from populace.cluster.doctor.checks import Check
+    from populace.cluster.doctor.configuration_check import check_configuration
+    from populace.cluster.doctor.doctor import run_checks
+    from populace.settings.errors import ConfigFileInvalid, SettingsError
+    from populace.settings.settings import Settings
+
+    if store and join is None:
+        raise typer.BadParameter("Say with --join which cluster is meant.", param_hint="--store")
     checks: list[Check] = []
     try:
-        settings = Settings.from_environment()
+        settings, found = Settings.gathered(config_file=config_file)
     except SettingsError as error:
         checks = [Check("settings", "fail", str(error), f"unset {error.variable}, or correct it")]
+    except ConfigFileInvalid as error:
+        checks = [
+            Check("settings", "fail", str(error), f"correct {error.path}; see `populace config --example`")
+        ]
     else:
-        checks = _collect(run_checks(settings, deep=deep), quiet=as_json)
+        checks = _collect(
+            chain([check_configuration(found)], run_checks(settings, deep=deep, join=join, store=store)),
+            quiet=as_json,
+        )
     if as_json:
         passed = all(check.status != "fail" for check in checks)
         typer.echo(json.dumps({"passed": passed, "checks": [check._asdict() for check in checks]}, indent=2))

@@ -1,5 +1,6 @@
 """The command line's HTTP client: finds the gateway and the key, raises errors as sentences."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
@@ -8,7 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
-from populace.actors.errors import ClusterNotFound, Unauthorized
+from populace.actors.access_errors import Unauthorized
+from populace.actors.errors import ClusterNotFound
+from populace.api.server import TENANT_HEADER
 from populace.cli.console import CommandFailed
 from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
@@ -44,16 +47,25 @@ class GatewayError(CommandFailed):
 class GatewayClient:
     """Calls the gateway of a running Populace. A context manager."""
 
-    def __init__(self, url: str, api_key: str, *, reply_seconds_max: float = REPLY_SECONDS_MAX) -> None:
-        """Whitespace around the key is left out. Raises ``Unauthorized`` for what is no key."""
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        tenant: str | None = None,
+        reply_seconds_max: float = REPLY_SECONDS_MAX,
+    ) -> None:
+        """Whitespace around the key is left out. Raises ``Unauthorized`` for what is no key.
+
+        ``tenant`` is named to the gateway, which believes it of a key of the cluster alone.
+        """
         key = api_key.strip()
         if not (key and key.isascii() and key.isprintable()):
             raise Unauthorized("The API key has characters that no key has. `populace key create` makes one.")
         timeout = httpx.Timeout(reply_seconds_max, connect=CONNECT_SECONDS_MAX)
         self._url = url
-        self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
-        )
+        headers = {"Authorization": f"Bearer {key}"} | ({} if tenant is None else {TENANT_HEADER: tenant})
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
     @classmethod
     def of_settings(cls, settings: Settings, *, reply_seconds_max: float = REPLY_SECONDS_MAX) -> Self:
@@ -189,6 +201,26 @@ def connected() -> "Population":
     from populace.client.connecting import connect
 
     return connect(Settings.from_environment().address)
+
+
+def administrating() -> GatewayClient:
+    """Call the gateway as who looks after the service: from within its cluster, or at an address with a key.
+
+    Raises as ``connected`` and ``GatewayClient.of_settings``.
+    """
+    settings = Settings.from_environment()
+    if settings.address is not None:
+        return GatewayClient.of_settings(settings)
+    # What this imports loads when it is needed.
+    from populace.client.connecting import DEFAULT_TENANT
+    from populace.client.ray_connection import RayConnection
+
+    connection = RayConnection.open(None, tenant=DEFAULT_TENANT, data=None)
+    try:
+        url, key = connection.gateway
+    finally:
+        asyncio.run(connection.close())
+    return GatewayClient(url, key, tenant=DEFAULT_TENANT)
 
 
 def model_path(name: str, rest: str = "") -> str:

@@ -1,18 +1,26 @@
-"""``populace key``: manages API keys and the tenants that they belong to."""
+"""``populace key``: makes and looks after API keys."""
 
-import time
-from typing import Annotated
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from populace.cli.console import fail, named_errors, out, print_json
-from populace.cli.gateway_client import connected
+from populace.cli.console import local_time, named_errors, out, print_json
+from populace.cli.durations import seconds_in
+from populace.cli.gateway_client import administrating
+from populace.cli.tenants import number_in, told_limits
 
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+PATH = "/v1/admin/keys"
+
+app = typer.Typer(
+    help="Create, list, show, rotate, limit and revoke API keys, on the server or with an admin key.",
+    no_args_is_help=True,
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+KeyId = Annotated[str, typer.Argument(help="Id of the key, as `populace key list` shows it.")]
 
 
 @app.command()
@@ -24,52 +32,151 @@ def create(
         ),
     ],
     label: Annotated[str, typer.Option(help="A note to recognise the key by.")] = "",
+    role: Annotated[
+        Literal["read", "tenant", "admin"],
+        typer.Option(help="What it may do: read, all that concerns its tenant, or also look after keys."),
+    ] = "tenant",
+    models: Annotated[
+        str | None, typer.Option(help="The only models that it is for, separated by commas.")
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="After which time it ends, such as 12h, 30d or 1y.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create an API key and show it, once.
 
-    Example: `populace key create acme --label "acme's backend"`.
+    Examples: `populace key create acme --label "acme's backend" --expires-in 1y`,
+    `populace key create acme --role read`, `populace key create acme --models ada,bob`.
     """
-    from populace.gateway.http.access import new_key
-
-    with named_errors(), connected() as population:
-        text, key = new_key(tenant, label, now_ms=time.time_ns() // 1_000_000)
-        population.run(population.directory.create_key(key))
-        if as_json:
-            print_json({"key": text, "key_id": key.key_id, "tenant": tenant, "label": label})
-        else:
-            out.print(f"{text}\n\nKeep it: only its hash is stored.", highlight=False)
+    with named_errors(), administrating() as client:
+        body: dict[str, Any] = {"tenant": tenant, "label": label, "role": role}
+        if models is not None:
+            body["models"] = [name.strip() for name in models.split(",")]
+        if expires_in is not None:
+            body["expires_in"] = seconds_in(expires_in, "--expires-in")
+        _show_secret(client.request("POST", PATH, json=body), as_json=as_json)
 
 
 @app.command("list")
-def list_keys(as_json: AsJson = False) -> None:
+def list_keys(
+    tenant: Annotated[str | None, typer.Option(help="Only the keys of this tenant.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the keys, without their secrets."""
-    with named_errors(), connected() as population:
-        keys = population.run(population.directory.list_keys())
-        rows = [
-            {"key_id": k.key_id, "tenant": k.tenant, "label": k.label, "revoked": k.revoked_ms is not None}
-            for k in keys
-        ]
-        if as_json:
-            print_json(rows)
-            return
-        table = Table("key id", "tenant", "label", "revoked")
-        for row in rows:
-            table.add_row(
-                str(row["key_id"]),
-                str(row["tenant"]),
-                Text(str(row["label"])),
-                "yes" if row["revoked"] else "",
-            )
-        out.print(table)
+    with named_errors(), administrating() as client:
+        query = {} if tenant is None else {"tenant": tenant}
+        keys = client.request("GET", PATH, params=query)["data"]
+    if as_json:
+        print_json([_as_before(key) for key in keys])
+        return
+    table = Table("key id", "tenant", "label", "role", "models", "state", "expires", "last used")
+    for key in keys:
+        table.add_row(
+            key["id"],
+            key["tenant"],
+            Text(key["label"]),
+            key["role"],
+            _models(key),
+            key["state"],
+            _time(key["expires"]),
+            _time(key["last_used"]),
+        )
+    out.print(table)
 
 
 @app.command()
-def revoke(
-    key_id: Annotated[str, typer.Argument(help="Id of the key, as `populace key list` shows it.")],
+def show(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Show one key, without its secret."""
+    with named_errors(), administrating() as client:
+        _show(client.request("GET", _path(key_id)), as_json=as_json)
+
+
+@app.command()
+def rotate(
+    key_id: KeyId,
+    grace: Annotated[
+        str, typer.Option(help="How long the former secret counts as well, such as 0s, 1h or 7d.")
+    ] = "1h",
+    as_json: AsJson = False,
 ) -> None:
+    """Give a key a new secret and show it, once; the former one goes on for a while.
+
+    Example: `populace key rotate 8c1f0e7a5b3d2c49 --grace 1d`.
+    """
+    with named_errors(), administrating() as client:
+        body = {"grace": seconds_in(grace, "--grace")}
+        _show_secret(client.request("POST", f"{_path(key_id)}/rotate", json=body), as_json=as_json)
+
+
+@app.command()
+def limit(
+    key_id: KeyId,
+    requests_per_minute: Annotated[str | None, typer.Option(help="Requests in a minute, or none.")] = None,
+    tokens_per_minute: Annotated[
+        str | None, typer.Option(help="Tokens in a minute, of prompts and replies, or none.")
+    ] = None,
+) -> None:
+    """Limit what a key takes in a minute, beside the limits of its tenant; `none` lifts a limit.
+
+    Example: `populace key limit 8c1f0e7a5b3d2c49 --requests-per-minute 600`.
+    """
+    asked = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+    with named_errors(), administrating() as client:
+        changed = {name: number_in(name, text) for name, text in asked.items() if text is not None}
+        limits = client.request("GET", _path(key_id))["limits"]
+        limited = client.request("PUT", f"{_path(key_id)}/limits", json={**limits, **changed})
+    out.print(f"{key_id}: {', '.join(told_limits(limited['limits'])) or 'no limits'}.", highlight=False)
+
+
+@app.command()
+def revoke(key_id: KeyId) -> None:
     """Revoke a key; gateways stop accepting it within seconds."""
-    with named_errors(), connected() as population:
-        if population.run(population.directory.revoke_key(key_id)) is None:
-            fail(f"There is no key with the id {key_id}.")
-        out.print(f"Revoked {key_id}.")
+    with named_errors(), administrating() as client:
+        client.request("DELETE", _path(key_id))
+    out.print(f"Revoked {key_id}.")
+
+
+def _show_secret(key: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_before(key))
+    else:
+        out.print(f"{key['key']}\n\nKeep it: only its hash is stored.", highlight=False, soft_wrap=True)
+
+
+def _show(key: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_before(key))
+        return
+    told = {
+        "tenant": key["tenant"],
+        "label": key["label"],
+        "role": key["role"],
+        "models": _models(key),
+        "state": key["state"],
+        "created": _time(key["created"]),
+        "expires": _time(key["expires"]) or "never",
+        "last used": _time(key["last_used"]) or "never",
+        "limits": ", ".join(told_limits(key["limits"])),
+        "former secret until": _time(key["former_secret_until"]),
+    }
+    for name, value in told.items():
+        if value:
+            out.print(f"{name:>20}  ", Text(value), sep="", highlight=False)
+
+
+def _as_before(key: dict[str, Any]) -> dict[str, Any]:
+    """Add the names that scripts know from before keys had roles."""
+    return {"key_id": key["id"], "revoked": key["state"] == "revoked", **key}
+
+
+def _models(key: dict[str, Any]) -> str:
+    return "all" if key["models"] is None else ", ".join(key["models"])
+
+
+def _path(key_id: str) -> str:
+    return f"{PATH}/{quote(key_id, safe='')}"
+
+
+def _time(seconds: int | None) -> str:
+    return "" if seconds is None else local_time(seconds)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from populace.cli.console import counted, named_errors, out, print_json, reporting
+from populace.cli.console import counted, named_errors, out, print_json, reporting, warn
 from populace.settings.settings import Settings
 from populace.storage.header import SHARDS_MAX
 
@@ -32,10 +32,14 @@ def reshard(
     More shards let more hosts share the work; a shard is written by one host.
     """
     with named_errors():
+        from populace.cluster.store_opening import refuse_former_if_known
         from populace.policies import placement
+        from populace.storage.journal.former import note_whole
         from populace.storage.resharding.reshard import reshard as reshard_store
 
         settings = Settings.from_environment(data=data)
+        refuse_former_if_known(settings.data, warn)
+        note_whole(settings.data)
         with reporting() as report:
             moved = reshard_store(settings.data, shards, placement=placement, report=report)
         if as_json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting
+from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting, warn
 from populace.settings.settings import Settings
 
 EXAMPLES = """Examples:
@@ -56,6 +56,12 @@ def restore(
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave out models whose keys FILE does not have, and go on.")
     ] = False,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            "--stale", help="Take the erasures of a directory with whose store another machine went on since."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Restore a backup, or a journal, into a new data directory.
@@ -80,8 +86,11 @@ def restore(
             raise CommandFailed("--master-key, --at and --store are for a journal, whose URL has ://.")
         if keys is None:
             raise CommandFailed("A backup is opened by its key file: name it with --keys.")
+        from populace.cluster.store_opening import refuse_former_if_known
         from populace.storage.backups.restore import restore_backup
 
+        if erasures_of is not None and not stale:
+            refuse_former_if_known(erasures_of, warn)
         directory = Path(source)
         with reporting() as report:
             restored = restore_backup(

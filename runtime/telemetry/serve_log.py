@@ -5,6 +5,9 @@ said, and a line for each call.
 """
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from typing import Any
 
 from populace.telemetry.wording import Wording
@@ -13,6 +16,23 @@ SERVE_LOGGING: dict[str, Any] = {"log_level": "WARNING", "enable_access_log": Fa
 """The ``logging_config`` of our deployments. That of ``serve.start`` does not reach them."""
 
 SERVE_LOGGER = logging.getLogger("ray.serve")
+
+
+@contextmanager
+def kept_serve_log() -> Generator[None]:
+    """Give Serve's log its files back after the block, in which a library may configure logging.
+
+    ``logging.config.dictConfig``, which vLLM calls when it is imported and when it starts, closes all
+    handlers of its process, and Serve's then have no file. What Serve logged of a replica was lost; and a new
+    controller, which asks each replica for the name of that file, stopped replicas that were well.
+    """
+    handlers = [handler for handler in SERVE_LOGGER.handlers if isinstance(handler, MemoryHandler)]
+    files = [handler.target for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, file in zip(handlers, files, strict=True):
+            handler.setTarget(file)
 
 
 class ServeErrors(logging.Filter):

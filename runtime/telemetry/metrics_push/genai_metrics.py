@@ -23,6 +23,7 @@ from populace.actors.span_names import (
 
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - a kind of tokens
 REPLICA = "populace.replica"
+GATEWAY = "populace.gateway"
 
 TOKEN_TYPES = {"prompt": "input", "completion": "output"}
 
@@ -36,12 +37,14 @@ class View(NamedTuple):
 
 
 VIEWS: Mapping[str, View] = {
-    "populace_first_token_seconds": View("gen_ai.server.time_to_first_token", "s"),
-    "populace_reply_seconds": View("gen_ai.server.request.duration", "s"),
+    "populace_first_token_seconds": View("gen_ai.server.time_to_first_token", "s", {"gateway": GATEWAY}),
+    "populace_reply_seconds": View("gen_ai.server.request.duration", "s", {"gateway": GATEWAY}),
     "populace_engine_per_token_seconds": View(
         "gen_ai.server.time_per_output_token", "s", {"replica": REPLICA}
     ),
-    "populace_reply_tokens": View("gen_ai.client.token.usage", "{token}", {"kind": TOKEN_TYPE}),
+    "populace_reply_tokens": View(
+        "gen_ai.client.token.usage", "{token}", {"gateway": GATEWAY, "kind": TOKEN_TYPE}
+    ),
 }
 
 

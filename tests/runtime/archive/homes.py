@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.catalogue import model_view
 from populace.actors.turn import ModelId
+from populace.adapters.memory.state import StateFormat
 from populace.adapters.publishing import imported_adapter
 from populace.adapters.random_adapter import write_random_adapter
 from populace.archive.adapter_check import check_adapters
@@ -56,7 +57,7 @@ class Home(NamedTuple):
 
     def export(self, tenant: str = TENANT, name: str = "ada") -> bytes:
         file = io.BytesIO()
-        export_archive(file, name, self.store.path, lambda: read(self.shard, tenant, name))
+        export_archive(file, name, self.store.revisions, lambda: read(self.shard, tenant, name))
         return file.getvalue()
 
     def take_in(
@@ -67,9 +68,12 @@ class Home(NamedTuple):
         *,
         bytes_max: int = BYTES_MAX,
         check: AdapterCheck = check_adapters,
+        states: StateFormat | None = None,
     ) -> ModelView:
         with open_archive(io.BytesIO(data), "x.populace", bytes_max=bytes_max) as archive:
-            return import_archive(archive, tenant, name, self.destination, check=check, create=self._create)
+            return import_archive(
+                archive, tenant, name, self.destination, check=check, create=self._create, states=states
+            )
 
     def add_adapter(self, directory: Path, *, seed: int) -> RevisionRecord:
         """Publish an adapter and answer a revision of it."""

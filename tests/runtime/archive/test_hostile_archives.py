@@ -9,17 +9,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidName
+from populace.actors.memory import Memory
+from populace.adapters.memory.state import StateFormat
 from populace.archive.adapter_check import check_adapters_apart
 from populace.archive.layout import MEMBERS_MAX, VERSION
 from populace.archive.reading import open_archive, open_archive_file
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, ModelExists
+from populace.storage.records.records import MemoryRecord
+from populace.storage.rows import log
 from tests.runtime.archive.homes import BYTES_MAX, Home, Members, members_of, open_home, pack, sealed
-from tests.storage.portable_models import fresh, take
-from tests.storage.samples import interaction
+from tests.storage.portable_models import fresh, run, take
+from tests.storage.samples import TENANT, interaction
 
 Change = Callable[[Members], Members]
 ManifestChange = Callable[[dict[str, Any]], object]
@@ -307,6 +312,65 @@ def test_a_turn_whose_texts_nobody_could_read_again_is_refused(
         data = home.export()
 
     assert "of turn 0 cannot be read" in refused(other, data)
+
+
+FORM = StateFormat("ab" * 32, layers=3, states=2, rank=4)
+
+
+def state(value: float, form: StateFormat = FORM) -> bytes:
+    """A packed state of equal values, also of such as no engine packs."""
+    values = np.full(form.shape, value, "<f4").tobytes()
+    return form.pack(form.empty())[: -len(values)] + values
+
+
+def packed(one: bytes) -> bytes:
+    return Memory(one, (b"8 bytes.",)).pack()
+
+
+MEMORIES = {
+    "nothing": b"",
+    "a cut header": packed(state(1.0))[:7],
+    "another header": b"x" + packed(state(1.0))[1:],
+    "a length beyond the end": packed(state(1.0))[:-9],
+    "half a digest": packed(state(1.0))[:-1],
+    "no state": packed(b"x"),
+    "a cut state": packed(state(1.0)[:-4]),
+    "a longer state": packed(state(1.0) + bytes(4)),
+    "NaN": packed(state(float("nan"))),
+    "infinity": packed(state(float("inf"))),
+    "values beyond use": packed(state(3e38)),
+    "fewer layers than its values": packed(state(1.0).replace(b"\3\0\2\0\4\0", b"\2\0\2\0\4\0", 1)),
+    "the shape of no module here": packed(state(1.0, FORM._replace(layers=4))),
+}
+
+
+@pytest.mark.parametrize("where", ["memory", "kept", "after", "snapshot"])
+@pytest.mark.parametrize("payload", MEMORIES.values(), ids=MEMORIES)
+def test_a_memory_that_no_engine_could_read_is_refused(
+    tmp_path: Path, other: Home, payload: bytes, where: str
+) -> None:
+    data = exported_with(tmp_path / "third", where, payload)
+
+    reason = refused(other, data, states=FORM)
+
+    of = {"memory": "memory", "snapshot": "snapshot"}.get(where, "interaction")
+    turn = "" if where in ("memory", "snapshot") else " of turn 0"
+    assert reason.startswith(f"its {of} is not sound: the memory state{turn} cannot be used: ")
+
+
+def exported_with(path: Path, where: str, payload: bytes) -> bytes:
+    turn = interaction(0, "op-0").model_copy(update={"memory_version": 0})
+    if where in ("kept", "after"):
+        turn = turn.model_copy(update={"memory" if where == "kept" else "memory_after": payload})
+    memory = MemoryRecord(version=1, payload=packed(state(1.0)) if where != "memory" else payload)
+    with open_home(path) as home:
+        fresh(home.shard, sealing=home.store.sealing)
+        take(home.shard, 0, record=turn, memory=memory, expires_ms=100)
+        if where == "snapshot":
+            memory = MemoryRecord(version=1, payload=payload)
+            run(home.shard, lambda txn: log.prune_operations(txn, TENANT, "ada", now_ms=1000))
+            run(home.shard, lambda txn: log.compact_log(txn, TENANT, "ada", 1, memory=memory))
+        return home.export()
 
 
 def test_a_file_that_unpacks_to_more_than_is_allowed_is_not_unpacked(other: Home, members: Members) -> None:

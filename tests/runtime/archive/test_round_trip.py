@@ -25,6 +25,7 @@ from tests.storage.backups import adapter_files
 from tests.storage.portable_models import (
     Maker,
     fresh,
+    memory_after,
     plain_rows,
     read,
     talkative,
@@ -123,8 +124,8 @@ def test_the_files_are_what_a_person_and_their_tools_can_read(home: Home) -> Non
     assert first["reply"] == "Hello."
     assert first["previous"] == InteractionRecord.unpack(model.interactions[0]).previous.hex()
     assert len(members["operations.jsonl"].splitlines()) == 2
-    assert load(members["memory.safetensors"])["payload"].tobytes() == bytes(range(5, 200))
-    assert load(members["snapshot.safetensors"])["payload"].tobytes() == bytes(range(2, 200))
+    assert load(members["memory.safetensors"])["payload"].tobytes() == memory_after(5)
+    assert load(members["snapshot.safetensors"])["payload"].tobytes() == memory_after(2)
     assert manifest["format"] == "populace-model"
     assert manifest["name"] == "ada"
     assert manifest["head"]["cursor"] == 2
@@ -156,7 +157,7 @@ def test_adapters_stay_while_they_are_exported(home: Home) -> None:
             assert not is_alone
         return read(home.shard)
 
-    export_archive(io.BytesIO(), "ada", home.store.path, read_and_try_to_sweep)
+    export_archive(io.BytesIO(), "ada", home.store.revisions, read_and_try_to_sweep)
 
     with home.store.revisions.alone() as is_alone:
         assert is_alone

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.cluster.doctor import check_encoder
-from populace.cluster.serve import find_encoder
+from populace.cluster.doctor.doctor import check_encoder
+from populace.cluster.store_side import find_encoder
 from populace.encoder.files import (
     CONFIG,
     FILES,
