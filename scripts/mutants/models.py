@@ -62,7 +62,7 @@ FAULTS = (
     Mutant(
         "tenants find each other's cached prompts",
         "P9",
-        (Edit("runtime/engines/vllm_values.py", "{weights}\\0{request.owner}", "{weights}"),),
+        (Edit("runtime/engines/vllm_values.py", "{weights}\\0{request.owner.name}", "{weights}"),),
         ("tests/runtime/engines/test_wrong_model.py",),
     ),
     Mutant(

@@ -9,7 +9,6 @@ FACE = "face"
 """The package ``populace`` itself, whose names are those of its packages."""
 
 ALLOWED: Mapping[str, str] = {
-    "face": "actors actors.aggregation cli client pictures storage.records storage.training",
     "actors": "policies policies.diversity storage.journal storage.records storage.rows",
     "actors.aggregation": "actors policies.diversity storage.records",
     "actors.host": (
@@ -25,78 +24,109 @@ ALLOWED: Mapping[str, str] = {
     "adapters.memory": "actors adapters",
     "api": "actors actors.aggregation policies policies.diversity",
     "archive": (
-        "actors adapters adapters.lora api settings storage storage.packed storage.records storage.rows"
+        "actors adapters adapters.lora adapters.memory api settings storage storage.packed storage.records "
+        "storage.rows"
     ),
-    "base": "actors adapters.memory settings storage.records",
+    "base": "actors adapters.memory policies settings storage.records",
     "bench": (
-        "actors actors.aggregation actors.host actors.keepers adapters adapters.lora adapters.memory base "
-        "client engines engines.vllm_lora hosting learning learning.methods policies settings storage "
+        "actors actors.aggregation actors.host adapters adapters.lora adapters.memory base client "
+        "engines engines.vllm_lora hosting hosting.directory learning learning.methods settings storage "
         "storage.packed storage.records storage.rows storage.shards"
+    ),
+    "bench.failover": (
+        "actors actors.host bench client hosting hosting.directory policies settings storage "
+        "storage.journal storage.records"
     ),
     "bench.recall": (
         "actors actors.keepers base bench engines learning module_training learning.methods policies settings"
     ),
+    "bench.residency": "bench policies",
+    "bench.simulation": "bench policies",
+    "bench.soak": (
+        "actors actors.host actors.keepers bench hosting policies settings storage storage.records "
+        "storage.shards"
+    ),
+    "bench.tenants": "bench",
+    "bench.training": "adapters adapters.lora base bench learning learning.methods settings storage.packed",
     "cli": (
-        "actors actors.aggregation adapters adapters.memory api archive base bench bench.recall client "
-        "cluster gateway.http learning.on_policy module_training pictures policies settings storage "
-        "storage.backups storage.journal storage.packed storage.records storage.resharding telemetry"
+        "actors actors.aggregation adapters adapters.memory api archive base bench bench.failover "
+        "bench.recall bench.residency bench.simulation bench.soak bench.tenants bench.training client "
+        "cluster cluster.doctor cluster.draining cluster.joining gateway.http learning.on_policy "
+        "module_training pictures policies "
+        "settings storage storage.backups storage.journal storage.packed storage.records storage.resharding "
+        "telemetry"
     ),
     "client": (
-        "actors actors.aggregation actors.turns api engines hosting pictures policies policies.diversity "
-        "settings storage storage.packed storage.records storage.rows storage.training suites"
+        "actors actors.aggregation actors.turns api engines hosting hosting.directory pictures policies "
+        "policies.diversity settings storage storage.packed storage.records storage.rows "
+        "storage.training suites"
     ),
     "cluster": (
-        "actors base encoder engines gateway gateway.http hosting policies settings storage "
-        "storage.journal storage.records telemetry telemetry.tracing trainer"
+        "actors base cluster.joining encoder engines gateway gateway.http hosting hosting.directory "
+        "node_files policies settings storage storage.journal storage.records telemetry "
+        "telemetry.tracing trainer"
     ),
+    "cluster.doctor": (
+        "actors base cluster cluster.joining encoder hosting settings storage storage.journal storage.records"
+    ),
+    "cluster.draining": "actors cluster cluster.joining engines gateway hosting settings storage.records",
+    "cluster.joining": "actors engines hosting settings storage storage.journal",
     "encoder": "base storage.records",
     "engines": (
-        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory policies storage "
-        "storage.records telemetry telemetry.tracing"
+        "actors adapters adapters.memory base engines.vllm_lora engines.vllm_memory node_files policies "
+        "settings storage storage.records telemetry telemetry.tracing"
     ),
     "engines.vllm_lora": "adapters engines.kernels storage.packed",
     "engines.vllm_memory": "actors adapters.memory engines.kernels",
+    "face": "actors actors.aggregation cli client pictures storage.records storage.training",
     "gateway": (
-        "actors actors.aggregation api engines gateway.completions gateway.console gateway.fine_tuning "
-        "gateway.http gateway.metrics gateway.personal_models gateway.responses hosting storage "
-        "storage.records storage.uploads telemetry telemetry.metrics_push telemetry.tracing trainer"
+        "actors actors.aggregation adapters.memory api engines gateway.admin gateway.completions "
+        "gateway.console gateway.fine_tuning gateway.http gateway.metrics gateway.personal_models "
+        "gateway.responses hosting hosting.directory settings storage storage.journal storage.records "
+        "storage.uploads telemetry "
+        "telemetry.metrics_push telemetry.tracing trainer"
     ),
+    "gateway.admin": "actors api gateway.http storage.records",
     "gateway.completions": (
         "actors actors.aggregation actors.turns api engines gateway.http policies policies.diversity "
         "storage.records telemetry telemetry.tracing"
     ),
+    "gateway.console": "gateway.http",
     "gateway.fine_tuning": (
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
-        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures "
-        "settings storage.backups storage.journal storage.packed storage.records storage.resharding "
-        "storage.training storage.uploads telemetry telemetry.tracing"
+        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures settings "
+        "storage.backups storage.journal storage.packed storage.records storage.resharding storage.training "
+        "storage.uploads telemetry telemetry.tracing"
     ),
     "gateway.metrics": "actors storage.journal storage.records",
     "gateway.personal_models": (
-        "actors actors.aggregation api archive gateway.http pictures storage storage.records storage.rows "
-        "suites telemetry"
+        "actors actors.aggregation adapters.memory api archive gateway.http pictures storage storage.records "
+        "storage.rows suites telemetry"
     ),
-    "gateway.responses": (
-        "actors actors.turns api gateway.completions gateway.http policies storage.records"
-    ),
+    "gateway.responses": "actors actors.turns api gateway.completions gateway.http policies storage.records",
     "hosting": (
-        "actors actors.aggregation actors.host actors.keepers encoder engines policies policies.diversity "
-        "settings storage storage.journal storage.records storage.rows telemetry telemetry.tracing"
+        "actors actors.aggregation actors.host base encoder engines hosting.directory node_files "
+        "policies policies.diversity settings storage storage.journal storage.records suites telemetry "
+        "telemetry.tracing"
+    ),
+    "hosting.directory": (
+        "actors actors.keepers policies policies.diversity storage.rows telemetry telemetry.tracing"
     ),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
-        "policies.diversity storage.records suites"
+        "policies.diversity storage.records"
     ),
     "learning.on_policy": (
         "actors adapters.lora engines learning learning.methods policies storage storage.packed "
         "storage.records suites"
     ),
     "module_training": "actors adapters adapters.memory engines storage.records",
+    "node_files": "actors base settings storage storage.packed storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",
     "policies.diversity": "policies",
-    "settings": "actors storage.journal storage.records",
+    "settings": "actors policies storage.journal storage.records",
     "storage": "storage.packed storage.records storage.shards",
     "storage.backups": "storage storage.packed storage.records storage.shards storage.streams",
     "storage.journal": "storage storage.backups storage.records storage.shards storage.streams",
@@ -112,9 +142,10 @@ ALLOWED: Mapping[str, str] = {
     "telemetry.metrics_push": "actors",
     "telemetry.tracing": "actors settings storage.records telemetry",
     "trainer": (
-        "actors adapters adapters.lora adapters.memory engines hosting learning learning.methods "
-        "learning.on_policy policies policies.diversity storage storage.packed storage.records storage.rows "
-        "storage.training storage.uploads telemetry telemetry.tracing"
+        "actors adapters adapters.lora adapters.memory engines hosting hosting.directory learning "
+        "learning.methods learning.on_policy policies policies.diversity settings storage "
+        "storage.journal storage.packed storage.records storage.rows storage.training storage.uploads "
+        "telemetry telemetry.tracing"
     ),
 }
 """The packages that each package imports. A new arrow needs a reason; a circle is never one."""

@@ -22,6 +22,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "torch": MODEL_ROOMS,
     "peft": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
+    "jinja2": ("runtime/engines/",),
     "numba": (
         "runtime/engines/kernels/compiled.py",
         "runtime/engines/vllm_memory/compiled.py",
