@@ -5,11 +5,14 @@ clients ran.
 """
 
 import faulthandler
+import os
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+from populace.actors.keepers import owned_shards
 from populace.base.prepare import prepare_base
 from populace.encoder.files import prepare_encoder
 from populace.settings.environment import enter_quiet_environment, in_ci
@@ -20,7 +23,17 @@ from tests.limits import ENGINE_TEST_SECONDS
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.
 enter_quiet_environment()
 
+# A whole machine of CI stood still for longer than the 30 s in which Ray gives up starting.
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "150")
+
 balanced_books.watch()
+
+# How long an example takes tells how busy the machine is.
+hypothesis.settings.register_profile("without deadlines", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("without deadlines")
+
+# A busy disk took more than the 5 s for which a host's start waits for its shards.
+owned_shards.OPENING_SECONDS_MAX = 60.0
 
 LOADED = {"base_directory", "small_base_f32", "decided_base"}
 """Fixtures that a test asks for to load the model; ``base_files`` is for all else."""

@@ -21,7 +21,7 @@ def test_every_route_answers_as_its_description_says(served: Served, tmp_path: P
     checker = Client("schemathesis", "schemathesis", "", "", tuple(PINS["packages"]), tuple(PINS["needs"]))
     program = prepare(checker) / "bin" / "schemathesis"
     # Of a tenant of its own, as it makes and erases whatever it finds a name for.
-    made = served.run("-m", "populace", "key", "create", "checked", "--label", "schemathesis")
+    made = served.run("-m", "populace", "key", "create", "checked", "--role", "admin")
     key = next(word for word in made.stdout.split() if word.startswith("populace_"))
     headers = {"Authorization": f"Bearer {key}"}
     served.call("POST", "/v1/personal-models", json={"name": "ada"}, headers=headers)

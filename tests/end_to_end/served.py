@@ -23,6 +23,9 @@ from populace.settings.running import find_running, wait_for_running
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
 
+TRAINING_PRIORITY = "low"
+"""What runs beside the tests of servers has idle priority, too."""
+
 TRAINING_THREADS = "2"
 """A trainer of one thread leaves the people who talk a core; here they wait for it."""
 
@@ -57,6 +60,7 @@ class Served:
             OPENAI_BASE_URL=f"{self.url}/v1",
             OPENAI_API_KEY=self.key,
             POPULACE_TRAINING_THREADS=TRAINING_THREADS,
+            POPULACE_TRAINING_PRIORITY=TRAINING_PRIORITY,
         )
 
     def openai(self) -> OpenAI:
@@ -104,6 +108,16 @@ class Served:
     def gateway_process(self) -> psutil.Process:
         return self._process("ray::ServeReplica:populace-gateway")
 
+    def replica_process(self) -> psutil.Process:
+        return self._process("ray::ServeReplica:populace-engine")
+
+    def controller_process(self) -> psutil.Process:
+        return self._process("ray::ServeController")
+
+    def agent_process(self) -> psutil.Process:
+        """An agent of Ray's raylet, which ends with it."""
+        return self._process("ray::RuntimeEnvAgent")
+
     def _process(self, title: str) -> psutil.Process:
         """Find an actor: Ray names it after its class, and while it answers a call also after the method."""
         return next(one for one in self.family() if "".join(one.cmdline()).startswith(title))
@@ -143,7 +157,8 @@ def serve(
 ) -> Generator[Served]:
     """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left.
 
-    ``module`` is run as the program ``populace``; ``options`` are more of ``serve``'s own.
+    ``data`` is where its store is. ``module`` is run as the program ``populace``; ``options`` are more of
+    ``serve``'s own, and win.
     """
     data = data or folder / "data"
     config, log, port = folder / "config", folder / "serve.log", free_port()
@@ -153,7 +168,11 @@ def serve(
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--engine", engine, *options],
-            env=process_environment(POPULACE_CONFIG=str(config), POPULACE_TRAINING_THREADS=TRAINING_THREADS),
+            env=process_environment(
+                POPULACE_CONFIG=str(config),
+                POPULACE_TRAINING_THREADS=TRAINING_THREADS,
+                POPULACE_TRAINING_PRIORITY=TRAINING_PRIORITY,
+            ),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -129,7 +129,7 @@ def test_a_chat_takes_a_turn_back_and_records_no_command(served: Served, ada: st
     assert said == ["/help is a word"]
     assert log[0]["forgotten"]
     resumed = served.run("-m", "populace", "chat", ada, typed="/log\n/quit\n").stdout
-    assert "after 1 earlier turn." in " ".join(resumed.split())
+    assert "goes on from its last 1 turn." in " ".join(resumed.split())
     assert "had turn 0 forgotten" in resumed
 
 

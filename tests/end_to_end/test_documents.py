@@ -45,7 +45,13 @@ TURNS = {"docs/memory.md": 10}
 """Documents that speak of a model that was talked to for a while."""
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+LONG = ("docs/fine-tuning.md",)
+"""What trains for some minutes; ``tests/clients/programs/openai_client.py`` does the same."""
+
+
+@pytest.mark.parametrize(
+    "document", [pytest.param(one, marks=[pytest.mark.study] if one in LONG else []) for one in DOCUMENTS]
+)
 def test_what_a_document_shows_in_python_runs(served: Served, document: str, tmp_path: Path) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from populace.settings.environment import process_environment
+from populace.settings.running import find_running
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from tests.end_to_end.served import chat, kill_everything, serve
 from tests.limits import HANG_SECONDS
@@ -50,3 +51,12 @@ def test_what_a_lost_machine_acknowledged_is_served_from_its_journal(
         assert chat(served, ada, "turn-2")["id"] == acknowledged[-1]
         assert chat(served, ada, "turn-3")["id"] not in acknowledged
         assert [turn["position"] for turn in served.log_of(ada)] == list(range(TURNS + 1))
+        store_id = find_running(new).store_id
+        kill_everything(served)
+    shutil.rmtree(new)
+    monkeypatch.setenv("POPULACE_MASTER_KEY", str(key))
+    monkeypatch.setenv("POPULACE_TAKE_OVER", store_id)
+    with serve(tmp_path, engine="torch", data=tmp_path / "third") as served:
+        assert chat(served, ada, "turn-2")["id"] == acknowledged[-1]
+        assert chat(served, ada, "turn-4")["id"] not in acknowledged
+        assert [turn["position"] for turn in served.log_of(ada)] == list(range(TURNS + 2))

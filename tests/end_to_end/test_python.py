@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import populace
-from populace.actors.errors import ClusterNotFound, InvalidRequest, Unauthorized
+from populace.actors.access_errors import Unauthorized
+from populace.actors.errors import ClusterNotFound, InvalidRequest
 from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
 

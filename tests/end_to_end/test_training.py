@@ -1,6 +1,7 @@
 """What somebody corrected is what their model says at once, and by itself once a Populace has trained it."""
 
 import json
+import os
 import time
 import uuid
 from pathlib import Path
@@ -51,7 +52,7 @@ def wait_for(served: Served, name: str, *, step: int) -> dict[str, Any]:
     give_up = time.monotonic() + ENGINE_HANG_SECONDS
     while time.monotonic() < give_up:
         job = jobs_of(served, name)[0]
-        if job["step"] >= step or job["state"] not in ("waiting", "running"):
+        if job["step"] >= step or job["state"] not in ("waiting", "running", "promoting"):
             return job
         time.sleep(0.2)
     raise AssertionError(f"no {step} steps in {ENGINE_HANG_SECONDS} s: {jobs_of(served, name)}")
@@ -70,6 +71,7 @@ def says(served: Served, name: str, ask: str, *, corrections: bool = False) -> s
     return reply.choices[0].message.content or ""
 
 
+@pytest.mark.study
 def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served) -> None:
     ada = served.create(f"ada-{uuid.uuid4().hex[:8]}")
     with populace.connect(data=served.data) as population:
@@ -109,6 +111,9 @@ def test_a_trainer_that_is_killed_begins_again_and_comes_to_an_end(served: Serve
     wait_for(served, ada, step=2)
 
     [trainer] = [one for one in served.family() if "".join(one.cmdline()).startswith("ray::TrainerActor")]
+    # Its main thread, which does not train, keeps that of the process.
+    priorities = {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in trainer.threads()}
+    assert 19 in priorities, "what trains has the priority that a setting says"
     trainer.kill()
     assert wait_ended([trainer]) == []
 
@@ -160,6 +165,7 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
     assert "line 2" in " ".join(refused.stderr.split())
 
 
+@pytest.mark.study
 def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:
     options = ("--method", "distillation", "--steps", "2", "--replies", "2", "--reply-tokens", "8")
 

@@ -34,6 +34,9 @@ def readings(own: float, other: float) -> Readings:
         further_both=at_loss(1.75, 1.75),
         on_pooled=at_loss(2.25, 2.25),
         shares=[0.5, 0.0],
+        strangers=at_loss(3.5, 3.5),
+        on_strangers=at_loss(2.75, 3.25),
+        shares_of_new=[1.0, 0.25],
         objections=[[], ["too far"]],
         divergence=[0.1, 0.3],
     )
@@ -55,6 +58,8 @@ def test_a_gain_is_over_the_base_on_the_same_entries() -> None:
             "own, from everybody's": 1.5,
             "the same + retrieval": 2.25,
             "own, on everybody's": 1.75,
+            "strangers' adapter": 0.5,
+            "own, on strangers'": 1.0,
         }
     )
     differences = {one.name: one.mean for one in found.differences}
@@ -62,16 +67,18 @@ def test_a_gain_is_over_the_base_on_the_same_entries() -> None:
     assert differences["both over retrieval"] == pytest.approx(1.5)
     assert differences["own from everybody's over everybody's"] == pytest.approx(0.75)
     assert differences["own on everybody's over everybody's"] == pytest.approx(1.0)
+    assert differences["own on strangers' over strangers'"] == pytest.approx(0.5)
     assert differences["own on everybody's over own"] == pytest.approx(0.75)
     assert differences["own on everybody's over own from everybody's"] == pytest.approx(0.25)
     assert differences["own from everybody's over another's such"] == pytest.approx(0.5)
     assert np.array(found.losses) == pytest.approx(np.array([[3.0, 3.75], [3.75, 3.0]]))
 
 
-def test_the_gate_is_quoted() -> None:
+def test_the_gate_and_the_shares_are_quoted() -> None:
     found = findings_of(readings(own=3.0, other=3.75))
 
     assert (found.promoted, found.divergence) == (0.5, pytest.approx(0.2))
+    assert (found.share, found.share_of_new) == (0.25, 0.625)
 
 
 def test_a_person_is_told_if_their_own_adapter_finds_it_likeliest() -> None:
