@@ -47,7 +47,7 @@ from populace.engines.in_process import start_in_process
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
-from populace.learning.trainer import Candidate, Learner
+from populace.learning.trainer import Candidate, Learner, TrainerProgress
 from populace.policies.evaluation_gate import GateRule
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
@@ -87,17 +87,6 @@ class Judged(NamedTuple):
     kind: str
     share: float
     objections: tuple[str, ...]
-
-
-class Goes:
-    """Follows trainings without stopping them."""
-
-    def stepped(self, name: str, report: StepReport, seconds: float) -> None:
-        del name, report, seconds
-
-    def goes_on(self, name: str) -> bool:
-        del name
-        return True
 
 
 class Planter:
@@ -158,7 +147,7 @@ class Planter:
         return self._runs.make(job, b"", data, None).learner
 
     def _candidate(self, learner: Learner) -> Candidate:
-        [outcome] = self._trainer.train([learner], Goes()).values()
+        [outcome] = self._trainer.train([learner], TrainerProgress()).values()
         if not isinstance(outcome, Candidate):
             raise outcome
         return outcome

@@ -211,8 +211,9 @@ class Load:
         """Look at the metrics again and again."""
         with httpx.Client(base_url=self._endpoint.url, timeout=SECONDS_MAX, trust_env=False) as client:
             while not self._ending.is_set():
-                at_s = time.time()
-                look = look_at(client.get("/metrics").text, at_s)
+                metrics = client.get("/metrics").text
+                # It tells of nothing later than this, and may tell of a kill while it was asked for.
+                look = look_at(metrics, time.time())
                 with self._changed:
                     self.looks.append(look)
                     self._changed.notify_all()

@@ -2,10 +2,11 @@
 
 The people are those who wrote most in the Debian changelogs of this machine, or with ``--text upstream`` in
 those of upstream projects. Each gets an adapter that is trained on their older entries; a pooled adapter is
-trained on those of all people. Each person gets a further adapter that is trained from it, and a personal
-part on it, which leaves it as it is. All adapters read the newer entries of all people, and the measure is
-the likelihood of these: there is no judge and no sampling. Several amounts of training tokens show from where
-on one's own text is worth something.
+trained on those of all people. Each person gets a further adapter that is trained from it, a personal part on
+it, which leaves it as it is, and a newcomer's part on an adapter of strangers: half of the people, without
+this one. All adapters read the newer entries of all people, and the measure is the likelihood of these: there
+is no judge and no sampling. Several amounts of training tokens show from where on one's own text is worth
+something.
 
     python examples/personal_style.py --to study
     python examples/personal_style.py --to study-sizes --learned 400 800 1600 3200
@@ -22,7 +23,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -52,9 +53,20 @@ from populace.storage.records.files import write_durably
 PLACES = ("base", "changelogs", "to", "json")
 """Options that do not change the results."""
 
-SWEPT_GAINS = ("everybody's adapter", "own adapter", "own, from everybody's", "own, on everybody's")
+READ = tuple(field.name for field in fields(SeedReadings))
+"""What is read: a file of an earlier release has less."""
+
+SWEPT_GAINS = (
+    "everybody's adapter",
+    "own adapter",
+    "own, from everybody's",
+    "own, on everybody's",
+    "strangers' adapter",
+    "own, on strangers'",
+)
 SWEPT_DIFFERENCES = (
     "own on everybody's over everybody's",
+    "own on strangers' over strangers'",
     "own on everybody's over own",
     "own on everybody's over own from everybody's",
 )
@@ -106,9 +118,10 @@ class Planned(NamedTuple):
     def learned(self) -> int:
         """The number of tokens that one epoch of the missing seeds trains on.
 
-        They are learned by the personal adapters, the pooled one, and those that are trained from and on it.
+        They are learned by the personal adapters, the pooled one, those of both halves of the people, and
+        those that are trained from it, on it and on these.
         """
-        return 4 * self.missing * tokens_of(self.study.learned)
+        return 6 * self.missing * tokens_of(self.study.learned)
 
     @property
     def read(self) -> int:
@@ -151,7 +164,7 @@ def run(options: argparse.Namespace) -> None:
     rates = (options.learning_rate, options.further_rate)
     planned: list[Planned] = []
     for study, size in zip(studies, options.learned, strict=True):
-        identity = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP, JUDGING_MIN)
+        identity = (study.digest, options.rank, *rates, options.epochs, BATCH, WARM_UP, JUDGING_MIN, READ)
         ending = f"-{size}" if len(studies) > 1 else ""
         names = {f"seed-{seed}{ending}": seed for seed in range(options.seeds)}
         planned.append(Planned(study, SeedFiles(options.to, f"{files.fingerprint} {identity}"), names))
@@ -274,6 +287,7 @@ def _print_sizes(console: Console, sizes: Sequence[int], found: Sequence[Finding
     for name in SWEPT_DIFFERENCES:
         table.add_row(name, *(told(one.differences, name) for one in found))
     table.add_row("mean share kept of own on everybody's", *(f"{one.share:.2f}" for one in found))
+    table.add_row("mean share kept of own on strangers'", *(f"{one.share_of_new:.2f}" for one in found))
     console.print(table)
 
 

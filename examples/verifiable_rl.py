@@ -40,13 +40,13 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
-from populace.learning.rewards import rewarded
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.pictures.curves import curves_picture
 from populace.pictures.figures import require_matplotlib
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
 from populace.storage.revisions import RevisionFiles
+from populace.suites.rewards import rewarded
 
 REWARD = "number"
 NUMBER_MAX = 9

@@ -40,6 +40,8 @@ class SeedReadings:
     entries: ``further`` is under one's own, ``further_other`` under another person's, and ``further_both``
     under one's own with retrieved entries. ``on_pooled`` is that of each person's entries under a personal
     part on the pooled adapter, of which the share in ``shares`` was kept; none is that adapter alone.
+    ``strangers`` are each person's entries under an adapter trained on half of the people, without them, and
+    ``on_strangers`` those under a personal part on it, of which ``shares_of_new`` were kept: a newcomer's.
     ``objections`` are those of the evaluation gate to each of
     ``adapters``, and ``divergence`` is their KL from the base on general text, in nats per token.
     """
@@ -52,6 +54,9 @@ class SeedReadings:
     further_both: Numbers
     on_pooled: Numbers
     shares: Sequence[float]
+    strangers: Numbers
+    on_strangers: Numbers
+    shares_of_new: Sequence[float]
     objections: Sequence[Sequence[str]]
     divergence: Sequence[float]
 
@@ -82,7 +87,7 @@ class Findings(NamedTuple):
     ``losses[i][j]`` is the loss of person j's held-out entries under person i's adapter, and ``base[j]``
     under the base, in nats per token. ``told`` are shares of identified writers, ``promoted`` is the share of
     adapters that the evaluation gate accepts. ``share`` is the mean share that was kept of a personal part on
-    everybody's adapter.
+    everybody's adapter, and ``share_of_new`` on strangers'.
     """
 
     losses: list[list[float]]
@@ -93,6 +98,7 @@ class Findings(NamedTuple):
     promoted: float
     divergence: float
     share: float
+    share_of_new: float
 
 
 def findings_of(readings: Readings) -> Findings:
@@ -111,6 +117,8 @@ def findings_of(readings: Readings) -> Findings:
     further_SP = gains([seed.further for seed in seeds])
     further_other_SP = gains([seed.further_other for seed in seeds])
     on_pooled_SP = gains([seed.on_pooled for seed in seeds])
+    strangers_SP = gains([seed.strangers for seed in seeds])
+    on_strangers_SP = gains([seed.on_strangers for seed in seeds])
     further_both_SP = gains([seed.further_both for seed in seeds])
     retrieval_SP = np.tile(
         base_P - np.array(losses(readings.tokens, readings.base.retrieval)), (len(seeds), 1)
@@ -134,6 +142,8 @@ def findings_of(readings: Readings) -> Findings:
             finding("own, from everybody's", further_SP),
             finding("the same + retrieval", further_both_SP),
             finding("own, on everybody's", on_pooled_SP),
+            finding("strangers' adapter", strangers_SP),
+            finding("own, on strangers'", on_strangers_SP),
         ],
         [
             finding("own over another's", own_SP - others_SP),
@@ -145,6 +155,7 @@ def findings_of(readings: Readings) -> Findings:
             finding("own from everybody's over another's such", further_SP - further_other_SP),
             finding("own from everybody's over own", further_SP - own_SP),
             finding("own on everybody's over everybody's", on_pooled_SP - pooled_SP),
+            finding("own on strangers' over strangers'", on_strangers_SP - strangers_SP),
             finding("own on everybody's over own", on_pooled_SP - own_SP),
             finding("own on everybody's over own from everybody's", on_pooled_SP - further_SP),
         ],
@@ -152,6 +163,7 @@ def findings_of(readings: Readings) -> Findings:
         fmean(not objections for seed in seeds for objections in seed.objections),
         fmean(divergence for seed in seeds for divergence in seed.divergence),
         fmean(share for seed in seeds for share in seed.shares),
+        fmean(share for seed in seeds for share in seed.shares_of_new),
     )
 
 

@@ -18,7 +18,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.learning.lower_part import LowerPart
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession
-from populace.learning.trainer import Candidate, Learner, Trainer
+from populace.learning.trainer import Candidate, Learner, Trainer, TrainerProgress
 from populace.policies.hold_out import held_out_lines
 from populace.storage.packed.adapter import PackedAdapter
 
@@ -34,7 +34,7 @@ JUDGING_MIN = 2
 """At least so many of a person's entries say how much of a personal part is kept, and teach it nothing."""
 
 
-class StudyProgress:
+class StudyProgress(TrainerProgress):
     """Shows the progress of the whole study, in tokens read."""
 
     def __init__(self, progress: Progress, total: float) -> None:
@@ -52,10 +52,6 @@ class StudyProgress:
     def stepped(self, name: str, report: StepReport, seconds: float = 0.0) -> None:
         """Count the tokens of a training step."""
         self.read(TRAINED_COST * report.tokens)
-
-    def goes_on(self, name: str) -> bool:
-        """Never stop a training."""
-        return True
 
 
 class StyleReader:
@@ -81,31 +77,30 @@ class StyleReader:
         """
         study = self._study
         self._progress.at(f"seed {seed} trains")
-        everything = [entry for own in study.learned for entry in own]
         rate, people = options.learning_rate, range(len(study.labels))
         learners = [self._learner(person, None, rate, options, seed) for person in people]
-        learners.append(self._made(EVERYBODY, everything, (), None, rate, options, seed))
-        *own, pooled = self._trained(learners)
-        served_pooled = self._served(pooled, options)
+        everybody = (people, people[::2], people[1::2])
+        learners += [self._community(some, rate, options, seed) for some in everybody]
+        *own, all_of_them, evens, odds = self._trained(learners)
+        pooled = self._lower(all_of_them, options)
+        strangers = [self._lower((odds, evens)[person % 2], options) for person in people]
         self._progress.at(f"seed {seed} trains from everybody's")
-        rate = options.further_rate
         further = self._trained(
-            [self._learner(person, self._served(pooled, options), rate, options, seed) for person in people]
+            [
+                self._learner(person, self._served(all_of_them, options), options.further_rate, options, seed)
+                for person in people
+            ]
         )
         self._progress.at(f"seed {seed} trains on everybody's")
-        lower = LowerPart(PackedAdapter(memoryview(pooled.packed)).digest, served_pooled, pooled.packed)
-        parts = self._trained([self._on(person, lower, options, seed) for person in people])
-        shares = [part.evaluation.on.share for part in parts if part.evaluation.on is not None]
-        on_pooled = [
-            self._served(part, options) if share else served_pooled
-            for part, share in zip(parts, shares, strict=True)
-        ]
+        on_pooled, shares = self._parts([pooled for _ in people], options, seed)
+        self._progress.at(f"seed {seed} trains on strangers'")
+        on_strangers, shares_of_new = self._parts(strangers, options, seed)
         self._progress.at(f"seed {seed} reads")
         adapters = [self._served(candidate, options) for candidate in own]
         further_adapters = [self._served(candidate, options) for candidate in further]
         return SeedReadings(
             adapters=[self._read(adapter, study.held_out) for adapter in adapters],
-            pooled=self._read(served_pooled, study.held_out),
+            pooled=self._read(pooled.adapter, study.held_out),
             both=self._read_each(adapters, study.recalled),
             further=self._read_each(further_adapters, study.held_out),
             # The next person's adapter is the control for all others: a whole matrix would take too long.
@@ -113,9 +108,35 @@ class StyleReader:
             further_both=self._read_each(further_adapters, study.recalled),
             on_pooled=self._read_each(on_pooled, study.held_out),
             shares=shares,
+            strangers=self._read_each([lower.adapter for lower in strangers], study.held_out),
+            on_strangers=self._read_each(on_strangers, study.held_out),
+            shares_of_new=shares_of_new,
             objections=[candidate.verdict.objections for candidate in own],
             divergence=[candidate.evaluation.probe_kl for candidate in own],
         )
+
+    def _community(
+        self, people: Sequence[int], rate: float, options: argparse.Namespace, seed: int
+    ) -> Learner:
+        entries = [entry for person in people for entry in self._study.learned[person]]
+        name = f"{EVERYBODY} {people[0]} {len(people)}"
+        return self._made(name, entries, (), None, rate, options, seed)
+
+    def _lower(self, candidate: Candidate, options: argparse.Namespace) -> LowerPart:
+        digest = PackedAdapter(memoryview(candidate.packed)).digest
+        return LowerPart(digest, self._served(candidate, options), candidate.packed)
+
+    def _parts(
+        self, lowers: Sequence[LowerPart], options: argparse.Namespace, seed: int
+    ) -> tuple[list[TrainableAdapter], list[float]]:
+        """Train each person's part on a lower revision; returns what they are served, and its shares."""
+        parts = self._trained([self._on(person, lower, options, seed) for person, lower in enumerate(lowers)])
+        shares = [part.evaluation.on.share for part in parts if part.evaluation.on is not None]
+        served = [
+            self._served(part, options) if share else lower.adapter
+            for part, share, lower in zip(parts, shares, lowers, strict=True)
+        ]
+        return served, shares
 
     def _trained(self, learners: Sequence[Learner]) -> list[Candidate]:
         candidates: list[Candidate] = []

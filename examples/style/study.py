@@ -65,10 +65,11 @@ class Study:
     def seed_tokens(self) -> int:
         """The number of tokens that the adapters of one seed read.
 
-        Each person's adapter and the pooled one read all people; each further one reads two people and each
-        one on the pooled one its own; and of the first two kinds each reads its own with retrieved entries.
+        Each person's adapter and the pooled one read all people; each further one reads two people, each part
+        on the pooled one, each of strangers and each part on these its own person; and of the first two kinds
+        each reads its own with retrieved entries.
         """
-        return (len(self.writers) + 4) * tokens_of(self.held_out) + 2 * tokens_of(self.recalled)
+        return (len(self.writers) + 6) * tokens_of(self.held_out) + 2 * tokens_of(self.recalled)
 
 
 def make_studies(
