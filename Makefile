@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve lint test test-engines test-faults test-clients test-studies test-all clients-page console-pictures mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-release test-all clients-page console-pictures mutants clean
 .NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
@@ -38,17 +38,13 @@ lint: install ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# The time at which make began: WITHIN=3000 leaves out the studies if the targets before them took longer.
-BEGAN := $(shell date +%s)
-
-# Each test is in exactly one of five tiers, whatever its marks: tests/house/test_tiers.py.
-PLAIN := (not engine and not ray and not browser and not fault and not client and not study) or smoke
-ENGINES := (engine or ray or browser) and not fault and not client and not study and not smoke
-FAULTS := fault and not study and not smoke
-CLIENTS := client and not fault and not study and not smoke
-STUDIES := study and not smoke
-# On two processes, each file on one of them, so that what a file shares is made once.
-BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Each test is in exactly one of four tiers, whatever its marks: tests/house/test_tiers.py.
+PLAIN := (not engine and not ray and not browser and not fault and not client and not release) or smoke
+ENGINES := (engine or ray or browser or client) and not fault and not release and not smoke
+FAULTS := fault and not release and not smoke
+RELEASE := release and not smoke
+# On two processes, and on one where there is one core. What shares a start is a group, which one of them has.
+BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? n : 2))) --dist loadgroup --no-loadscope-reorder
 AT_ONCE := $(BIN)/python scripts/side_by_side.py
 # Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
 SUPERVISED := $(BIN)/python scripts/supervise.py
@@ -59,20 +55,13 @@ test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray
 	$(SUPERVISED) $(AT_ONCE) $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS) -- $(BIN)/pyright
 
 test-engines: install ## the tests that load language models, start engines, clusters or a browser
-	$(SUPERVISED) $(AT_ONCE) \
-	    $(BIN)/pytest -m "($(ENGINES)) and not beside_servers" $(ARGS) -- \
-	    $(BIN)/pytest -m "($(ENGINES)) and beside_servers" $(ARGS)
+	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(ENGINES)" $(ARGS)
 
 test-faults: install ## the torture in full, of which `make test` has a sample
 	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
 
-test-clients: install ## other people's clients against a server: docs/clients.md; installs them under build/
-	$(SUPERVISED) $(BIN)/pytest -m "$(CLIENTS)" $(ARGS)
-
-test-studies: install ## the examples of learning and the benches of servers, each whole, if small
-	@if [ $$(($$(date +%s) - $(BEGAN))) -ge $(or $(WITHIN),1000000) ]; then \
-	echo "the studies did not run: what went before them took more than $(WITHIN) s" >&2; else \
-	$(SUPERVISED) $(BIN)/pytest -m "$(STUDIES)" $(ARGS); fi
+test-release: install ## what is long, before a release and for what a change touches; PART=memory runs one part
+	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(RELEASE)" $(if $(PART),--part $(PART)) $(ARGS)
 
 clients-page: install ## run the clients, and write docs/clients.md and what is expected of them from this run
 	$(SUPERVISED) $(BIN)/pytest tests/clients -m client --write-clients-page $(ARGS)
@@ -80,8 +69,8 @@ clients-page: install ## run the clients, and write docs/clients.md and what is 
 console-pictures: install ## write the pictures of the console in docs/console from the pages as they are
 	$(SUPERVISED) $(BIN)/pytest tests/runtime/gateway/console -m browser --write-console-pictures $(ARGS)
 
-test-all: ## all five, whatever fails; CI runs the same through .ci/run, the studies if there is time left
-	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-clients test-studies
+test-all: ## all four, whatever fails; CI runs the first three through .ci/run
+	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-release
 
 mutants: install ## plant the faults that the promises forbid; each must turn a test red
 	@$(BIN)/python -m scripts.mutants $(ARGS)

@@ -2,13 +2,10 @@
 
     python scripts/supervise.py python scripts/side_by_side.py pytest … -- pyright
 
-The output of the first is written as it comes, and that of the second follows. The second gets the
-processor's idle time: a server's trainer in the first, which has no more, would wait for it otherwise. The
-supervisor ends both when it is asked to stop. A pytest that finds nothing to run fails nothing, unless the
-other finds nothing either.
+The output of the first is written as it comes, and that of the second follows. The supervisor ends both when
+it is asked to stop. A pytest that finds nothing to run fails nothing, unless the other finds nothing either.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,8 +20,6 @@ def main() -> int:
     first, second = sys.argv[1:split], sys.argv[split + 1 :]
     with tempfile.TemporaryFile() as report:
         with subprocess.Popen(second, stdout=report, stderr=subprocess.STDOUT) as other:
-            if hasattr(os, "SCHED_IDLE"):
-                os.sched_setscheduler(other.pid, os.SCHED_IDLE, os.sched_param(0))
             status = subprocess.run(first, check=False).returncode
         report.seek(0)
         print(f"\n{' '.join(second[:1])}:", report.read().decode(errors="replace").strip(), flush=True)

@@ -38,14 +38,11 @@ owned_shards.OPENING_SECONDS_MAX = 60.0
 LOADED = {"base_directory", "small_base_f32", "decided_base"}
 """Fixtures that a test asks for to load the model; ``base_files`` is for all else."""
 
-BESIDE_SERVERS = tuple(
-    f"tests/runtime/{room}/"
-    for room in (
-        *("adapters", "archive", "base", "bench", "encoder", "engines"),
-        *("learning", "module_training", "trainer"),
-    )
-)
-"""Folders whose tests load models or start engines, and no server."""
+FIRST = ("tests/end_to_end/", "tests/cluster/", "tests/runtime/engines/", "tests/actors/")
+"""Folders whose groups take the longest: these begin, so that no worker has one alone at the end."""
+
+PARTS = ("benches", "clients", "cluster", "console", "documents", "engines", "learning", "memory", "studies")
+"""Of the release tier: the argument of its mark, and of ``make test-release PART=``."""
 
 MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 
@@ -79,16 +76,47 @@ def pytest_configure() -> None:
         faulthandler.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give engines and clusters the time to start, and mark the tests that run beside the servers' tests.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--part`` chooses a part of the release tier."""
+    parser.addoption("--part", choices=PARTS, help="run only this part of the release tier")
 
-    ``make test-engines`` runs the two kinds side by side.
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give engines and clusters the time to start, and put what shares a start into one worker's group.
+
+    Runs first, because xdist writes the groups into the names of the tests.
     """
+    part = config.getoption("--part")
+    if part is not None:
+        config.hook.pytest_deselected(items=[item for item in items if part_of(item) != part])
+        items[:] = [item for item in items if part_of(item) == part]
     for item in items:
         if is_marked(item, "engine", "ray", "client"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
-            if item.nodeid.startswith(BESIDE_SERVERS):
-                item.add_marker(pytest.mark.beside_servers)
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=place_of)
+
+
+def part_of(item: pytest.Item) -> str | None:
+    """The part of the release tier that the test is in, if it is in one."""
+    mark = item.get_closest_marker("release")
+    return None if mark is None else str(mark.args[0])
+
+
+def group_of(item: pytest.Item) -> str:
+    """What runs on one worker: the tests that share a fixture of a package's scope, or those of a file."""
+    assert isinstance(item, pytest.Function)
+    for definitions in item._fixtureinfo.name2fixturedefs.values():
+        if definitions[-1].scope == "package":
+            return definitions[-1].baseid
+    return item.nodeid.split("::")[0]
+
+
+def place_of(item: pytest.Item) -> tuple[int, str]:
+    """Sort the longest groups to the beginning; within a group the order stays as it was written."""
+    folder = next((place for place, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
+    return folder, group_of(item)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

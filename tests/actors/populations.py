@@ -22,6 +22,7 @@ from populace.policies.placement import shards_of
 from populace.settings.environment import quiet_environment
 from populace.storage.store import Store
 from tests.actors.fakes import BASE
+from tests.starts import count_start
 
 HOSTS = 2
 COMMUNITY = "everybody"
@@ -63,6 +64,7 @@ def ray_directory(handles: list[Any], store: Store) -> Directory:
 @contextmanager
 def ray_running() -> Generator[None]:
     """A Ray of our own. Not for the whole session: other folders start Populace, and with it Ray."""
+    count_start("ray")
     ray.init(
         address="local",
         namespace=NAMESPACE,

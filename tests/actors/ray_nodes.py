@@ -13,6 +13,7 @@ from ray.cluster_utils import Cluster
 from populace.hosting.messages import NAMESPACE
 from populace.settings.environment import lent_environment
 from tests.limits import HANG_SECONDS
+from tests.starts import count_start
 
 
 @contextmanager
@@ -37,6 +38,7 @@ def ray_nodes(
     parts[0]["include_dashboard"] = False
     if config is not None:
         parts[0]["_system_config"] = dict(config)
+    count_start("ray")
     cluster: Any = Cluster()
     try:
         nodes: list[Any] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from populace.settings.environment import process_environment
 from tests.clients.pinned import Client
+from tests.starts import count_start
 
 FOLDER = Path(__file__).parents[2] / "build" / "clients"
 MADE = "made"
@@ -26,6 +27,7 @@ def prepare(client: Client) -> Path:
     folder = FOLDER / f"{client.name}-{client.digest}"
     if (folder / MADE).is_file():
         return folder
+    count_start("environment")
     # What other pins made, and what was not made to its end.
     for old in FOLDER.glob(f"{client.name}-{'[0-9a-f]' * len(client.digest)}"):
         shutil.rmtree(old)

@@ -22,6 +22,7 @@ from populace.settings.environment import process_environment
 from populace.settings.running import find_running, wait_for_running
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
+from tests.starts import count_start
 
 TRAINING_PRIORITY = "low"
 """What runs beside the tests of servers has idle priority, too."""
@@ -160,6 +161,7 @@ def serve(
     ``data`` is where its store is. ``module`` is run as the program ``populace``; ``options`` are more of
     ``serve``'s own, and win.
     """
+    count_start("serve vllm" if engine == "vllm" else "serve torch")
     data = data or folder / "data"
     config, log, port = folder / "config", folder / "serve.log", free_port()
     command = [sys.executable, "-m", module, "serve", "--port", str(port), "--data", str(data)]

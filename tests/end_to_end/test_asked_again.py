@@ -9,7 +9,7 @@ import pytest
 from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("learning")]
 
 FACTS = {
     "My dog is called Bruno.": ("What is my dog called?", "Bruno"),

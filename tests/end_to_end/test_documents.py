@@ -50,7 +50,8 @@ LONG = ("docs/fine-tuning.md",)
 
 
 @pytest.mark.parametrize(
-    "document", [pytest.param(one, marks=[pytest.mark.study] if one in LONG else []) for one in DOCUMENTS]
+    "document",
+    [pytest.param(one, marks=[pytest.mark.release("documents")] if one in LONG else []) for one in DOCUMENTS],
 )
 def test_what_a_document_shows_in_python_runs(served: Served, document: str, tmp_path: Path) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from tests.end_to_end.served import Served
 from tests.end_to_end.test_training import ANSWER, IN_OTHER_WORDS, QUESTIONS, says
 from tests.limits import ENGINE_HANG_SECONDS
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("learning")]
 
 JUDGING = [
     "Do you know my dog's name?",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.limits import ENGINE_HANG_SECONDS
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "incident.py"
 

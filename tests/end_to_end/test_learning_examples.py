@@ -8,7 +8,7 @@ import pytest
 
 from tests.end_to_end.served import Served
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("studies")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

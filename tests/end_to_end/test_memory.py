@@ -238,7 +238,7 @@ def test_a_state_of_another_module_fails_the_turn_and_is_kept(
     assert memory_of(served, foreign)["module"] == "00" * 32
 
 
-@pytest.mark.study
+@pytest.mark.release("memory")
 def test_the_example_tells_kills_and_asks(served: Served, memory_module: Path) -> None:
     """With a module that is not trained there is nothing to recall: the table is, and no process is left."""
     example = str(Path(__file__).parents[2] / "examples" / "remember.py")

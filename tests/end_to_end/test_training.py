@@ -71,7 +71,7 @@ def says(served: Served, name: str, ask: str, *, corrections: bool = False) -> s
     return reply.choices[0].message.content or ""
 
 
-@pytest.mark.study
+@pytest.mark.release("learning")
 def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served) -> None:
     ada = served.create(f"ada-{uuid.uuid4().hex[:8]}")
     with populace.connect(data=served.data) as population:
@@ -165,7 +165,7 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
     assert "line 2" in " ".join(refused.stderr.split())
 
 
-@pytest.mark.study
+@pytest.mark.release("learning")
 def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:
     options = ("--method", "distillation", "--steps", "2", "--replies", "2", "--reply-tokens", "8")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import how_much_fits
 import pytest
 
-pytestmark = [pytest.mark.engine, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.release("studies")]
 
 
 @pytest.fixture

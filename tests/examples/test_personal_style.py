@@ -10,7 +10,7 @@ import pytest
 PEOPLE = ("Ada Lovelace", "Bob Byte", "Cleo Core")
 WORDS = ["loom", "card", "wheel", "yarn", "thread", "needle", "shuttle", "spool", "hook", "frame"]
 
-pytestmark = [pytest.mark.engine, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.release("studies")]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from populace.settings.environment import process_environment
 from populace.storage.packed.adapter import PackedAdapter
 from tests.limits import ENGINE_HANG_SECONDS
 
-pytestmark = [pytest.mark.engine, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.release("studies")]
 
 SHORT = training.FEW._replace(steps=2, taught_steps=2, taught_part=1)
 

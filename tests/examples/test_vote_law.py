@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import vote_law
 
-pytestmark = [pytest.mark.engine, pytest.mark.study]
+pytestmark = [pytest.mark.engine, pytest.mark.release("studies")]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 from populace.actors.engine import OwnedEngine
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
+from tests.starts import count_start
 
 
 @asynccontextmanager
@@ -17,6 +18,7 @@ async def both_engines(
     from populace.engines.vllm_engine import VllmEngine
 
     # Beside vLLM's threads, waiting for a second one takes longer than its help saves.
+    count_start("vllm")
     torch_engine = await TorchEngine.start(options._replace(threads=1))
     vllm_engine = await VllmEngine.start(options, vllm_arguments=vllm_arguments)
     yield {"torch": torch_engine, "vllm": vllm_engine}

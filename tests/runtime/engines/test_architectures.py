@@ -70,7 +70,7 @@ def cases() -> Iterator[Any]:
         yield name, TorchEngine
         if not architecture.has_experts:
             yield pytest.param(
-                name, VllmEngine, marks=[] if name in VLLM_WITHOUT_STUDY else [pytest.mark.study]
+                name, VllmEngine, marks=[] if name in VLLM_WITHOUT_STUDY else [pytest.mark.release("engines")]
             )
 
 

@@ -32,7 +32,9 @@ LONG = Message("user", "I have a long story to tell. " * 9 + "My cat is called M
 Gates = Literal["open", "closed", "mixed"]
 
 
-@pytest.fixture(scope="module", params=["closed", "mixed", pytest.param("open", marks=pytest.mark.study)])
+@pytest.fixture(
+    scope="module", params=["closed", "mixed", pytest.param("open", marks=pytest.mark.release("memory"))]
+)
 def gates(request: pytest.FixtureRequest) -> Gates:
     return request.param
 

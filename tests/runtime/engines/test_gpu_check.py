@@ -33,7 +33,7 @@ def test_without_a_gpu_it_says_so_and_ends_with_a_status_of_its_own() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.study
+@pytest.mark.release("engines")
 def test_part_a_passes_on_the_processor() -> None:
     done = run("--part", "a", "--device", "cpu", "--json")
 
@@ -46,7 +46,7 @@ def test_part_a_passes_on_the_processor() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.study
+@pytest.mark.release("engines")
 def test_part_b_passes_on_the_processor(base_directory: object) -> None:
     done = run("--part", "b", "--device", "cpu", "--json")
 

@@ -44,7 +44,8 @@ BLOCK_TOKENS = 32
 
 
 @pytest.fixture(
-    scope="module", params=["TSW", *(pytest.param(one, marks=pytest.mark.study) for one in ("MSW", "SSW"))]
+    scope="module",
+    params=["TSW", *(pytest.param(one, marks=pytest.mark.release("memory")) for one in ("MSW", "SSW"))],
 )
 def module_file(
     base_directory: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest

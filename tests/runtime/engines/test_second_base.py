@@ -41,7 +41,9 @@ def second_base(base_directory: Path, tmp_path_factory: pytest.TempPathFactory) 
     return make_second_base(tmp_path_factory.mktemp("second-base"), base_directory)
 
 
-@pytest.fixture(scope="module", params=["gated", pytest.param("published", marks=pytest.mark.study)])
+@pytest.fixture(
+    scope="module", params=["gated", pytest.param("published", marks=pytest.mark.release("memory"))]
+)
 def rule(request: pytest.FixtureRequest) -> Rule:
     return request.param
 

@@ -131,7 +131,7 @@ def distance(one: Fingerprint, other: Fingerprint) -> float:
     return sum(abs(one.get(token, LEAST) - other.get(token, LEAST)) for token in one.keys() | other.keys())
 
 
-@pytest.mark.parametrize("requests", [1000, pytest.param(5000, marks=pytest.mark.study)])
+@pytest.mark.parametrize("requests", [1000, pytest.param(5000, marks=pytest.mark.release("engines"))])
 async def test_no_token_comes_from_another_adapter_while_adapters_come_and_go(
     engine: VllmEngine, people: list[AdapterRef | None], requests: int
 ) -> None:
