@@ -17,7 +17,6 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
-from populace.api.errors import ErrorObject
 from populace.gateway import operations, request_logs
 from populace.gateway.admin import keys as admin_keys
 from populace.gateway.admin import tenants as admin_tenants
@@ -185,11 +184,11 @@ def create_app(
         modules += passed_on
         longer[archives.IMPORT_PATH] = longer[revisions.REVISIONS_PATH] = forwarder.archive_bytes_max
         longer[files.FILES_PATH] = forwarder.file_bytes_max + files.FORM_BYTES_MAX
-    failed = {"model": ErrorObject, "description": "An error, as OpenAI's."}
+    # The routes themselves, which are made once: including a router would make each of them anew.
     for module in modules:
-        app.include_router(module.router, responses={"default": failed})
+        app.router.routes.extend(module.router.routes)
     if has_metrics:
-        app.include_router(operations.metrics_router, responses={"default": failed})
+        app.router.routes.extend(operations.metrics_router.routes)
     app.add_exception_handler(PopulaceError, _populace_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -219,7 +218,7 @@ def metrics_app(app: FastAPI) -> FastAPI:
     """Build the application that has the metrics of another one, and no other route."""
     private = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     private.state.gateway = app.state.gateway
-    private.include_router(operations.metrics_router)
+    private.router.routes.extend(operations.metrics_router.routes)
     return private
 
 

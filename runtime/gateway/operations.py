@@ -11,14 +11,14 @@ from populace.actors.engine import EngineReport
 from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
 from populace.api.server import HealthObject, ReadinessObject
-from populace.gateway.http.context import Gateway, gateway_of
+from populace.gateway.http.context import FAILED, Gateway, gateway_of
 from populace.gateway.http.needs import keyless
 from populace.gateway.metrics.of_gateways import GatewaysReport
 from populace.gateway.metrics.reported import Reports
 from populace.storage.records.errors import PopulaceError
 
-router = APIRouter()
-metrics_router = APIRouter()
+router = APIRouter(responses=FAILED)
+metrics_router = APIRouter(responses=FAILED)
 """The metrics, which may have a listener of their own."""
 
 PROBE_SECONDS_MAX = 5.0

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.errors import Refused
 from populace.actors.request_log import RequestLog, RequestNotFound
 from populace.api.request_log import REQUEST_ID, RequestLogObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute
+from populace.gateway.http.context import Caller, keyed_router
 from populace.gateway.http.machine_locks import MachineLocks
 from populace.gateway.http.needs import needs
 from populace.telemetry.file_search import FileSearch
@@ -21,7 +21,7 @@ from populace.telemetry.log_setup import digest_of
 from populace.telemetry.request_lines import lines_of_request
 from populace.telemetry.request_trace import trace_of_request
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 RETRY_SECONDS = 1.0
 WAIT_SECONDS_MAX = 5.0

@@ -3,7 +3,7 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from populace.actors.access_errors import KeyNotFound
@@ -13,10 +13,10 @@ from populace.api.objects import Listing
 from populace.gateway.admin.schema import KeyLimitsBody, NewKeyBody, RotationBody
 from populace.gateway.http.access import new_key, new_secret
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.needs import needs
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 PATH = "/v1/admin/keys"
 ONE = f"{PATH}/{{key_id}}"

@@ -2,17 +2,17 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.api.keys import LimitsObject, TenantObject, TenantUsageObject
 from populace.api.objects import Listing
 from populace.gateway.admin.schema import LimitsBody, TenantInPath
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.needs import needs
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 PATH = "/v1/admin/tenants"
 ONE = f"{PATH}/{{tenant}}"

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
@@ -32,14 +32,14 @@ from populace.api.objects import example
 from populace.gateway.completions.parameters import UnusedEmbeddingParameters, warnings_of
 from populace.gateway.completions.text_schema import Prompts, prompts_in
 from populace.gateway.http.body import Body, NonEmptyText
-from populace.gateway.http.context import Caller, KeyedRoute, embedder_of, gateway_of
+from populace.gateway.http.context import Caller, embedder_of, gateway_of, keyed_router
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.limits import charged
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import BASE_MODEL, parse_target
 from populace.telemetry.tracing.spans import TRACER
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 
 class EmbeddingsBody(Body, UnusedEmbeddingParameters):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
@@ -22,7 +22,7 @@ from populace.gateway.completions.population_schema import AskBody, SharingBody
 from populace.gateway.completions.schema import DEFAULT_QUESTION, ChatBody, PopulationBody
 from populace.gateway.completions.wire import DONE, event, usage_of
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, aggregator_of, gateway_of
+from populace.gateway.http.context import Caller, aggregator_of, gateway_of, keyed_router
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.errors import populace_error_body
 from populace.gateway.http.event_stream import EventStream, completion_events
@@ -30,7 +30,7 @@ from populace.gateway.http.needs import needs
 from populace.gateway.http.target import POPULATION_MODEL, named_model
 from populace.storage.records.errors import PopulaceError
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 Answers = AsyncGenerator[PopulationAnswer]
 

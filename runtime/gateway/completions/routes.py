@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.api_keys import KeyHolder
@@ -51,7 +51,7 @@ from populace.gateway.completions.response_format import SCHEMA_FIELDS, Form
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.completions.text_schema import CompletionBody
 from populace.gateway.completions.wire import ReplyShape
-from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, Gateway, gateway_of, keyed_router
 from populace.gateway.http.disconnect import cancels_on_disconnect, while_connected
 from populace.gateway.http.event_stream import completion_events
 from populace.gateway.http.idempotency import idempotency_key
@@ -61,7 +61,7 @@ from populace.gateway.http.target import BASE_MODEL, POPULATION_MODEL, parse_tar
 from populace.telemetry.calls import current_caller
 from populace.telemetry.traceparent import header_of, is_sampled
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 
 @router.post(

@@ -6,7 +6,7 @@ first byte is written to this machine's disk.
 
 from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -16,11 +16,11 @@ from populace.api.files import DeletedFileObject, FileObject, FilePage, FilePurp
 from populace.api.objects import seconds
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute
+from populace.gateway.http.context import Caller, keyed_router
 from populace.gateway.http.needs import needs
 from populace.storage.uploads.upload_files import Upload
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 FILES_PATH = "/v1/files"
 FORM_BYTES_MAX = 64 * 1024

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from populace.actors.api_keys import KeyHolder
@@ -35,7 +35,7 @@ from populace.gateway.fine_tuning.events import events_of, place_of
 from populace.gateway.fine_tuning.files import upload_service_of
 from populace.gateway.fine_tuning.schema import FineTuningBody
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
@@ -46,7 +46,7 @@ from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from populace.storage.uploads.errors import UploadNotFound
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 JOBS_PATH = "/v1/fine_tuning/jobs"
 ONE_JOB = f"{JOBS_PATH}/{{job_id}}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIRouter
 
 from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.api_keys import KeyHolder
@@ -14,6 +14,7 @@ from populace.actors.engine import Embedder, Engine, EngineReport
 from populace.actors.hosts import Hosts
 from populace.actors.hosts_report import HostsReport
 from populace.actors.process_use import ProcessUse
+from populace.api.errors import ErrorObject
 from populace.gateway.http.access import Access
 from populace.gateway.http.intake import Intake
 from populace.gateway.http.limits import Limiter, serve_with
@@ -142,6 +143,17 @@ class KeyedRoute(APIRoute):
             return response
 
         return keyed
+
+
+FAILED: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ErrorObject, "description": "An error, as OpenAI's."}
+}
+"""How every route may fail, for its description."""
+
+
+def keyed_router() -> APIRouter:
+    """Make a router of routes that check the API key, and whose errors are described."""
+    return APIRouter(route_class=KeyedRoute, responses=FAILED)
 
 
 async def _caller(request: Request) -> KeyHolder:  # not a plain function: FastAPI calls those in a thread

@@ -1,16 +1,16 @@
 """``/v1/personal-models/{name}/aliases/{alias}``: which revision an alias of a model names."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.api.models import ModelObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.schema import Alias, AliasBody
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 ALIAS_PATH = "/v1/personal-models/{name}/aliases/{alias}"
 

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from populace.api.models import ModelObject
 from populace.archive.layout import MEDIA_TYPE, SUFFIX
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute
+from populace.gateway.http.context import Caller, keyed_router
 from populace.gateway.http.file_work import HeldFile
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
@@ -17,7 +17,7 @@ from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.personal_models.revisions import BINARY, UPLOAD
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 IMPORT_PATH = "/v1/personal-models/import"
 

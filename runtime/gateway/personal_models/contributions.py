@@ -1,15 +1,15 @@
 """``/v1/personal-models/{name}/contribution``: whether everybody may learn from a model."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.api.contributions import ContributionObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 CONTRIBUTION_PATH = "/v1/personal-models/{name}/contribution"
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from populace.actors.errors import InvalidRequest
@@ -11,14 +11,14 @@ from populace.api.objects import Listing
 from populace.api.turns import FeedbackObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.body import ExactInteger
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model, parse_target
 from populace.gateway.personal_models.schema import FeedbackBody
 from populace.storage.records.errors import ModelNotFound
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Start = Annotated[ExactInteger, Query()]

@@ -1,19 +1,19 @@
 """``/v1/personal-models/{name}/forget``: removes turns from a model for good."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import operation_of
 from populace.api.turns import ForgottenObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.schema import ForgetBody
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 
 @router.post("/v1/personal-models/{name}/forget", response_model=ForgottenObject)

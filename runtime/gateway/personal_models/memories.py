@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from populace.api.memory import KnownObject, MemoryObject
 from populace.api.turns import InteractionObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.body import ExactInteger
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.needs import needs
@@ -22,7 +22,7 @@ from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.schema import RestoreMemoryBody
 from populace.pictures.memory import PersonalMemory
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 PICTURE_TYPE = "image/svg+xml"
 

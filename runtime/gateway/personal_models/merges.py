@@ -1,13 +1,13 @@
 """``/v1/population/merge``: merges several members into one revision."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.members import revision_to_merge
 from populace.actors.merging import LINEAR, LINEAR_WARNING, MergeOptions
 from populace.api.models import MergeObject, RevisionObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model, new_model
@@ -15,7 +15,7 @@ from populace.gateway.personal_models.revisions import adapter_service_of
 from populace.gateway.personal_models.schema import MergeBody
 from populace.storage.records.errors import ModelNotFound
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 
 @router.post("/v1/population/merge", status_code=201, response_model=MergeObject)

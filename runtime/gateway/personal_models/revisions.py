@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from populace.actors.errors import InvalidRequest
@@ -10,13 +10,13 @@ from populace.actors.revision_names import find_compared
 from populace.actors.turn import BASE_REVISION
 from populace.api.models import DiffObject, LayerObject, RevisionObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import LATEST, check_alias, named_model, new_model
 from populace.gateway.personal_models.adapter_service import AdapterService
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 REVISIONS_PATH = "/v1/personal-models/{name}/revisions"
 BINARY = {"schema": {"type": "string", "format": "binary"}}

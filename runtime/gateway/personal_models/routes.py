@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from populace.actors.api_keys import KeyHolder
@@ -17,7 +17,7 @@ from populace.api.turns import InteractionObject
 from populace.gateway.http.answers import answer
 from populace.gateway.http.body import ExactInteger
 from populace.gateway.http.callers_models import models_of
-from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, Gateway, gateway_of, keyed_router
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import (
@@ -31,7 +31,7 @@ from populace.gateway.http.target import (
 )
 from populace.gateway.personal_models.schema import NewModelBody
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Start = Annotated[ExactInteger, Query()]

@@ -1,19 +1,19 @@
 """``/v1/personal-models/{name}/suite``: the questions that a model has to answer, and asking them."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.suites import suite_of
 from populace.api.suites import DeletedSuiteObject, SuiteObject, SuiteResultObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
 from populace.gateway.personal_models.schema import EvaluationBody, SuiteBody
 from populace.suites.asking import ask_suite
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 SUITE_PATH = "/v1/personal-models/{name}/suite"
 

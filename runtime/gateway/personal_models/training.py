@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from populace.actors.reward_tasks import tasks_of
@@ -12,7 +12,7 @@ from populace.api.models import ModelObject
 from populace.api.objects import Listing
 from populace.api.training import JobObject
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, gateway_of, keyed_router
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
@@ -21,7 +21,7 @@ from populace.gateway.personal_models.schema import RollbackBody, TrainingBody
 from populace.storage.records.errors import RevisionNotFound
 from populace.telemetry.log_setup import request_id_of_job
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from itertools import takewhile
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -33,7 +33,7 @@ from populace.api.responses import (
 from populace.gateway.http.answers import answer
 from populace.gateway.http.body import Body, NonEmptyText
 from populace.gateway.http.callers_models import models_of
-from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, Gateway, gateway_of, keyed_router
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import named_model
@@ -45,7 +45,7 @@ from populace.gateway.responses.wire import TurnKey, items_of
 from populace.policies.history import CONVERSATION_PREFIX, is_same_conversation
 from populace.storage.records.errors import InteractionNotFound
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 PATH = "/v1/conversations"
 TURNS_AT_ONCE = 500

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import Response
 
 from populace.actors.api_keys import KeyHolder
@@ -38,7 +38,7 @@ from populace.gateway.completions.routes import (
 )
 from populace.gateway.completions.schema import ChatBody
 from populace.gateway.http.answers import answer
-from populace.gateway.http.context import Caller, Gateway, KeyedRoute, gateway_of
+from populace.gateway.http.context import Caller, Gateway, gateway_of, keyed_router
 from populace.gateway.http.disconnect import cancels_on_disconnect
 from populace.gateway.http.event_stream import HEADERS, EventStream, named_events
 from populace.gateway.http.idempotency import idempotency_key
@@ -53,7 +53,7 @@ from populace.gateway.responses.turn_lookup import begun_by, find_turn, newest_i
 from populace.gateway.responses.wire import TurnKey, input_of, items_of
 from populace.policies.history import CONVERSATION_PREFIX
 
-router = APIRouter(route_class=KeyedRoute)
+router = keyed_router()
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": named_events(ResponseEventObject)}}
 
