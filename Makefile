@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve lint test test-engines test-faults test-release test-all clients-page console-pictures mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-release test-all tiers clients-page console-pictures mutants clean
 .NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
@@ -52,16 +52,19 @@ SUPERVISED := $(BIN)/python scripts/supervise.py
 test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray, kill -9)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(SUPERVISED) $(AT_ONCE) $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS) -- $(BIN)/pyright
+	$(SUPERVISED) --tier $@ $(AT_ONCE) $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS) -- $(BIN)/pyright
 
 test-engines: install ## the tests that load language models, start engines, clusters or a browser
-	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(ENGINES)" $(ARGS)
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(ENGINES)" $(ARGS)
 
 test-faults: install ## the torture in full, of which `make test` has a sample
-	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
 
 test-release: install ## what is long, before a release and for what a change touches; PART=memory runs one part
-	$(SUPERVISED) $(BIN)/pytest $(BESIDE) -m "$(RELEASE)" $(if $(PART),--part $(PART)) $(ARGS)
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(RELEASE)" $(if $(PART),--part $(PART)) $(ARGS)
+
+tiers: ## what the tiers of CI took in their last runs; fails if one did not run
+	@$(FIND_PYTHON); "$$python" scripts/tiers.py test test-engines test-faults
 
 clients-page: install ## run the clients, and write docs/clients.md and what is expected of them from this run
 	$(SUPERVISED) $(BIN)/pytest tests/clients -m client --write-clients-page $(ARGS)

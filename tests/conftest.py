@@ -6,8 +6,10 @@ clients ran.
 
 import faulthandler
 import os
+from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -19,6 +21,7 @@ from populace.settings.environment import enter_quiet_environment, in_ci
 from populace.settings.settings import Settings
 from tests import balanced_books
 from tests.limits import ENGINE_TEST_SECONDS
+from tests.notes import SLOW_SECONDS, note_outcomes
 
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.
 enter_quiet_environment()
@@ -70,8 +73,9 @@ def encoder_files() -> Path:
     return directory
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Print every thread's stack if a native library crashes."""
+    config.addinivalue_line("markers", "xdist_group(name): known also without xdist")
     if not faulthandler.is_enabled():
         faulthandler.enable()
 
@@ -141,6 +145,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     yield
     if unbalanced is not None:
         raise unbalanced
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Note the outcomes for the tier's budget, of all workers."""
+    if hasattr(config, "workerinput"):
+        return
+    found: dict[str, list[Any]] = terminalreporter.stats
+    slow = defaultdict[str, float](float)
+    for reports in found.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                slow[report.nodeid.split("@")[0]] += report.duration
+    outcomes = {name: len(found.get(name, ())) for name in ("passed", "failed", "error", "skipped")}
+    note_outcomes(outcomes, {name: took for name, took in slow.items() if took > SLOW_SECONDS})
 
 
 @pytest.hookimpl(wrapper=True)

@@ -22,7 +22,7 @@ from populace.policies.placement import shards_of
 from populace.settings.environment import quiet_environment
 from populace.storage.store import Store
 from tests.actors.fakes import BASE
-from tests.starts import count_start
+from tests.notes import count_start
 
 HOSTS = 2
 COMMUNITY = "everybody"

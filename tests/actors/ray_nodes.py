@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 from populace.hosting.messages import NAMESPACE
 from populace.settings.environment import lent_environment
 from tests.limits import HANG_SECONDS
-from tests.starts import count_start
+from tests.notes import count_start
 
 
 @contextmanager

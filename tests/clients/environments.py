@@ -12,7 +12,7 @@ from pathlib import Path
 
 from populace.settings.environment import process_environment
 from tests.clients.pinned import Client
-from tests.starts import count_start
+from tests.notes import count_start
 
 FOLDER = Path(__file__).parents[2] / "build" / "clients"
 MADE = "made"

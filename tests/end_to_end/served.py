@@ -22,7 +22,7 @@ from populace.settings.environment import process_environment
 from populace.settings.running import find_running, wait_for_running
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
-from tests.starts import count_start
+from tests.notes import count_start
 
 TRAINING_PRIORITY = "low"
 """What runs beside the tests of servers has idle priority, too."""

@@ -7,7 +7,7 @@ from typing import Any
 from populace.actors.engine import OwnedEngine
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
-from tests.starts import count_start
+from tests.notes import count_start
 
 
 @asynccontextmanager

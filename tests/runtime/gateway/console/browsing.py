@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.limits import HANG_SECONDS
-from tests.starts import count_start
+from tests.notes import count_start
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DESK, PHONE = (1280, 800), (390, 844)
