@@ -13,6 +13,8 @@ export HF_HUB_OFFLINE := 1
 # Tests compute beside each other: threads that spin while they wait would take the cores from the others.
 export GOMP_SPINCOUNT := 2000
 export PYTHON
+# Each pytest would rewrite the assertions of 600 files anew if it might not keep them.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 # A command of the right name may be a version manager's stub, so each is run before it is believed.

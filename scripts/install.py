@@ -241,7 +241,9 @@ def install(arguments: list[str], python: Path = BIN / "python") -> None:
     uv = find_uv()
     if uv is not None:
         try:
-            run([uv, "pip", "install", "--python", str(python), *pips_places(), *arguments], uv_environment())
+            # Each of many processes would compile anew what it imports, where Python may write no bytecode.
+            command = [uv, "pip", "install", "--compile-bytecode", "--python", str(python)]
+            run([*command, *pips_places(), *arguments], uv_environment())
         except InstallFailed as failure:
             say(f"  uv did not install it ({failure}): trying pip")
         else:

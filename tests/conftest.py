@@ -5,7 +5,9 @@ clients ran.
 """
 
 import faulthandler
+import itertools
 import os
+import re
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from _pytest.mark.expression import Expression as MarkExpression
 
 from populace.actors.keepers import owned_shards
 from populace.base.prepare import prepare_base
@@ -49,6 +52,12 @@ PARTS = ("benches", "clients", "cluster", "console", "documents", "engines", "le
 
 MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 
+MARKS = (*MUST_RUN_MARKERS, "release")
+"""By which the tiers choose."""
+
+ADDED = frozenset({"engine", "ray"})
+"""Marks that parameters of fixtures add to tests whose file does not have them."""
+
 
 @pytest.fixture(scope="session")
 def base_files() -> Path:
@@ -78,6 +87,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "xdist_group(name): known also without xdist")
     if not faulthandler.is_enabled():
         faulthandler.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a file of which ``-m`` chooses no test: so the plain tests import no engine.
+
+    All tests of a file have the marks of its ``pytestmark``. Parameters of fixtures may add those of
+    ``ADDED``; all others are written in the file, or come from ``tests/torture.py``.
+    """
+    expression = config.option.markexpr
+    if not expression or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    whole = "".join(re.findall(r"^pytestmark = (.*?)$(?=\n\n|\n\S)", text, re.MULTILINE | re.DOTALL))
+    always = {mark for mark in MARKS if f"mark.{mark}" in whole}
+    written = {mark for mark in MARKS if f"mark.{mark}" in text or (mark == "fault" and "torture" in text)}
+    open_marks = sorted((written | ADDED) - always)
+    chosen = MarkExpression.compile(expression)
+    for has in itertools.product((False, True), repeat=len(open_marks)):
+        marks = always | {mark for mark, there in zip(open_marks, has, strict=True) if there}
+        if chosen.evaluate(lambda name, marks=marks, **_: name in marks):
+            return None
+    return True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,6 +24,8 @@ from populace.engines.vllm_reply_logits import (
     reply_arguments,
 )
 
+pytestmark = pytest.mark.engine
+
 TEXT = [1, 2, 3]
 OTHER = [4, 5, 6]
 PLACEHOLDER = -1

@@ -16,6 +16,8 @@ from populace.engines.vllm_stages import with_stages
 from populace.telemetry.tracing.spans import TRACER
 from tests.runtime.telemetry.recorded import recording
 
+pytestmark = pytest.mark.engine
+
 TIMES = RequestStateStats(queued_ts=10.0, scheduled_ts=11.0, first_token_ts=13.0, last_token_ts=17.0)
 
 

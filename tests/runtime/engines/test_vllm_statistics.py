@@ -16,6 +16,8 @@ from vllm.v1.metrics.stats import FinishedRequestStats, IterationStats, PrefixCa
 
 from populace.engines.vllm_statistics import VllmStatistics, statistics_of
 
+pytestmark = pytest.mark.engine
+
 
 def started() -> Any:
     """An engine that has its collectors as ``AsyncLLM`` makes them; it needs no configuration for ours."""

@@ -16,6 +16,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from populace.engines import vllm_workers
 from populace.engines.vllm_workers import call_workers
 
+pytestmark = pytest.mark.engine
+
 
 class Process:
     """An engine process in place of vLLM's: it answers, or never does once it is ``silent``."""
