@@ -45,6 +45,9 @@ PLAIN := (not engine and not ray and not browser and not fault and not client an
 ENGINES := (engine or ray or browser or client) and not fault and not release and not smoke
 FAULTS := fault and not release and not smoke
 RELEASE := release and not smoke
+# Of the release tier. random is no mark: it has the tests of hypothesis try ten times as much, from fresh seeds.
+CHOSEN = $(if $(filter random,$(PART)),-m "$(PLAIN)" --examples-times 10,-m "$(RELEASE)" --part $(PART))
+PARTS := benches clients cluster console documents engines learning memory random studies
 # On two processes, and on one where there is one core. What shares a start is a group, which one of them has.
 BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? n : 2))) --dist loadgroup --no-loadscope-reorder
 AT_ONCE := $(BIN)/python scripts/side_by_side.py
@@ -63,7 +66,10 @@ test-faults: install ## the torture in full, of which `make test` has a sample
 	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
 
 test-release: install ## what is long, before a release and for what a change touches; PART=memory runs one part
-	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(RELEASE)" $(if $(PART),--part $(PART)) $(ARGS)
+	@$(if $(PART),:,status=0; for part in $(PARTS); do \
+	    $(MAKE) --no-print-directory $@ PART=$$part || status=1; done; exit $$status)
+	@$(if $(PART),set -x; $(SUPERVISED) --tier $@-$(PART) $(BIN)/pytest $(BESIDE) $(CHOSEN) $(ARGS))
+	@$(if $(PART),$(if $(ARGS),,$(BIN)/python scripts/tiers.py --record $(PART)))
 
 tiers: ## what the tiers of CI took in their last runs; fails if one did not run
 	@$(FIND_PYTHON); "$$python" scripts/tiers.py test test-engines test-faults

@@ -1,12 +1,13 @@
 """Makes a release: wheel, source archive, list of parts (SBOM), notes, checksums and their signature.
 
-    python scripts/release.py notes 0.2.0                  # the part of CHANGELOG.md, to standard output
-    python scripts/release.py build dist                   # what is uploaded; needs pip install '.[release]'
-    python scripts/release.py sign dist --key ~/.ssh/id    # SHA256SUMS.sig, by ssh-keygen
-    python scripts/release.py check dist --signers FILE    # whether dist is what its signer signed
+    python -m scripts.release notes 0.2.0                  # the part of CHANGELOG.md, to standard output
+    python -m scripts.release build dist                   # what is uploaded; needs pip install '.[release]'
+    python -m scripts.release sign dist --key ~/.ssh/id    # SHA256SUMS.sig, by ssh-keygen
+    python -m scripts.release check dist --signers FILE    # whether dist is what its signer signed
 
 ``notes`` refuses a version that the changelog does not have, or has without a date. ``build`` refuses one
-without notes, and makes the same wheel from the same commit.
+without notes, or of which a part of ``make test-release`` has not passed, and makes the same wheel from the
+same commit.
 """
 
 import argparse
@@ -21,6 +22,8 @@ import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
+
+from scripts.tiers import unpassed_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 SUMS = "SHA256SUMS"
@@ -87,6 +90,9 @@ def build(directory: Path) -> None:
     """Make the wheel, the source archive, the SBOM, the notes and the checksums in a new directory."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     notes = notes_of((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
+    unpassed = unpassed_parts()
+    if unpassed:
+        raise ReleaseRefused(f"run `make test-release PART=…` first, and commit: {', '.join(unpassed)}")
     directory.mkdir(parents=True)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": git("log", "-1", "--format=%ct").decode().strip()}
     with tempfile.TemporaryDirectory() as name:

@@ -47,9 +47,6 @@ LOADED = {"base_directory", "small_base_f32", "decided_base"}
 FIRST = ("tests/end_to_end/", "tests/cluster/", "tests/runtime/engines/", "tests/actors/")
 """Folders whose groups take the longest: these begin, so that no worker has one alone at the end."""
 
-PARTS = ("benches", "clients", "cluster", "console", "documents", "engines", "learning", "memory", "studies")
-"""Of the release tier: the argument of its mark, and of ``make test-release PART=``."""
-
 MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 
 MARKS = (*MUST_RUN_MARKERS, "release")
@@ -112,8 +109,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--part`` chooses a part of the release tier."""
-    parser.addoption("--part", choices=PARTS, help="run only this part of the release tier")
+    """Two choices of ``make test-release``."""
+    parser.addoption("--part", help="run only this part of the release tier")
+    parser.addoption("--examples-times", type=int, help="only tests of hypothesis, which try more")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -122,15 +120,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Runs first, because xdist writes the groups into the names of the tests.
     """
-    part = config.getoption("--part")
+    part, times = config.getoption("--part"), config.getoption("--examples-times")
     if part is not None:
-        config.hook.pytest_deselected(items=[item for item in items if part_of(item) != part])
-        items[:] = [item for item in items if part_of(item) == part]
+        keep(items, [item for item in items if part_of(item) == part])
+    if times is not None:
+        keep(items, [item for item in items if multiply_examples(item, times)])
     for item in items:
         if is_marked(item, "engine", "ray", "client"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
         item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items.sort(key=place_of)
+
+
+def keep(items: list[pytest.Item], kept: list[pytest.Item]) -> None:
+    """Have pytest run these alone, and count the others as deselected."""
+    for item in {*items} - {*kept}:
+        item.config.hook.pytest_deselected(items=[item])
+    items[:] = kept
+
+
+def multiply_examples(item: pytest.Item, times: int) -> bool:
+    """Have a test of hypothesis try so many times as much; returns whether it is one."""
+    assert isinstance(item, pytest.Function)
+    if not hypothesis.is_hypothesis_test(item.obj):
+        return False
+    function: Any = getattr(item.obj, "__func__", item.obj)
+    declared = function._hypothesis_internal_use_settings
+    function._hypothesis_internal_use_settings = hypothesis.settings(
+        declared, max_examples=times * declared.max_examples, derandomize=False
+    )
+    return True
 
 
 def part_of(item: pytest.Item) -> str | None:

@@ -88,7 +88,7 @@ def test_the_job_of_a_release_runs_what_there_is_and_has_no_right_that_it_does_n
     job = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))
     steps = [step["run"] for step in job["jobs"]["release"]["steps"] if "run" in step]
 
-    asked = re.findall(r"scripts/release\.py (\w+)", "\n".join(steps))
+    asked = re.findall(r"-m scripts\.release (\w+)", "\n".join(steps))
     assert asked == ["notes", "build"]
     assert job["permissions"] == {"contents": "read"}
     assert job["jobs"]["release"]["permissions"] == {"contents": "write", "id-token": "write"}
