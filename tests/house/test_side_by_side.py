@@ -1,5 +1,7 @@
-"""Two checks run at once: both are seen, either fails the whole, and nothing outlives it."""
+"""A tier leaves no process behind, is measured, and two checks that run at once are both seen."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -7,11 +9,13 @@ import sys
 import psutil
 import pytest
 
+from scripts.supervise import beyond_budget
 from tests.house.source_tree import ROOT
 from tests.limits import HANG_SECONDS
 from tests.living import wait_ended
 
 SIDE_BY_SIDE = ROOT / "scripts/side_by_side.py"
+SUPERVISE = ROOT / "scripts/supervise.py"
 
 
 def shell(line: str) -> list[str]:
@@ -38,7 +42,7 @@ def test_either_fails_the_whole_and_both_are_seen(first: int, second: int, both:
 def test_what_is_interrupted_leaves_no_process_behind(number: signal.Signals) -> None:
     """Also none that left its parent's session, as Ray's do."""
     commands = [*shell("setsid sleep 600 & echo ready; wait"), "--", *shell("exec sleep 600")]
-    command = [sys.executable, ROOT / "scripts/supervise.py", sys.executable, SIDE_BY_SIDE, *commands]
+    command = [sys.executable, SUPERVISE, sys.executable, SIDE_BY_SIDE, *commands]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         while supervisor.stdout.readline() != "ready\n":
@@ -49,3 +53,62 @@ def test_what_is_interrupted_leaves_no_process_behind(number: signal.Signals) ->
 
     assert len(family) >= 4
     assert wait_ended(family) == []
+
+
+def test_a_supervisor_that_is_killed_takes_along_what_the_one_below_it_started() -> None:
+    below = [sys.executable, SUPERVISE, *shell("setsid sleep 600 & echo ready; wait")]
+    with subprocess.Popen([sys.executable, SUPERVISE, *below], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "ready\n"
+        family = psutil.Process(killed.pid).children(recursive=True)
+        killed.kill()
+
+    assert len(family) >= 3
+    assert wait_ended(family) == []
+
+
+def test_what_takes_too_long_is_ended_with_one_line() -> None:
+    command = [sys.executable, SUPERVISE, "--minutes", "0.005", *shell("exec sleep 600")]
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
+
+    assert ended.returncode == 124
+    assert ended.stderr == "It was not done in 0.005 minutes, and is ended.\n"
+
+
+def test_a_tier_is_measured_with_what_outlived_its_parent() -> None:
+    tier = f"probe-{os.getpid()}"
+    program = """
+import subprocess, sys, tests.notes
+tests.notes.count_start("ray")
+tests.notes.note_outcomes({"passed": 2}, {"a::b": 31.0})
+busy = "import time\\nwhile time.process_time() < 0.5: pass\\nprint(flush=True)\\ntime.sleep(600)"
+command = [sys.executable, "-c", busy]
+subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE).stdout.readline()
+"""
+
+    ran = subprocess.run(
+        [sys.executable, SUPERVISE, "--tier", tier, sys.executable, "-c", program],
+        cwd=ROOT,
+        timeout=HANG_SECONDS,
+    )
+    report, notes = (ROOT / "build" / "tiers" / f"{tier}.{kind}" for kind in ("json", "notes"))
+    measured = json.loads(report.read_text())
+    report.unlink()
+    notes.unlink()
+
+    assert ran.returncode == 0
+    assert measured["starts"] == {"ray": 1}
+    assert measured["outcomes"] == {"passed": 2}
+    assert measured["slow"] == {"a::b": 31.0}
+    assert measured["processor_seconds"] >= 0.5, "also of what was still there, until it was ended"
+
+
+def test_more_than_the_budget_allows_is_named() -> None:
+    within = {"starts": {"serve vllm": 1}, "processor_seconds": 1.0}
+
+    assert beyond_budget("test", within) == []
+    assert beyond_budget("test", {**within, "starts": {"serve vllm": 9}}) == [
+        "9 starts of serve vllm, and 1 are allowed"
+    ]
+    assert "processor seconds" in beyond_budget("test", {**within, "processor_seconds": 1e6})[0]
