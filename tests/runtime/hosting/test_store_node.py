@@ -1,5 +1,6 @@
 """Where the parts of a Populace find their files on another node than the one that started them."""
 
+import asyncio
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from populace.storage.journal.options import JournalOptions
 from populace.storage.store import Store
 from tests.actors.fakes import BASE
 from tests.actors.populations import host_options
+from tests.limits import HANG_SECONDS
 from tests.runtime.node_files.test_base import write_base
 
 HOME = Home("first", "0" * 32, JournalOptions("file:///nowhere", is_sync=True, keep_seconds=1.0))
@@ -53,11 +55,12 @@ async def test_a_host_waits_for_settings_of_its_node_that_can_be_read(
     assert shared_paths(options).base == options.base.fingerprint
     host = HostActor(options)
     try:
+        async with asyncio.timeout(HANG_SECONDS):
+            while (problem := (await host.describe()).problem) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert code in problem
         with pytest.raises(HostUnavailable):
             await host.call("statistics")
-        problem = (await host.describe()).problem
-        assert problem is not None
-        assert code in problem
     finally:
         await host.close()
 
