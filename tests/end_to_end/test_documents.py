@@ -8,7 +8,7 @@ import pytest
 
 from tests.end_to_end.served import Served
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("documents")]
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(

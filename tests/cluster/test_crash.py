@@ -19,7 +19,7 @@ from tests.end_to_end.served import Served, ask, chat, kill_everything, serve, s
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 CLIENTS = 20
 TALKING = 3
