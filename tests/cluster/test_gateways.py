@@ -17,8 +17,8 @@ import pytest
 
 from populace.bench.ports import free_port
 from populace.settings.running import find_running
-from tests.end_to_end.served import Served, serve
 from tests.cluster.test_joining import join
+from tests.end_to_end.served import Served, serve
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.living import wait_ended
 from tests.runtime.gateway.test_operations import samples_of

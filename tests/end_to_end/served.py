@@ -204,6 +204,16 @@ def wait_until_ready(served: Served) -> None:
     raise AssertionError(f"populace serve did not become ready:\n{served.log.read_text()[-3000:]}")
 
 
+def wait_for_line(served: Served, text: str) -> None:
+    """Wait until it has printed this."""
+    give_up = time.monotonic() + ENGINE_HANG_SECONDS
+    while time.monotonic() < give_up:
+        if text in served.log.read_text():
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"it never said {text!r}:\n{served.log.read_text()[-3000:]}")
+
+
 def stop(served: Served, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:
     """Send it the signal and wait; answers (and kills) the processes that it left behind."""
     if served.process.poll() is not None:
