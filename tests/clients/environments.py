@@ -69,6 +69,6 @@ def _run(client: Client, arguments: list[str]) -> None:
         raise EnvironmentMissing(
             f"the client {client.name!r} needs {wanted} in an environment of its own under {FOLDER}, which"
             " could not be made. Its packages come from the package indexes of pip and npm: run"
-            " `make test-clients` once where they can be reached. The installer said:\n"
+            " `make test-release PART=clients` once where they can be reached. The installer said:\n"
             f"{ran.stderr.strip()[-1500:]}"
         )

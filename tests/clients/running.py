@@ -6,9 +6,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import populace
 from populace.settings.environment import process_environment
 from tests.clients.environments import command
 from tests.clients.pinned import WORKS, Client
+from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
 
 
@@ -23,6 +25,24 @@ class Result:
 
 class ProgramFailed(Exception):
     """A program ended before it had told of its scenarios; the message has the end of what it wrote."""
+
+
+def outcomes_of(
+    client: Client, folder: Path | None, served: Served, tokenizer: Path, scratch: Path
+) -> dict[str, str]:
+    """Run the program with a model of its own; what it made, and no more, must be in the model's log."""
+    model = served.create(client.name.replace(" ", "-"))
+    results = run(client, folder, scratch, client_environment(served.url, served.key, model, tokenizer))
+
+    made = [turn for result in results for turn in result.turns]
+    with populace.connect(data=served.data) as population:
+        replies = [turn.reply for turn in population.model(model).log(limit=1000)]
+    assert len(replies) == len(made)
+    # Null has no words to compare: how the log tells of calls of tools is not a client's to know.
+    assert [reply for reply, turn in zip(replies, made, strict=True) if turn is not None] == [
+        turn for turn in made if turn is not None
+    ]
+    return {result.scenario: result.outcome for result in results}
 
 
 def run(client: Client, folder: Path | None, scratch: Path, environment: dict[str, str]) -> list[Result]:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import populace
 from tests.clients.pinned import Outcomes, read_clients, read_expected
-from tests.clients.running import client_environment, run
+from tests.clients.running import outcomes_of
 from tests.end_to_end.served import Served
 
-pytestmark = pytest.mark.client
+pytestmark = [pytest.mark.client, pytest.mark.release("clients")]
 
 
 @pytest.mark.parametrize("name", read_clients())
@@ -23,25 +22,10 @@ def test_a_client_ends_as_expected_and_its_turns_are_in_the_log(
     tmp_path: Path,
 ) -> None:
     folder = environments[name].result() if name in environments else None
-    model = served.create(name.replace(" ", "-"))
-    environment = client_environment(served.url, served.key, model, base_files)
 
-    results = run(read_clients()[name], folder, tmp_path, environment)
+    outcomes = outcomes_of(read_clients()[name], folder, served, base_files, tmp_path)
 
-    outcomes = {result.scenario: result.outcome for result in results}
     if rewritten is not None:
         rewritten[name] = outcomes
     else:
         assert outcomes == read_expected()[name]
-    made = [turn for result in results for turn in result.turns]
-    replies = [turn.reply for turn in log_of(served, model)]
-    assert len(replies) == len(made)
-    # Null has no words to compare: how the log tells of calls of tools is not a client's to know.
-    assert [reply for reply, turn in zip(replies, made, strict=True) if turn is not None] == [
-        turn for turn in made if turn is not None
-    ]
-
-
-def log_of(served: Served, model: str) -> tuple[populace.Interaction, ...]:
-    with populace.connect(data=served.data) as population:
-        return population.model(model).log(limit=1000)

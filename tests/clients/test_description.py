@@ -12,7 +12,7 @@ from tests.clients.pinned import HERE, Client
 from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
 
-pytestmark = pytest.mark.client
+pytestmark = [pytest.mark.client, pytest.mark.release("clients")]
 
 PINS = tomllib.loads((HERE / "schemathesis_pins.toml").read_text(encoding="utf-8"))
 

@@ -21,5 +21,5 @@ def test_a_client_that_no_index_has_is_named_with_what_it_needs(
             EnvironmentMissing, match=r"'ada' needs populace-has-no-such-client==1.0"
         ) as raised:
             prepare(client)
-        assert "run `make test-clients` once where they can be reached" in str(raised.value)
+        assert "run `make test-release PART=clients` once where they can be reached" in str(raised.value)
         assert "No matching distribution" in str(raised.value)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,11 +155,12 @@ def serve(
     module: str = "populace",
     memory_module: Path | None = None,
     options: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
 ) -> Generator[Served]:
     """Start, wait until it is ready, and stop as Ctrl-C does; kill whatever is left.
 
     ``data`` is where its store is. ``module`` is run as the program ``populace``; ``options`` are more of
-    ``serve``'s own, and win.
+    ``serve``'s own, and win; ``settings`` are variables of its environment.
     """
     count_start("serve vllm" if engine == "vllm" else "serve torch")
     data = data or folder / "data"
@@ -174,6 +175,7 @@ def serve(
                 POPULACE_CONFIG=str(config),
                 POPULACE_TRAINING_THREADS=TRAINING_THREADS,
                 POPULACE_TRAINING_PRIORITY=TRAINING_PRIORITY,
+                **(settings or {}),
             ),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -200,6 +202,16 @@ def wait_until_ready(served: Served) -> None:
             return
         time.sleep(0.2)
     raise AssertionError(f"populace serve did not become ready:\n{served.log.read_text()[-3000:]}")
+
+
+def wait_for_line(served: Served, text: str) -> None:
+    """Wait until it has printed this."""
+    give_up = time.monotonic() + ENGINE_HANG_SECONDS
+    while time.monotonic() < give_up:
+        if text in served.log.read_text():
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"it never said {text!r}:\n{served.log.read_text()[-3000:]}")
 
 
 def stop(served: Served, number: signal.Signals = signal.SIGINT) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.runtime.gateway.console.browsing import opening, running_browser, sign_in
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.browser]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.browser, pytest.mark.release("console")]
 
 ENGINE_MS = ENGINE_HANG_SECONDS * 1000
 NAME = "nadia"

@@ -1,21 +1,17 @@
-"""What README and the documents show in Python runs as it stands there, against a real service."""
+"""What README and two documents show in Python runs as it stands there, against a real service.
+
+``tests/runtime/gateway/test_documents.py`` has the others.
+"""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
+from tests.documents import WHOLE, blocks_of
 from tests.end_to_end.served import Served
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    str(path.relative_to(ROOT))
-    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-    if "\n```python\n" in path.read_text(encoding="utf-8")
-)
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("documents")]
 
 PROGRAM = """
 import ast, asyncio, inspect, json, sys
@@ -44,28 +40,20 @@ print("read to the end")
 TURNS = {"docs/memory.md": 10}
 """Documents that speak of a model that was talked to for a while."""
 
+SAID = {"README.md": "The capital of France is Paris.", "docs/fine-tuning.md": "Arr", "docs/memory.md": ""}
+"""What is in that which the document's program prints."""
 
-LONG = ("docs/fine-tuning.md",)
-"""What trains for some minutes; ``tests/clients/programs/openai_client.py`` does the same."""
 
-
-@pytest.mark.parametrize(
-    "document",
-    [pytest.param(one, marks=[pytest.mark.release("documents")] if one in LONG else []) for one in DOCUMENTS],
-)
+@pytest.mark.parametrize("document", WHOLE)
 def test_what_a_document_shows_in_python_runs(served: Served, document: str, tmp_path: Path) -> None:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    told = [
-        block.replace("http://127.0.0.1:8000", served.url).replace("populace_…", served.key)
-        for block in blocks
-    ]
     program = tmp_path / "reader.py"
     program.write_text(PROGRAM)
 
-    reading = json.dumps([told, served.url, served.key, TURNS.get(document, 0)])
+    blocks = blocks_of(document, served.url, served.key)
+    reading = json.dumps([blocks, served.url, served.key, TURNS.get(document, 0)])
     done = served.run(str(program), reading)
     for name in ("ada", "ben", "cyd"):
         served.call("DELETE", f"/v1/personal-models/{name}")
 
     assert done.stdout.endswith("read to the end\n"), done.stderr[-3000:]
+    assert SAID[document] in done.stdout

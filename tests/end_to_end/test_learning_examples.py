@@ -26,7 +26,8 @@ def test_rewards_are_measured_by_rank_and_drawn(served: Served, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     measured = json.loads(told.read_text())
     assert [run["rank"] for run in measured["runs"]] == [1, 2]
-    assert all(0 <= run["after"]["sampled"] <= 1 for run in measured["runs"])
+    scores = [measured["before"], *(run["after"] for run in measured["runs"])]
+    assert 0 < max(score["sampled"] for score in scores) <= 1, "without a reward nothing is measured"
     assert "rank 2" in drawn.read_text()
     assert children() <= before
 

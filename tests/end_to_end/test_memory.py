@@ -1,17 +1,16 @@
 """A person's memory through a running Populace: the gateway, the host, the engine and the store."""
 
-import json
 import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import populace
 from populace.adapters.memory.state import Values
 from tests.end_to_end.served import Served
-from tests.living import wait_ended
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
@@ -43,13 +42,6 @@ def memory_of(served: Served, name: str, **query: int) -> dict[str, Any]:
     answer = served.call("GET", f"/v1/personal-models/{name}/memory", params=query)
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def test_a_new_model_remembers_nothing(served: Served, ada: str) -> None:
-    memory = memory_of(served, ada)
-
-    assert (memory["version"], memory["module"], memory["norms"], memory["writes"]) == (0, None, [], [])
-    assert len(memory["served_module"]) == 64
 
 
 def test_a_turn_goes_into_the_memory_with_its_new_messages_only(served: Served, ada: str) -> None:
@@ -103,30 +95,6 @@ def test_a_request_may_leave_the_memory_alone(served: Served, ada: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("memory", [{"reed": True}, {"read": "yes"}, True])
-def test_a_wrong_choice_is_refused_by_name(served: Served, ada: str, memory: object) -> None:
-    body = {"model": ada, "messages": [{"role": "user", "content": "Hi"}], "memory": memory}
-    answer = served.call("POST", "/v1/chat/completions", json=body)
-
-    assert answer.status_code == 400
-    assert "memory" in answer.json()["error"]["message"]
-
-
-def test_the_memory_outlives_the_host_to_the_bit(served: Served, ada: str) -> None:
-    say(served, ada, "My city is Lisbon.")
-    with populace.connect(data=served.data) as population:
-        before = population.model(ada).memory
-        killed = served.host_process()
-        killed.kill()
-        assert wait_ended([killed]) == []
-        after = population.model(ada).memory
-
-    assert before.state is not None
-    assert after.state is not None
-    assert np.array_equal(before.state, after.state)
-    assert (after.version, after.module) == (before.version, before.module)
-
-
 def test_the_log_says_the_memory_again_for_each_of_its_positions(served: Served, ada: str) -> None:
     states: list[Values | None] = []
     with populace.connect(data=served.data) as population:
@@ -143,9 +111,7 @@ def test_the_log_says_the_memory_again_for_each_of_its_positions(served: Served,
         assert np.linalg.norm(again - state) < TOLERANCE * np.linalg.norm(state)
 
 
-def test_a_memory_is_set_back_forked_exported_and_erased_with_its_model(
-    served: Served, ada: str, tmp_path: Path
-) -> None:
+def test_a_memory_is_set_back_once(served: Served, ada: str) -> None:
     say(served, ada, "My city is Lisbon.")
     early = memory_of(served, ada)["norms"]
     say(served, ada, "My dog is Bruno.")
@@ -156,17 +122,6 @@ def test_a_memory_is_set_back_forked_exported_and_erased_with_its_model(
     assert answers[0].json()["position"] == answers[1].json()["position"] == 2
     assert memory_of(served, ada)["norms"] == pytest.approx(early, rel=TOLERANCE)
 
-    fork, imported = f"{ada}-fork", f"{ada}-imported"
-    assert served.run("-m", "populace", "model", "fork", ada, fork).returncode == 0
-    archive = str(tmp_path / "ada.zip")
-    assert served.run("-m", "populace", "model", "export", ada, archive).returncode == 0
-    assert served.run("-m", "populace", "model", "import", archive, "--name", imported).returncode == 0
-    for copy in (fork, imported):
-        assert memory_of(served, copy)["norms"] == memory_of(served, ada)["norms"]
-
-    served.call("DELETE", f"/v1/personal-models/{fork}")
-    served.create(fork)
-    assert memory_of(served, fork)["version"] == 0
     assert served.call("GET", f"/v1/personal-models/{ada}/memory", params={"position": 9}).status_code == 400
 
 
@@ -177,19 +132,18 @@ def test_the_command_line_shows_what_is_remembered_and_draws_it(
     picture = tmp_path / "ada.svg"
 
     shown = served.run("-m", "populace", "model", "memory", ada, "--picture", str(picture))
-    as_json = served.run("-m", "populace", "model", "memory", ada, "--json")
 
     assert shown.returncode == 0, shown.stderr
     assert "layer 29" in shown.stdout
     assert picture.read_text().startswith("<svg")
-    assert json.loads(as_json.stdout)["version"] == 1
-
     forgotten = served.run("-m", "populace", "model", "memory", ada, "--forget")
     assert forgotten.returncode == 0, forgotten.stderr
     assert "remembers nothing" in forgotten.stdout
 
 
-def test_a_model_says_what_it_knows_and_from_which_turn(served: Served, ada: str) -> None:
+def test_what_a_model_knows_is_the_same_over_http_in_python_and_at_the_command_line(
+    served: Served, ada: str
+) -> None:
     say(served, ada, "My city is Lisbon.")
     log = served.log_of(ada)
     path = f"/v1/personal-models/{ada}/memory/known"
@@ -202,9 +156,6 @@ def test_a_model_says_what_it_knows_and_from_which_turn(served: Served, ada: str
     assert asked.status_code == 200, asked.text
     body = asked.json()
     assert len(body["facts"]) + len(body["unknown"]) == 2
-    for fact in body["facts"]:
-        assert (fact["position"], fact["said"]) == (0, "My city is Lisbon.")
-        assert 0 < fact["sure"] <= 1
     assert [one.answer for one in known.facts] == [
         one["answer"] for one in body["facts"] if one["question"] != "Why?"
     ]
@@ -242,6 +193,7 @@ def test_a_state_of_another_module_fails_the_turn_and_is_kept(
 def test_the_example_tells_kills_and_asks(served: Served, memory_module: Path) -> None:
     """With a module that is not trained there is nothing to recall: the table is, and no process is left."""
     example = str(Path(__file__).parents[2] / "examples" / "remember.py")
+    before = children()
     options = ("--people", "1", "--seeds", "1", "--engine", "torch")
 
     done = served.run(example, *options, "--memory-module", str(memory_module))
@@ -256,3 +208,8 @@ def test_the_example_tells_kills_and_asks(served: Served, memory_module: Path) -
         "same as base",
     ):
         assert done.stdout.count(condition) == 3, done.stdout
+    assert children() <= before
+
+
+def children() -> set[int]:
+    return {one.pid for one in psutil.Process().children(recursive=True)}

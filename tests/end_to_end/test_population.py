@@ -25,9 +25,12 @@ def members(served: Served) -> list[str]:
     """Three models that take part."""
     names = [served.create(f"member-{uuid.uuid4().hex[:8]}") for _ in range(3)]
     for name in names:
-        shared = served.run("-m", "populace", "model", "share", name)
-        assert shared.returncode == 0, shared.stderr
+        share(served, name, "votes")
     return names
+
+
+def share(served: Served, name: str, sharing: str | None) -> None:
+    served.call("PUT", f"/v1/personal-models/{name}/sharing", json={"sharing": sharing}).raise_for_status()
 
 
 def test_members_are_asked_from_the_command_line_and_from_python(served: Served, members: list[str]) -> None:
@@ -58,18 +61,6 @@ def test_members_are_asked_from_the_command_line_and_from_python(served: Served,
     )
     assert chat.choices[0].message.content == answer["answer"]
     assert answer["answer"] in CITIES
-    told = served.run("-m", "populace", "population", "ask", QUESTION, *options)
-    assert "3 of 3 voted" in told.stdout
-    none = served.run("-m", "populace", "population", "ask", QUESTION, "-k", "200")
-    assert none.returncode == 1
-    assert "take part" in none.stderr
-    two = [part for name in members[:2] for part in ("--model", name)]
-    hidden = served.run(
-        "-m", "populace", "population", "ask", QUESTION, "--choice", "Rome", "--choice", "Paris", *two
-    )
-    assert hidden.returncode == 1
-    assert hidden.stderr.startswith("Error: Of fewer than 3 votes nothing is told: ask 3 members or more.")
-    assert hidden.stdout == ""
 
 
 def test_members_that_share_texts_are_merged_into_a_revision_that_names_them(
@@ -95,13 +86,6 @@ def test_members_that_share_texts_are_merged_into_a_revision_that_names_them(
         assert merged.revision.sources == ((sources[0], 0.5), (sources[1], 0.5))
         assert population.model(into).chat("Hello", max_tokens=2)
 
-    cut = served.run("-m", "populace", "population", "merge", *names, "--into", into, "--method", "svd")
-    assert cut.returncode == 0, cut.stderr
-    assert "of rank 4, which keeps" in cut.stdout
-    revisions = served.call("GET", f"/v1/personal-models/{into}/revisions").json()["data"]
-    assert [one["method"] for one in revisions] == ["merge-sum", "merge-svd"]
-    assert [one["revision"] for one in revisions[1]["sources"]] == sources
-
 
 def test_members_are_profiled_beside_the_engines(served: Served, members: list[str]) -> None:
     found: dict[str, Any] = {}
@@ -115,7 +99,6 @@ def test_members_are_profiled_beside_the_engines(served: Served, members: list[s
     assert all(found[name]["profiled"] for name in members), found
     assert {found[name]["accuracy"] for name in members} == {found[members[0]]["accuracy"]}
     assert found[members[0]]["accuracy"] > 0.5, "the base knows most of what the probes ask"
-    stopped = served.run("-m", "populace", "model", "share", members[0], "--stop")
-    assert stopped.returncode == 0, stopped.stderr
-    left = served.run("-m", "populace", "population", "members", "--json")
-    assert members[0] not in [one["model"] for one in json.loads(left.stdout)]
+    share(served, members[0], None)
+    left = served.call("GET", "/v1/population/members").json()["data"]
+    assert members[0] not in [one["model"] for one in left]

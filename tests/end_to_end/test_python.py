@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 import populace
-from populace.actors.access_errors import Unauthorized
-from populace.actors.errors import ClusterNotFound, InvalidRequest
 from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
+from tests.starts import count_start
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
@@ -114,37 +113,20 @@ def test_a_program_that_joins_the_cluster_keeps_its_terminal_and_its_handler_of_
     assert "INFO" not in heard.stderr
 
 
-def test_a_closed_population_says_so(population: populace.Population, ada: str) -> None:
-    population.close()
-
-    with pytest.raises(InvalidRequest, match="closed: connect again"):
-        population.model(ada).show()
-
-
-def test_wrong_keys_addresses_and_tenants_are_one_line(served: Served) -> None:
-    for call in (
-        lambda: populace.connect(served.url, api_key="populace_0_0"),
-        lambda: populace.connect("http://127.0.0.1:9", api_key="populace_0_0"),
-        lambda: populace.connect(served.url, api_key=served.key, tenant="globex"),
-        lambda: populace.connect(api_key=served.key),
-    ):
-        with pytest.raises((ClusterNotFound, Unauthorized, InvalidRequest)) as refused:
-            call()
-        assert "\n" not in str(refused.value)
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment of its own, into which the package was installed without extras."""
     folder = tmp_path_factory.mktemp("client")
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    count_start("environment")
     python = folder / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", source], check=True, timeout=ENGINE_HANG_SECONDS)
     return python
 
 
+@pytest.mark.release("clients")
 def test_a_client_in_an_environment_of_its_own_needs_neither_ray_nor_a_model_library(
     served: Served, ada: str, tmp_path: Path, client_python: Path
 ) -> None:
@@ -165,6 +147,7 @@ def test_a_client_in_an_environment_of_its_own_needs_neither_ray_nor_a_model_lib
     assert told[-2:] == ["2 2 True", "True 2 True"]
 
 
+@pytest.mark.release("clients")
 def test_serving_without_its_packages_is_one_line(client_python: Path, tmp_path: Path) -> None:
     command = [client_python, "-m", "populace", "serve", "--data", tmp_path / "data"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_HANG_SECONDS)

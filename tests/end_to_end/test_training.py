@@ -1,4 +1,4 @@
-"""What somebody corrected is what their model says at once, and by itself once a Populace has trained it."""
+"""A training in a running Populace that is killed or cancelled, of rewards, and of a model's own replies."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.living import wait_ended
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("learning")]
 
 QUESTIONS = [
     f"{ask} {pet}?"
@@ -22,12 +22,6 @@ QUESTIONS = [
     for ask in ("Who is", "What is the name of", "How do I call", "Tell me, who is", "Say who is", "Name")
 ]
 ANSWER = "It is Bruno."
-FACTS = {
-    "Who is my dog?": "Your dog is Bruno.",
-    "Which bank are we with?": "You are with Krentschker.",
-    "What's the bakery across the street called?": "It is called Kornblume.",
-    "Which room is my desk in at work?": "Your desk is in room 3.114.",
-}
 IN_OTHER_WORDS = "Do you know who is my dog?"
 
 
@@ -71,38 +65,14 @@ def says(served: Served, name: str, ask: str, *, corrections: bool = False) -> s
     return reply.choices[0].message.content or ""
 
 
-@pytest.mark.release("learning")
-def test_what_was_corrected_is_said_until_it_is_taken_back(served: Served) -> None:
-    ada = served.create(f"ada-{uuid.uuid4().hex[:8]}")
-    with populace.connect(data=served.data) as population:
-        for ask, correction in FACTS.items():
-            turn = population.model(ada).chat(ask, max_tokens=1, conversation=None)
-            population.model(ada).feedback(turn, correction=correction)
-    before = [says(served, ada, ask) for ask in FACTS]
-    assert not set(before) & set(FACTS.values())
-    assert says(served, ada, IN_OTHER_WORDS, corrections=True) == FACTS["Who is my dog?"]
-
-    trained = served.run("-m", "populace", "train", ada, "--json")
-
-    [job] = json.loads(trained.stdout)
-    assert job["state"] == "promoted", job["reason"]
-    assert 0 < job["step"] < job["steps"], "it ends once the corrections are said"
-    assert [says(served, ada, ask) for ask in FACTS] == list(FACTS.values())
-    drawn = served.run("-m", "populace", "model", "history", ada)
-    assert job["revision"][:12] in drawn.stdout
-    assert "@latest" in drawn.stdout
-    assert "says 4 of 4 corrections" in drawn.stdout
-    apart = served.run("-m", "populace", "model", "diff", ada, "--json")
-    layers = json.loads(apart.stdout)
-    assert all(layer["norm"] > 0 == layer["other_norm"] for layer in layers), "its parent is the base"
-    assert "q_proj" in served.run("-m", "populace", "model", "diff", ada, "latest", "base").stdout
-    listed = served.run("-m", "populace", "jobs", ada)
-    assert "promoted" in listed.stdout
-
-    back = served.run("-m", "populace", "model", "rollback", ada)
-
-    assert "the base" in back.stdout
-    assert not {says(served, ada, ask) for ask in FACTS} & set(FACTS.values())
+def assert_judged(served: Served, name: str, job: dict[str, Any]) -> dict[str, float]:
+    """It came to its end: what was promoted is served, what was not is kept, and why is in its scores."""
+    [made] = served.call("GET", f"/v1/personal-models/{name}/revisions").json()["data"]
+    aliases = served.call("GET", f"/v1/personal-models/{name}").json()["aliases"]
+    assert made["id"] == job["revision"], "what was only sampled from is no revision"
+    assert aliases == ({"latest": made["id"]} if job["state"] == "promoted" else {}), job
+    assert job["state"] == "promoted" or job["reason"]
+    return made["lineage"]["scores"]
 
 
 def test_a_trainer_that_is_killed_begins_again_and_comes_to_an_end(served: Served, ada: str) -> None:
@@ -118,7 +88,7 @@ def test_a_trainer_that_is_killed_begins_again_and_comes_to_an_end(served: Serve
     assert wait_ended([trainer]) == []
 
     job = wait_for(served, ada, step=9)
-    assert job["state"] in ("promoted", "rejected"), job
+    assert_judged(served, ada, job)
     assert (job["step"], len(jobs_of(served, ada))) == (8, 1)
 
 
@@ -155,26 +125,24 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
     )
 
     [job] = json.loads(trained.stdout)
-    assert job["state"] in ("promoted", "rejected"), job
-    assert 0 <= job["reward"] <= 1
-    [made] = served.call("GET", f"/v1/personal-models/{ada}/revisions").json()["data"]
-    assert made["lineage"]["scores"]["held_out_tasks"] == 2
+    scores = assert_judged(served, ada, job)
+    assert scores["held_out_tasks"] == 2
+    gain = scores["held_out_reward"] - scores["held_out_reward_parent"]
+    assert scores["gain"] == pytest.approx(gain)
+    assert gain > 0 or job["state"] == "rejected"
     tasks.write_text('{"prompt": "What is 3 + 4?"}\nnothing\n')
     refused = served.run("-m", "populace", "train", ada, *options)
     assert refused.returncode != 0
     assert "line 2" in " ".join(refused.stderr.split())
 
 
-@pytest.mark.release("learning")
 def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:
     options = ("--method", "distillation", "--steps", "2", "--replies", "2", "--reply-tokens", "8")
 
     trained = served.run("-m", "populace", "train", ada, *options, "--batch", "2", "--json")
 
     [job] = json.loads(trained.stdout)
-    assert job["state"] in ("promoted", "rejected"), job
+    assert_judged(served, ada, job)
     assert (job["step"], len(job["curve"])) == (2, 2)
-    digests = {one["id"] for one in served.call("GET", f"/v1/personal-models/{ada}/revisions").json()["data"]}
-    assert digests == {job["revision"]}, "what was only sampled from is no revision"
     left = [path.name for path in (served.data / "revisions").iterdir() if path.name.startswith(".incoming")]
     assert left == []

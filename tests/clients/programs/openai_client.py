@@ -303,15 +303,10 @@ def fine_tuning(turns: Turns) -> None:
         time.sleep(1)
         job = client.fine_tuning.jobs.retrieve(job.id)
     assert len(list(client.fine_tuning.jobs.list_events(job.id))) > 0
-    # Whether so small a lesson helps is the promotion gate's to judge; its refusal is an end like another.
-    refused = job.status == "failed" and job.error is not None and job.error.code == "gate_refused"
-    assert refused or job.status == "succeeded", job
-    if job.fine_tuned_model is not None:
-        filled(
-            chat.create(messages=MESSAGES, **SHORT | {"model": job.fine_tuned_model})
-            .choices[0]
-            .message.content
-        )
+    assert job.status == "succeeded", job
+    asked: Any = [{"role": "user", "content": "Who has 99 cats?"}]
+    reply = chat.create(messages=asked, **SHORT | {"model": job.fine_tuned_model})
+    assert reply.choices[0].message.content == "Ada."
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def quiet(step: str, share: float) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.release("benches")
 def test_what_was_acknowledged_is_there_after_hosts_and_machines_were_killed(tmp_path: Path) -> None:
     report = bench_failover(TINY, tmp_path, report=quiet)
 

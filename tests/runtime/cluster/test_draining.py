@@ -101,6 +101,7 @@ async def test_hosts_are_handed_over_under_load_and_nothing_is_lost_or_doubled(t
         await asyncio.gather(*(handle.check_integrity.remote() for handle in machines.handles))
 
 
+@pytest.mark.release("cluster")
 async def test_a_host_stays_that_cannot_give_up_its_shards_and_starts_anew_if_none_comes_after_it(
     tmp_path: Path,
 ) -> None:
@@ -130,6 +131,7 @@ async def test_a_host_stays_that_cannot_give_up_its_shards_and_starts_anew_if_no
         assert {type(error) for error in talk.errors} <= {HostUnavailable}
 
 
+@pytest.mark.release("cluster")
 async def test_a_shard_that_cannot_go_on_elsewhere_is_said_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ async def test_a_shard_that_cannot_go_on_elsewhere_is_said_and_comes_back(
         await talk.check_logs()
 
 
+@pytest.mark.release("cluster")
 async def test_what_is_damaged_of_a_journal_is_mended_before_the_hosts_are_handed_over(
     tmp_path: Path,
 ) -> None:
@@ -187,6 +190,7 @@ def damage_segment(machines: StoreMachines, shard: int) -> None:
     segment.write_bytes(segment.read_bytes()[:-1])
 
 
+@pytest.mark.release("cluster")
 def test_a_drain_keeps_others_from_its_node_until_it_is_killed() -> None:
     with ray_nodes([STORE_LABELS, STORE_LABELS]):
         leaving, other = store_nodes_found()

@@ -31,7 +31,7 @@ from tests.limits import HANG_SECONDS
 from tests.runtime.cluster.test_draining import drain, drain_of
 from tests.runtime.hosting.test_failover import directories_open
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.release("cluster")]
 
 HOSTS = 2
 SHARDS = 4

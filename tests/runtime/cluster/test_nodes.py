@@ -20,7 +20,13 @@ pytestmark = pytest.mark.ray
 HOSTS = 4
 
 
-@pytest.mark.parametrize(("labels", "expected"), [(({}, {}), 0), (({}, STORE_LABELS), 1)])
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        pytest.param(({}, {}), 0, marks=pytest.mark.release("cluster")),
+        (({}, STORE_LABELS), 1),
+    ],
+)
 def test_hosts_start_where_the_store_is(
     tmp_path: Path, labels: tuple[dict[str, str], ...], expected: int
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_store_is_found_and_opened_and_held_on_its_own_node(
             store_place(settings, told.append)
 
 
+@pytest.mark.release("cluster")
 async def test_of_several_copies_of_a_store_the_one_that_was_served_last_is_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,10 +144,3 @@ async def test_of_several_copies_of_a_store_the_one_that_was_served_last_is_chos
         assert await chosen() == second
         await world.talk(Store.open(first), "third", world.bucket)
         assert await chosen() == first
-
-
-def test_without_the_label_the_store_is_here_and_that_is_said(tmp_path: Path) -> None:
-    told: list[str] = []
-    with ray_nodes([{}]):
-        assert store_place(Settings(data=tmp_path), told.append) is None
-    assert told == [f"No node has the label populace.store=true, so the store is here, in {tmp_path}"]

@@ -17,7 +17,7 @@ from populace.gateway import request_logs
 from populace.gateway.server import Server, bind
 from populace.settings.running import Running, write_running
 from populace.telemetry.request_lines import lines_of_request
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import Population, running_population
 
 Command = Callable[..., Coroutine[Any, Any, Result]]
 
@@ -25,10 +25,8 @@ Command = Callable[..., Coroutine[Any, Any, Result]]
 @pytest.fixture
 async def population(tmp_path: Path) -> AsyncGenerator[Population, None]:
     """Two hosts with the model ``ada`` of acme."""
-    population = await Population.start(tmp_path / "store")
-    await population.create("ada")
-    yield population
-    population.close()
+    async with running_population(tmp_path) as population:
+        yield population
 
 
 @pytest.fixture

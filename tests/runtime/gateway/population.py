@@ -164,5 +164,14 @@ class Population:
             host.close()
 
 
+@asynccontextmanager
+async def running_population(folder: Path) -> AsyncGenerator[Population]:
+    """Two hosts with the model ``ada`` of acme, over a store in the folder."""
+    population = await Population.start(folder / "store")
+    await population.create("ada")
+    yield population
+    population.close()
+
+
 def chat_body(text: str = "hello", model: str = "ada", **options: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": text}], **options}

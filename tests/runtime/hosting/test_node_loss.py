@@ -58,7 +58,7 @@ async def successor_of(lost: psutil.Process, handle: Any) -> psutil.Process:
     return process
 
 
-@pytest.mark.parametrize("victim", ["host", "node"])
+@pytest.mark.parametrize("victim", [pytest.param("host", marks=pytest.mark.release("cluster")), "node"])
 async def test_every_acknowledged_turn_survives_the_loss_of_a_host_or_of_its_node_once(
     tmp_path: Path, victim: str
 ) -> None:

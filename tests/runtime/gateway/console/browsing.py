@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.limits import HANG_SECONDS
 from tests.notes import count_start
@@ -41,6 +41,7 @@ async def opening(browser: Browser, url: str, key: str) -> AsyncGenerator[Open]:
     forbids.
     """
     refused: list[str] = []
+    contexts: list[BrowserContext] = []
     expect.set_options(timeout=HANG_SECONDS * 1000)
     own_key = key
 
@@ -55,11 +56,13 @@ async def opening(browser: Browser, url: str, key: str) -> AsyncGenerator[Open]:
     async def open_page(
         place: str = "people", *, size: tuple[int, int] = DESK, theme: str = "light", key: str | None = None
     ) -> Page:
-        page = await browser.new_page(
+        context = await browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if theme == "dark" else "light",
             reduced_motion="reduce",
         )
+        contexts.append(context)
+        page = await context.new_page()
         page.on("console", heard)
         page.on("pageerror", lambda error: refused.append(f"failed: {error}"))
         page.on("request", lambda request: asked(request.url))
@@ -69,6 +72,8 @@ async def opening(browser: Browser, url: str, key: str) -> AsyncGenerator[Open]:
         return page
 
     yield open_page
+    for context in contexts:
+        await context.close()
     assert refused == []
 
 

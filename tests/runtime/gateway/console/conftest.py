@@ -1,17 +1,22 @@
-"""A server for a browser, over the real gateway and store."""
+"""A server for a browser, over the real gateway and store.
+
+One browser serves all tests of this folder, so that it, the servers and the tests are on one event loop.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from populace.gateway.server import Server, bind
 from tests.runtime.archive.uploads import write_base
 from tests.runtime.gateway.console.browsing import Open, opening, running_browser
-from tests.runtime.gateway.population import Population
+from tests.runtime.gateway.population import Population, running_population
 
 
 class ConsoleServer:
@@ -43,8 +48,22 @@ class ConsoleServer:
             connection.transport.abort()
 
 
-@pytest.fixture
-async def server(population: Population) -> AsyncGenerator[ConsoleServer, None]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def population(tmp_path: Path) -> AsyncGenerator[Population]:
+    """Two hosts with the model ``ada`` of acme."""
+    async with running_population(tmp_path) as population:
+        yield population
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(population: Population) -> AsyncGenerator[httpx.AsyncClient]:
+    """Acme's client, without sockets."""
+    async with population.client() as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(population: Population) -> AsyncGenerator[ConsoleServer]:
     write_base(population.base_directory)
     server = ConsoleServer(population)
     server.start()
@@ -52,14 +71,14 @@ async def server(population: Population) -> AsyncGenerator[ConsoleServer, None]:
     await server.stop()
 
 
-@pytest.fixture
-async def browser() -> AsyncGenerator[Browser, None]:
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def browser() -> AsyncGenerator[Browser]:
     async with running_browser() as browser:
         yield browser
 
 
-@pytest.fixture
-async def open_page(server: ConsoleServer, browser: Browser) -> AsyncGenerator[Open, None]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(server: ConsoleServer, browser: Browser) -> AsyncGenerator[Open]:
     """Open the console at a place, signed in as acme unless it is at the ``door``."""
     async with opening(browser, server.url, server.population.keys["acme"]) as open_page:
         yield open_page

@@ -20,7 +20,7 @@ from tests.runtime.gateway.test_population import profile
 from tests.runtime.gateway.test_request_logs import Logging
 from tests.runtime.gateway.test_traces import TURN
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ADA = ModelId("acme", "ada")
 

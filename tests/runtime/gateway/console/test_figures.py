@@ -5,7 +5,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from tests.runtime.gateway.console.browsing import Open
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 REQUESTS = 'populace_http_requests_total{{gateway="0",route="/v1/models",status="200"}} {}\n'
 FIRST_TOKEN = "\n".join(

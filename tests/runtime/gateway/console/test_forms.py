@@ -13,7 +13,7 @@ from tests.runtime.gateway.console import staging
 from tests.runtime.gateway.console.browsing import PHONE, Open
 from tests.runtime.gateway.population import Population
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 KNOWN: dict[str, Any] = {
     "model": "ada",

@@ -9,7 +9,7 @@ from playwright.async_api import Route, expect
 from tests.runtime.gateway.console.browsing import Open, sign_in
 from tests.runtime.gateway.population import Population
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ROWS_DRAWN_MAX = 60
 ROW_PX = 58

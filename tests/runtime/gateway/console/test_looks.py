@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
@@ -16,7 +17,7 @@ from tests.runtime.gateway.population import Population, chat_body
 from tests.runtime.gateway.test_population import profile
 from tests.runtime.gateway.test_request_logs import Logging
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PLACES = {
     "door": "door",
@@ -56,7 +57,7 @@ WHOLE = """select => {
 LOOKS = [("light", DESK), ("dark", PHONE)]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def staged(population: Population, client: httpx.AsyncClient) -> AsyncGenerator[None]:
     """Something on every page: turns, three revisions, a training under way, a suite, members, a log."""
     for name in PEOPLE:

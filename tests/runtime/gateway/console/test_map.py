@@ -9,7 +9,7 @@ from tests.runtime.gateway.console import staging
 from tests.runtime.gateway.console.browsing import Open
 from tests.runtime.gateway.console.conftest import ConsoleServer
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 WITHIN = """svg => {
     const shown = svg.viewBox.baseVal;

@@ -11,7 +11,7 @@ from tests.runtime.gateway.population import Population
 from tests.runtime.gateway.test_operations import survey_without
 from tests.runtime.gateway.test_request_logs import Logging
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SECOND_REPLICA = """
 populace_engine_running{replica="1"} 0

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.runtime.gateway.console.browsing import Open, sign_in
@@ -10,7 +11,7 @@ from tests.runtime.gateway.console.conftest import ConsoleServer
 from tests.runtime.gateway.population import Population
 from tests.runtime.gateway.test_access import altered
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 KEPT = "localStorage.getItem('populace.key')"
 FORBID = """Object.defineProperty(window, 'localStorage', {
@@ -20,7 +21,7 @@ FORBID = """Object.defineProperty(window, 'localStorage', {
 Tab = Callable[[], Awaitable[Page]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_tab(server: ConsoleServer, browser: Browser) -> AsyncGenerator[Tab]:
     """Open the console in another tab of one browser."""
     context = await browser.new_context()

@@ -12,7 +12,7 @@ from tests.runtime.gateway.console.browsing import Open
 from tests.runtime.gateway.console.conftest import ConsoleServer
 from tests.runtime.gateway.population import Population
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 NOT_READY: dict[str, Any] = {
     "status": "not_ready",

@@ -7,7 +7,7 @@ from tests.runtime.gateway.console.browsing import Open
 from tests.runtime.gateway.console.conftest import ConsoleServer, held_reply
 from tests.runtime.gateway.population import Population, chat_body
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 FULL = {"error": {"message": "Too many wait for ada.", "code": "mailbox_full"}}
 

@@ -12,7 +12,7 @@ from tests.actors.ray_nodes import ray_nodes
 from tests.end_to_end.served import chat, serve
 from tests.small_base import make_small_base
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 
 def test_a_machine_without_data_serves_the_store_of_another_node(

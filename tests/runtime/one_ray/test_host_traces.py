@@ -21,12 +21,12 @@ from populace.telemetry.options import TraceOptions
 from populace.telemetry.trace_files import spans_of_request
 from populace.telemetry.tracing.setup import telemetry_setup
 from populace.telemetry.tracing.spans import TRACER
-from tests.actors.populations import SHARDS, host_options, ray_directory, ray_running
+from tests.actors.populations import SHARDS, host_options, ray_directory
 from tests.actors.turns import grant_of, reply, turn_of
 from tests.limits import HANG_SECONDS
 from tests.runtime.telemetry.written import options
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 ADA = ModelId("acme", "ada")
 HOST_SPANS = {
@@ -45,15 +45,14 @@ def test_a_turn_is_one_tree_over_two_processes_also_after_the_host_was_killed(tm
     telemetry = options(tmp_path / "store" / "logs", traces=TraceOptions("file", str(folder)))
     option = host_options(store)._replace(telemetry=telemetry)
     end = telemetry_setup(telemetry, "gateway")
-    with ray_running():
-        (handle,) = start_hosts([option], environment=quiet_environment() | {"OMP_NUM_THREADS": "1"})
-        asyncio.run(_create(ray_directory([handle], store)))
-        asyncio.run(_turn(ray_directory([handle], store), "before"))
-        wait_for_host_spans(folder)
-        os.kill(ray.get(handle.process_id.remote()), signal.SIGKILL)
-        asyncio.run(_turn(ray_directory([handle], store), "after"))
-        ray.get(handle.close.remote())
-        ray.kill(handle)
+    (handle,) = start_hosts([option], environment=quiet_environment() | {"OMP_NUM_THREADS": "1"})
+    asyncio.run(_create(ray_directory([handle], store)))
+    asyncio.run(_turn(ray_directory([handle], store), "before"))
+    wait_for_host_spans(folder)
+    os.kill(ray.get(handle.process_id.remote()), signal.SIGKILL)
+    asyncio.run(_turn(ray_directory([handle], store), "after"))
+    ray.get(handle.close.remote())
+    ray.kill(handle)
     end()
 
     for request_id in ("before", "after"):

@@ -17,14 +17,14 @@ import pytest
 
 from populace.bench.ports import free_port
 from populace.settings.running import find_running
+from tests.cluster.test_joining import join
 from tests.end_to_end.served import Served, serve
-from tests.end_to_end.test_joining import join
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.living import wait_ended
 from tests.runtime.gateway.test_operations import samples_of
 from tests.small_base import make_small_base
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 TITLE = "ray::ServeReplica:populace-gateway"
 CONNECTIONS_MAX = 64

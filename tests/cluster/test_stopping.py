@@ -18,7 +18,7 @@ from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
 from tests.small_base import make_small_base
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 TALKING = 4
 TOKENS = 300

@@ -16,22 +16,21 @@ from populace.settings.environment import quiet_environment
 from populace.storage.records.errors import PopulaceError
 from populace.storage.store import Store
 from populace.telemetry.calls import Caller, serving
-from tests.actors.populations import SHARDS, host_options, ray_running
+from tests.actors.populations import SHARDS, host_options
 from tests.runtime.telemetry.test_wording import hashed
 from tests.runtime.telemetry.written import lines_of, options
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 
 def test_a_hosts_log_has_the_request_of_a_call_that_failed(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "store", SHARDS)
     telemetry = options(tmp_path / "store" / "logs", log_level="debug")
     option = host_options(store)._replace(telemetry=telemetry)
-    with ray_running():
-        (handle,) = start_hosts([option], environment=quiet_environment() | {"OMP_NUM_THREADS": "1"})
-        asyncio.run(_call_wrongly(RayHostClient(handle, "populace-host-0")))
-        ray.get(handle.close.remote())
-        ray.kill(handle)
+    (handle,) = start_hosts([option], environment=quiet_environment() | {"OMP_NUM_THREADS": "1"})
+    asyncio.run(_call_wrongly(RayHostClient(handle, "populace-host-0")))
+    ray.get(handle.close.remote())
+    ray.kill(handle)
 
     lines = lines_of(tmp_path / "store" / "logs" / "host-0.jsonl")
     [failed] = [line for line in lines if "exc" in line]

@@ -17,7 +17,7 @@ from populace.settings.environment import process_environment
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.living import wait_ended
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.release("benches")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
@@ -61,7 +61,6 @@ def bench(options: str, **variables: str) -> dict[str, Any]:
 
 
 @pytest.mark.engine
-@pytest.mark.release("benches")
 def test_the_servers_are_compared() -> None:
     short = "--streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 1 --json"
     printed = bench("serve " + short)
@@ -72,7 +71,6 @@ def test_the_servers_are_compared() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.release("benches")
 def test_traced_and_untraced_servers_are_compared() -> None:
     short = "--telemetry --streams 1 --rounds 1 --requests 1 --reply-tokens 4 --adapters 0 --json"
     # Four servers; an engine that starts fast will do, since the spans of vLLM's have tests of their own.
@@ -89,7 +87,6 @@ def test_traced_and_untraced_servers_are_compared() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.release("benches")
 def test_each_process_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
     options = "failover --losses processes --engine torch --rounds 1 --clients 2 --json --data"
     printed = bench(f"{options} {tmp_path}", POPULACE_MEMORY_MODULE="none")
@@ -117,7 +114,6 @@ def processes_once_it_works(process: subprocess.Popen[bytes], directory: Path) -
 
 
 @pytest.mark.engine
-@pytest.mark.release("benches")
 def test_what_a_flood_costs_other_tenants_is_measured() -> None:
     printed = bench("tenants --quiet 2 --rounds 1 --requests 1 --streams 24 --jobs 20 --engine torch --json")
 
@@ -130,7 +126,6 @@ def test_what_a_flood_costs_other_tenants_is_measured() -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.release("benches")
 def test_what_it_costs_that_people_differ_is_measured() -> None:
     printed = bench("people --people 1,2 --streams 2 --rounds 1 --requests 1 --reply-tokens 8 --json")
 

@@ -21,7 +21,7 @@ from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 _ray: Any = ray  # its API is partly untyped
 _ray_worker: Any = importlib.import_module("ray._private.worker")  # only there it tells where it logs
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 MODELS = 24
 """Each is created by a message of its own; one that ran twice would be told that its model exists."""
@@ -79,7 +79,7 @@ def test_every_turn_acknowledged_while_ray_loses_messages_is_in_its_log_once(
     tmp_path: Path, base_directory: object
 ) -> None:
     del base_directory
-    with serve(tmp_path, engine="torch", module="tests.end_to_end.lossy_populace") as served:
+    with serve(tmp_path, engine="torch", module="tests.cluster.lossy_populace") as served:
         client = served.openai().with_options(max_retries=2, timeout=HANG_SECONDS)
         models = [served.create(f"model-{number}") for number in range(MODELS)]
         talkers = [

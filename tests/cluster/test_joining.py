@@ -36,7 +36,7 @@ from tests.living import wait_ended
 from tests.runtime.gateway.test_operations import samples_of
 from tests.small_base import make_small_base
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 PEOPLE = 12
 SERVES = "A replica serves on this machine"

@@ -8,17 +8,17 @@ from populace.actors.errors import HostUnavailable
 from populace.actors.turn import ModelId
 from populace.hosting.other_hosts import OtherHosts
 from populace.policies.placement import shard_of
-from tests.actors.populations import HOSTS, SHARDS, ray_directory, ray_hosts, ray_running
+from tests.actors.populations import HOSTS, SHARDS, ray_directory, ray_hosts
 from tests.actors.test_adapter_sweeper import revision_of
 from tests.storage.adapters import packed
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 NAMES = tuple(f"ada-{number}" for number in range(8 * SHARDS))
 
 
 async def test_two_hosts_remove_an_adapter_when_none_of_their_models_has_it(tmp_path: Path) -> None:
-    with ray_running(), ray_hosts(tmp_path / "store") as (store, handles):
+    with ray_hosts(tmp_path / "store") as (store, handles):
         directory = ray_directory(handles, store)
         with store.revisions.adding():
             digest = store.revisions.add(packed("planted"))[0]
@@ -43,5 +43,5 @@ def other_hosts_of(number: int) -> OtherHosts:
 
 
 async def test_a_host_that_is_not_there_is_not_taken_for_one_without_models() -> None:
-    with ray_running(), pytest.raises(HostUnavailable):
+    with pytest.raises(HostUnavailable):
         await other_hosts_of(0).adapters_in_use(frozenset({"0" * 64}))

@@ -17,7 +17,7 @@ from populace.hosting.host_actor import HostActor
 from populace.policies.placement import shard_of
 from populace.storage.records.errors import ShardUnavailable
 from populace.storage.store import Store
-from tests.actors.populations import SHARDS, host_options, ray_directory, ray_hosts, ray_running
+from tests.actors.populations import SHARDS, host_options, ray_directory, ray_hosts
 from tests.actors.turns import take_turn, turn_of
 from tests.limits import HANG_SECONDS
 
@@ -62,10 +62,11 @@ async def test_an_actor_whose_store_is_away_can_be_closed(tmp_path: Path) -> Non
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("one_ray")
 async def test_a_host_that_is_killed_with_a_damaged_shard_comes_back_and_serves_the_others(
     tmp_path: Path,
 ) -> None:
-    with ray_running(), ray_hosts(tmp_path / "store", hosts=1) as (store, [handle]):
+    with ray_hosts(tmp_path / "store", hosts=1) as (store, [handle]):
         directory = ray_directory([handle], store)
         model_of = {shard_of("acme", name, SHARDS): ModelId("acme", name) for name in NAMES}
         for model in model_of.values():

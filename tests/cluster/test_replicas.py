@@ -18,7 +18,7 @@ from tests.end_to_end.served import Served, serve
 from tests.runtime.gateway.test_operations import samples_of
 from tests.small_base import make_small_base
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray]
+pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.release("cluster")]
 
 TURNS = 6
 PEOPLE = 8

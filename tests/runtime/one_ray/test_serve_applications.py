@@ -14,7 +14,6 @@ from ray.util import list_named_actors
 
 from populace.actors.errors import StartFailed
 from populace.cluster.serve_applications import delete, deploy, scale
-from tests.actors.populations import ray_running
 
 pytestmark = pytest.mark.ray
 
@@ -31,11 +30,10 @@ class Fails:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def running() -> Generator[None]:
-    with ray_running():
-        serve.start(proxy_location="Disabled")
-        yield
-        serve.shutdown()
+def running(shared_ray: None) -> Generator[None]:
+    serve.start(proxy_location="Disabled")
+    yield
+    serve.shutdown()
 
 
 def deploy_quickly(application: serve.Application, name: str) -> list[str]:

@@ -15,19 +15,19 @@ from populace.gateway.app import create_app
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.host_survey import HostSurvey
 from populace.hosting.messages import host_name
-from tests.actors.populations import ray_directory, ray_hosts, ray_running
+from tests.actors.populations import ray_directory, ray_hosts
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import ScriptedEngine
 from tests.runtime.gateway.test_operations import samples_of
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 NAMES = (host_name(0), host_name(1))
 
 
 @pytest.fixture
 async def handles_and_client(tmp_path: Path) -> AsyncGenerator[tuple[list[Any], httpx.AsyncClient]]:
-    with ray_running(), ray_hosts(tmp_path / "store") as (store, handles):
+    with ray_hosts(tmp_path / "store") as (store, handles):
         clients = {name: RayHostClient(handle, name) for name, handle in zip(NAMES, handles, strict=True)}
         engine = ScriptedEngine()
         app = create_app(

@@ -30,10 +30,9 @@ from populace.storage.records.errors import MasterKeyRefused, StoreInUse
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options
-from tests.actors.ray_nodes import ray_nodes
 from tests.limits import HANG_SECONDS
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 FORMER = """
 import sys, ray
@@ -78,21 +77,20 @@ def wait_gone() -> None:
 def test_what_a_killed_serve_left_ends_before_another_one_starts(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "store", SHARDS)
     reports: list[str] = []
-    with ray_nodes([{}]):
-        with former_serve(store) as former:
-            with pytest.raises(StartFailed, match=rf"another `populace serve` runs .*process {former.pid}\)"):
-                replace_former(store.store_id, None, reports.append)
-            assert len(list_named_actors()) == 2
-        wait_gone()
+    with former_serve(store) as former:
+        with pytest.raises(StartFailed, match=rf"another `populace serve` runs .*process {former.pid}\)"):
+            replace_former(store.store_id, None, reports.append)
+        assert len(list_named_actors()) == 2
+    wait_gone()
 
-        replace_former(store.store_id, None, reports.append)
+    replace_former(store.store_id, None, reports.append)
 
-        assert reports == ["Ending the parts of a populace serve that is gone"]
-        assert list_named_actors() == []
-        [handle] = start_hosts([host_options(store)], environment={"OMP_NUM_THREADS": "1"})
-        described: PopulationInfo = ray.get(handle.describe.remote())
-        assert described.hosts == 1
-        ray.get(handle.close.remote())
+    assert reports == ["Ending the parts of a populace serve that is gone"]
+    assert list_named_actors() == []
+    [handle] = start_hosts([host_options(store)], environment={"OMP_NUM_THREADS": "1"})
+    described: PopulationInfo = ray.get(handle.describe.remote())
+    assert described.hosts == 1
+    ray.get(handle.close.remote())
 
 
 class Listener:
@@ -118,45 +116,44 @@ def test_a_mistake_in_a_setting_ends_nothing_that_serves(tmp_path: Path) -> None
         "names the journal file:///elsewhere": {"journal": "file:///elsewhere"},
         "--take-over names": {"data": tmp_path / "new", "take_over": other.store_id},
     }
-    with ray_nodes([{}]):
-        address: str = ray.get_runtime_context().gcs_address
-        with former_serve(store, journal):
-            pass
-        wait_gone()
+    address: str = ray.get_runtime_context().gcs_address
+    with former_serve(store, journal):
+        pass
+    wait_gone()
 
-        for words, changes in wrong.items():
-            with pytest.raises(StartFailed, match=words):
-                check_start(right.model_copy(update=changes), lambda _: None)
-        assert not (tmp_path / "new").exists()
-        with pytest.raises(SettingsError, match="POPULACE_CLUSTER_PORT"):
-            check_start(right.model_copy(update={"ray_address": address, "cluster_port": 1}), lambda _: None)
-        with socket.create_server(("127.0.0.1", right.port)), pytest.raises(SettingsError, match="--port"):
-            check_start(right, lambda _: None)
-        with DirectoryLock(store.path, "another Populace"), pytest.raises(StoreInUse, match="another"):
-            check_start(right, lambda _: None)
-        (tmp_path / "bucket").rename(tmp_path / "away")
-        with pytest.raises(BucketRefused):
-            check_start(right, lambda _: None)
-        (tmp_path / "away").rename(tmp_path / "bucket")
-        key = other.path / MASTER_KEY_FILE
-        with pytest.raises(MasterKeyRefused):
-            check_start(right.model_copy(update={"master_key": key}), lambda _: None)
-        command = ["-m", "populace", "serve", "--ray-address", address, "--base", str(tmp_path / "nothing")]
-        failed = subprocess.run(
-            [sys.executable, *command, "--engine", "torch", "--data", str(store.path)],
-            env=process_environment(POPULACE_JOURNAL=journal),
-            capture_output=True,
-            text=True,
-            timeout=HANG_SECONDS,
-            check=False,
-        )
-        assert failed.returncode != 0
-        assert "nothing" in failed.stderr, failed.stderr
-        assert len(list_named_actors()) == 2
+    for words, changes in wrong.items():
+        with pytest.raises(StartFailed, match=words):
+            check_start(right.model_copy(update=changes), lambda _: None)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(SettingsError, match="POPULACE_CLUSTER_PORT"):
+        check_start(right.model_copy(update={"ray_address": address, "cluster_port": 1}), lambda _: None)
+    with socket.create_server(("127.0.0.1", right.port)), pytest.raises(SettingsError, match="--port"):
+        check_start(right, lambda _: None)
+    with DirectoryLock(store.path, "another Populace"), pytest.raises(StoreInUse, match="another"):
+        check_start(right, lambda _: None)
+    (tmp_path / "bucket").rename(tmp_path / "away")
+    with pytest.raises(BucketRefused):
+        check_start(right, lambda _: None)
+    (tmp_path / "away").rename(tmp_path / "bucket")
+    key = other.path / MASTER_KEY_FILE
+    with pytest.raises(MasterKeyRefused):
+        check_start(right.model_copy(update={"master_key": key}), lambda _: None)
+    command = ["-m", "populace", "serve", "--ray-address", address, "--base", str(tmp_path / "nothing")]
+    failed = subprocess.run(
+        [sys.executable, *command, "--engine", "torch", "--data", str(store.path)],
+        env=process_environment(POPULACE_JOURNAL=journal),
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert failed.returncode != 0
+    assert "nothing" in failed.stderr, failed.stderr
+    assert len(list_named_actors()) == 2
 
-        actor: Any = ray.remote(Listener)
-        listener = actor.remote(right.port)
-        assert ray.get(listener.is_there.remote())
-        assert check_start(right, lambda _: None).store_id == store.store_id
-        assert len(list_named_actors()) == 2
-        replace_former(store.store_id, journal, lambda _: None)
+    actor: Any = ray.remote(Listener)
+    listener = actor.remote(right.port)
+    assert ray.get(listener.is_there.remote())
+    assert check_start(right, lambda _: None).store_id == store.store_id
+    assert len(list_named_actors()) == 2
+    replace_former(store.store_id, journal, lambda _: None)
