@@ -8,13 +8,6 @@ import torch
 
 from populace.learning.frozen_base import FrozenBase
 from tests.runtime.trainer.trained_population import BASE, Trained
-from tests.small_base import FEW_TOKENS, make_small_base
-
-
-@pytest.fixture(scope="session")
-def small_base_f32(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("few-tokens-f32")
-    return make_small_base(folder, base_files, torch.float32, vocabulary=FEW_TOKENS)
 
 
 @pytest.fixture(scope="module")
