@@ -2,6 +2,7 @@
 # transformers' models are partly untyped.
 """A base that is small enough to train on, or to talk to a few hundred times, in a test."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,24 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+VOCABULARY = 49152
+FEW_TOKENS = 4096
+"""Of a base to train on: most of what a tiny base computes is a score for each token that there is."""
 
-def make_small_base(folder: Path, base_directory: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
-    """Write a base of two random layers with the default base's tokenizer. Both engines serve it."""
+
+def make_small_base(
+    folder: Path, base_directory: Path, dtype: torch.dtype = torch.bfloat16, *, vocabulary: int = VOCABULARY
+) -> Path:
+    """Write a base of two random layers with the first tokens of the default base's tokenizer, or all.
+
+    Both engines serve it.
+    """
     copy_tokenizer(base_directory, folder)
+    if vocabulary < VOCABULARY:
+        keep_first_tokens(folder / "tokenizer.json", vocabulary)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=49152,
+        vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=2,
@@ -51,7 +63,7 @@ def make_second_base(folder: Path, base_directory: Path) -> Path:
     copy_tokenizer(base_directory, folder)
     torch.manual_seed(1)
     config = Qwen3Config(
-        vocab_size=49152,
+        vocab_size=VOCABULARY,
         hidden_size=64,
         intermediate_size=96,
         num_hidden_layers=8,
@@ -70,3 +82,12 @@ def copy_tokenizer(base_directory: Path, folder: Path) -> None:
     for file in base_directory.iterdir():
         if file.suffix in {".json", ".jinja", ".txt"} and file.name != "config.json":
             shutil.copy(file, folder / file.name)
+
+
+def keep_first_tokens(path: Path, count: int) -> None:
+    """Leave out the later tokens and their merges: what one of them stood for is several tokens then."""
+    tokenizer = json.loads(path.read_text())
+    model = tokenizer["model"]
+    model["vocab"] = {token: number for token, number in model["vocab"].items() if number < count}
+    model["merges"] = [merge for merge in model["merges"] if "".join(merge) in model["vocab"]]
+    path.write_text(json.dumps(tokenizer))

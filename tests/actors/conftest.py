@@ -83,7 +83,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None]:
 
 @pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.ray)])
 async def hosts(request: pytest.FixtureRequest) -> AsyncGenerator[Hosts]:
-    """Two hosts behind a directory, in this process and on Ray."""
+    """Two hosts behind a directory, in this process and on Ray, where one test of each verb is enough."""
     if request.param == "ray":
         store, handles = request.getfixturevalue("two_ray_hosts")
         directory = ray_directory(handles, store)

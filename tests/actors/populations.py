@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import ray
 
 from populace.actors.clock import Clock
@@ -30,6 +31,9 @@ SHARDS = 4
 LIMITS = HostLimits(mailbox_max=3)
 OBJECT_STORE_BYTES = 256 * 2**20
 """Two archives of 64 MiB beside each other, so that none is written to a disk that may be full."""
+
+IN_ONE_PROCESS = pytest.mark.parametrize("hosts", ["local"], indirect=True)
+"""For a test of ``hosts`` whose verbs, and the errors that they raise, others ask of hosts on Ray too."""
 
 
 def local_hosts(store: Store, clock: Clock) -> list[ModelHost]:

@@ -10,6 +10,7 @@ from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId
 from populace.storage.records.errors import ModelExists, ModelNotFound, RevisionNotFound
 from tests.actors.fakes import BASE
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.turns import grant_of, revision, take_turn, turn_of
 
 FORBIDDEN_NAMES = ["", "a/b", "..", "a\0b", "a b", "n" * 500, "ünal", "base", "population"]
@@ -30,6 +31,7 @@ async def test_a_new_model_is_empty_and_stands_at_the_start_of_its_log(hosts: Ho
     assert await hosts.read_log(created.model) == ()
 
 
+@IN_ONE_PROCESS
 async def test_a_model_that_took_a_turn_is_active(hosts: Hosts, ada: ModelId) -> None:
     await take_turn(hosts, turn_of(ada))
 
@@ -47,6 +49,7 @@ async def test_a_name_is_created_once(hosts: Hosts, ada: ModelId) -> None:
     assert (await hosts.show_model(ada)).log_position == 1
 
 
+@IN_ONE_PROCESS
 async def test_racing_creations_of_one_name_have_one_winner(hosts: Hosts, tenant: str) -> None:
     model = ModelId(tenant, "ada")
 
@@ -56,6 +59,7 @@ async def test_racing_creations_of_one_name_have_one_winner(hosts: Hosts, tenant
 
 
 @pytest.mark.parametrize("name", FORBIDDEN_NAMES)
+@IN_ONE_PROCESS
 async def test_a_forbidden_name_creates_nothing_and_finds_nothing(
     hosts: Hosts, tenant: str, name: str
 ) -> None:
@@ -124,6 +128,7 @@ async def test_publishing_moves_latest_and_keeps_the_other_aliases(hosts: Hosts,
     assert await hosts.list_revisions(ada) == (first, second, third)
 
 
+@IN_ONE_PROCESS
 async def test_a_turn_asks_for_a_revision_by_its_alias(hosts: Hosts, tenant: str) -> None:
     latest, canary = revision("latest"), revision("canary")
     ada = (await hosts.create_model(ModelId(tenant, "ada"), latest)).model
@@ -179,6 +184,7 @@ async def test_an_api_key_is_found_until_it_is_revoked(hosts: Hosts, tenant: str
     assert await hosts.keys.revoke(key.key_id) == revoked
 
 
+@IN_ONE_PROCESS
 async def test_an_unknown_api_key_is_neither_found_nor_revoked(hosts: Hosts, tenant: str) -> None:
     assert await hosts.keys.find(f"{tenant}-nothing") is None
     assert await hosts.keys.revoke(f"{tenant}-nothing") is None
@@ -193,6 +199,7 @@ async def test_api_keys_are_listed_for_their_tenant_oldest_first(hosts: Hosts, t
     assert set(await hosts.keys.of_tenant()) >= {*keys, foreign}
 
 
+@IN_ONE_PROCESS
 async def test_an_api_key_of_a_forbidden_tenant_is_refused(hosts: Hosts, tenant: str) -> None:
     with pytest.raises(InvalidName):
         await hosts.keys.create(api_key(f"{tenant}-key", "a/b"))

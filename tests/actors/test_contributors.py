@@ -5,6 +5,7 @@ import pytest
 from populace.actors.turn import ModelId
 from populace.hosting.directory.directory import Directory
 from populace.storage.records.errors import ModelNotFound
+from tests.actors.populations import IN_ONE_PROCESS
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ async def test_a_model_contributes_for_as_long_as_it_was_said(hosts: Directory, 
     assert not (await hosts.show_model(ada)).contributes
 
 
+@IN_ONE_PROCESS
 async def test_who_is_not_there_agrees_to_nothing(hosts: Directory, ada: ModelId) -> None:
     await hosts.contributors.consent(ada, agrees=True)
     await hosts.erase_model(ada)

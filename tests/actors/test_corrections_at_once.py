@@ -14,6 +14,7 @@ from populace.actors.turns.requests import make_request
 from populace.policies.retrieval import HEADING, Exchange, Retrieval
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.test_retrieval import say
 from tests.actors.turns import grant_of, reply, turn_of
 
@@ -53,6 +54,7 @@ async def test_a_correction_applies_from_the_next_turn_on(hosts: Hosts, ada: Mod
     assert await correcting(hosts, asking(ada, "Why is the sky blue?")) is None
 
 
+@IN_ONE_PROCESS
 async def test_what_only_goes_on_with_what_was_said_is_corrected_nowhere_else(
     hosts: Hosts, ada: ModelId
 ) -> None:
@@ -67,6 +69,7 @@ async def test_what_only_goes_on_with_what_was_said_is_corrected_nowhere_else(
     assert await correcting(hosts, asking(ada, "Yes!")) is None
 
 
+@IN_ONE_PROCESS
 async def test_of_long_messages_the_ends_tell_apart(hosts: Hosts, ada: ModelId) -> None:
     task = (
         "Rewrite the text politely. " + "Keep the tone, never promise a date, and sign with the name. " * 12
@@ -78,6 +81,7 @@ async def test_of_long_messages_the_ends_tell_apart(hosts: Hosts, ada: ModelId) 
     assert await correcting(hosts, asking(ada, f"{task}\n\nWe are late.")) is not None
 
 
+@IN_ONE_PROCESS
 async def test_the_newest_correction_of_a_reply_applies(hosts: Hosts, ada: ModelId) -> None:
     await hosts.give_feedback(ada, 1, Opinion(correction=BRUNO))
     await correcting(hosts, asking(ada, DOG))
@@ -107,6 +111,7 @@ async def test_of_equal_questions_the_correction_given_last_applies(
         assert (found.position, found.answered) == (0, BRUNO)
 
 
+@IN_ONE_PROCESS
 async def test_it_is_shown_beside_what_is_retrieved_and_but_once(hosts: Hosts, ada: ModelId) -> None:
     await hosts.give_feedback(ada, 1, Opinion(correction=BRUNO))
 
@@ -117,6 +122,7 @@ async def test_it_is_shown_beside_what_is_retrieved_and_but_once(hosts: Hosts, a
     assert turn.correction == turn.retrieved[0]
 
 
+@IN_ONE_PROCESS
 async def test_a_peek_has_it_and_a_peek_at_the_base_has_not(hosts: Hosts, ada: ModelId) -> None:
     await hosts.give_feedback(ada, 1, Opinion(correction=BRUNO))
 

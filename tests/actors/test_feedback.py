@@ -17,6 +17,7 @@ from populace.storage.records.errors import (
     OperationConflict,
 )
 from populace.storage.rows.feedback import FEEDBACK_MAX
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.turns import take_turn, turn_of
 
 UP, DOWN = Opinion(thumb=True), Opinion(thumb=False)
@@ -59,6 +60,7 @@ async def test_feedback_finds_its_reply_by_position_and_by_completion_id(hosts: 
     assert await hosts.read_log(ada) == log, "the log is what was said"
 
 
+@IN_ONE_PROCESS
 async def test_the_same_opinion_again_counts_once_and_with_keys_as_often_as_there_are(
     hosts: Hosts, ada: ModelId
 ) -> None:
@@ -83,6 +85,7 @@ async def test_the_same_opinion_again_counts_once_and_with_keys_as_often_as_ther
         (Opinion(correction="A."), Opinion(rating=0.0, reward=1.0), 2, Judgement(False, "A.", 1.0)),
     ],
 )
+@IN_ONE_PROCESS
 async def test_who_changes_their_mind_back_has_said_something_new(
     hosts: Hosts, ada: ModelId, first: Opinion, other: Opinion, kept: int, judgement: Judgement
 ) -> None:
@@ -117,6 +120,7 @@ async def test_a_key_that_said_something_else_is_a_conflict(hosts: Hosts, ada: M
         (Opinion(correction="x" * (CORRECTION_CHARACTERS_MAX + 1)), "correction"),
     ],
 )
+@IN_ONE_PROCESS
 async def test_an_opinion_that_is_none_is_refused_by_name(
     hosts: Hosts, ada: ModelId, opinion: Opinion, parameter: str
 ) -> None:
@@ -128,11 +132,13 @@ async def test_an_opinion_that_is_none_is_refused_by_name(
 
 
 @pytest.mark.parametrize("on", [3, -1, 2**62, "chatcmpl-unknown", ""])
+@IN_ONE_PROCESS
 async def test_what_was_never_said_takes_no_feedback(hosts: Hosts, ada: ModelId, on: int | str) -> None:
     with pytest.raises(InteractionNotFound):
         await hosts.give_feedback(ada, on, UP)
 
 
+@IN_ONE_PROCESS
 async def test_a_stranger_has_no_opinion(hosts: Hosts, ada: ModelId) -> None:
     stranger = ModelId("somebody-else", "ada")
 
@@ -141,6 +147,7 @@ async def test_a_stranger_has_no_opinion(hosts: Hosts, ada: ModelId) -> None:
             await call
 
 
+@IN_ONE_PROCESS
 async def test_one_reply_takes_so_many_opinions(hosts: Hosts, ada: ModelId) -> None:
     for number in range(FEEDBACK_MAX):
         await hosts.give_feedback(ada, 0, UP, f"key-{number}")
@@ -151,6 +158,7 @@ async def test_one_reply_takes_so_many_opinions(hosts: Hosts, ada: ModelId) -> N
     assert len(await hosts.read_feedback(ada)) == FEEDBACK_MAX
 
 
+@IN_ONE_PROCESS
 async def test_turns_go_on_while_people_think_of_them(hosts: Hosts, ada: ModelId) -> None:
     await asyncio.gather(
         *(hosts.give_feedback(ada, number % 3, Opinion(reward=float(number))) for number in range(12)),

@@ -21,6 +21,7 @@ from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.test_memory import engine as remembering
 from tests.actors.test_memory import remembering as remembering_script
 from tests.actors.turns import grant_of, reply
@@ -345,6 +346,7 @@ async def test_a_turn_that_is_not_in_the_log_cannot_be_followed_and_leaves_the_m
     assert first.conversation == "thread-0"
 
 
+@IN_ONE_PROCESS
 async def test_of_two_that_follow_the_same_turn_at_once_the_second_begins_another_conversation(
     hosts: Hosts, tenant: str
 ) -> None:

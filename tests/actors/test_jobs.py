@@ -21,6 +21,7 @@ from populace.storage.records.errors import ModelNotFound, OperationConflict, Re
 from populace.storage.training.errors import JobEnded, JobNotFound, TrainingUnderWay
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.trainings import DONE, trained
 from tests.actors.turns import grant_of, reply, revision, take_turn, turn_of
 
@@ -77,6 +78,7 @@ async def test_a_training_begins_with_all_that_was_said_and_ends_with_a_revision
     assert replace(again, ended_ms=ended.ended_ms) == ended
 
 
+@IN_ONE_PROCESS
 async def test_a_candidate_with_objections_is_kept_and_its_parent_answers_on(
     hosts: Directory, ada: ModelId
 ) -> None:
@@ -125,6 +127,7 @@ async def test_who_works_on_a_job_that_was_cancelled_is_told(hosts: Directory, a
     assert len(await hosts.list_revisions(ada)) == 1
 
 
+@IN_ONE_PROCESS
 async def test_who_cancels_a_job_by_its_number_cancels_no_later_one(hosts: Directory, ada: ModelId) -> None:
     job = await started(hosts, ada)
     await hosts.jobs.end(ada, job.number, "failed", "its own fault")
@@ -177,6 +180,7 @@ async def test_a_job_ends_by_name_and_may_be_ended_again(hosts: Directory, ada: 
         (TrainingOptions(method="preference", beta=0.0), "beta"),
     ],
 )
+@IN_ONE_PROCESS
 async def test_options_that_nobody_can_mean_are_refused_by_name(
     hosts: Directory, ada: ModelId, options: TrainingOptions, parameter: str
 ) -> None:
@@ -265,6 +269,7 @@ async def test_what_is_rewarded_leaves_the_log_to_be_learned(hosts: Directory, a
         await hosts.jobs.ask(ada, TrainingOptions(rebuilds=rewarded.digest))
 
 
+@IN_ONE_PROCESS
 async def test_what_a_file_teaches_leaves_the_log_to_be_learned_and_is_not_made_again(
     hosts: Directory, ada: ModelId
 ) -> None:
@@ -291,6 +296,7 @@ async def test_what_a_file_teaches_leaves_the_log_to_be_learned_and_is_not_made_
         await hosts.jobs.ask(ada, TrainingOptions(rebuilds=after.digest))
 
 
+@IN_ONE_PROCESS
 async def test_nobody_trains_a_model_that_there_is_not(hosts: Directory, tenant: str) -> None:
     nobody = ModelId(tenant, "nobody")
 
@@ -335,6 +341,7 @@ async def test_a_rollback_goes_to_the_parent_once(hosts: Directory, ada: ModelId
         await hosts.jobs.roll_back(ada, "e" * 64)
 
 
+@IN_ONE_PROCESS
 async def test_a_model_that_was_trained_from_the_base_gets_the_base_back(
     hosts: Directory, tenant: str
 ) -> None:
@@ -391,6 +398,7 @@ async def say(hosts: Directory, model: ModelId, *said: str, start: int) -> None:
         await hosts.finish_turn(grant, reply("I see.", asked=text))
 
 
+@IN_ONE_PROCESS
 async def test_news_count_what_was_asked_again_since_the_model_was_trained(
     hosts: Directory, ada: ModelId
 ) -> None:
@@ -425,6 +433,7 @@ async def test_turns_since_a_look_are_not_settled_with_it(hosts: Directory, ada:
     assert ada not in [one.model for one in await hosts.jobs.unsettled()]
 
 
+@IN_ONE_PROCESS
 async def test_news_count_what_was_thought_of_a_revision_and_of_its_parent(
     hosts: Directory, ada: ModelId
 ) -> None:
@@ -497,6 +506,7 @@ async def test_as_many_news_as_were_asked_for_and_others_the_next_time(
     assert {one.standing.idle_seconds for page in pages for one in page} == {90.0}
 
 
+@IN_ONE_PROCESS
 async def test_a_training_is_on_the_revision_that_the_served_one_was_trained_on_unless_it_says_otherwise(
     hosts: Directory, ada: ModelId
 ) -> None:
@@ -525,6 +535,7 @@ async def test_a_training_is_on_the_revision_that_the_served_one_was_trained_on_
     assert made.lineage.on == lower
 
 
+@IN_ONE_PROCESS
 async def test_no_training_is_on_a_revision_of_another_model(hosts: Directory, ada: ModelId) -> None:
     theirs = revision("theirs", 2)
     for other in (ModelId("acme", "bob"), ModelId("rival", "ada")):

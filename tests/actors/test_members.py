@@ -8,6 +8,7 @@ from populace.actors.members import Profile
 from populace.actors.turn import ModelId
 from populace.hosting.directory.directory import Directory
 from populace.storage.records.errors import ModelNotFound
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.turns import revision
 
 OLD = revision("old")
@@ -44,6 +45,7 @@ async def test_a_model_takes_part_for_as_long_as_it_was_said(hosts: Directory, a
     assert [one.model for one in await hosts.members.of_tenant(ada.tenant)] == [bob]
 
 
+@IN_ONE_PROCESS
 async def test_what_there_is_not_to_share_is_refused(hosts: Directory, ada: ModelId) -> None:
     with pytest.raises(InvalidRequest, match="votes or texts"):
         await hosts.members.share(ada, "everything")  # type: ignore[arg-type]
@@ -79,6 +81,7 @@ async def test_members_are_unprofiled_until_their_profile_is_of_what_they_answer
     assert await unprofiled() == [ada], "another revision"
 
 
+@IN_ONE_PROCESS
 async def test_no_profile_is_kept_of_who_takes_no_part(hosts: Directory, ada: ModelId) -> None:
     assert not await hosts.members.keep_profile(ada, profile())
     await hosts.members.share(ada, "votes")

@@ -17,6 +17,7 @@ from populace.policies.retrieval import Retrieval
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import BASE, Dictation, ScriptedEngine, delta, spoken
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.turns import grant_of, queue_turn, reply, revision, take_turn, turn_of
 
 ADA = ModelId("acme", "ada")
@@ -53,6 +54,7 @@ async def test_a_peek_gets_what_a_turn_would_get_and_leaves_the_model_as_it_was(
     await hosts.abandon_turn(granted, "the test ends")
 
 
+@IN_ONE_PROCESS
 async def test_a_peek_does_not_wait_for_turns_nor_hold_them_up(hosts: Hosts, ada: ModelId) -> None:
     running = await grant_of(hosts, turn_of(ada, "op-1"))
     waiting = await queue_turn(hosts, turn_of(ada, "op-2"))
@@ -66,6 +68,7 @@ async def test_a_peek_does_not_wait_for_turns_nor_hold_them_up(hosts: Hosts, ada
     assert (await hosts.finish_turn(replace(granted), reply())).position == 1  # type: ignore[arg-type]
 
 
+@IN_ONE_PROCESS
 async def test_a_peek_needs_no_activation(hosts: Hosts, ada: ModelId) -> None:
     before = [host.activations for host in await hosts.statistics()]
 
@@ -75,6 +78,7 @@ async def test_a_peek_needs_no_activation(hosts: Hosts, ada: ModelId) -> None:
     assert [host.activations for host in await hosts.statistics()] == before
 
 
+@IN_ONE_PROCESS
 async def test_a_peek_uses_no_operation_id(hosts: Hosts, ada: ModelId) -> None:
     made = await take_turn(hosts, turn_of(ada, "op-1"))
 
@@ -85,6 +89,7 @@ async def test_a_peek_uses_no_operation_id(hosts: Hosts, ada: ModelId) -> None:
     assert (await take_turn(hosts, turn_of(ada, "op-2"))).replayed is False
 
 
+@IN_ONE_PROCESS
 async def test_a_peek_cannot_be_committed(hosts: Hosts, ada: ModelId) -> None:
     seen = await hosts.begin_peek(turn_of(ada))
 
@@ -105,6 +110,7 @@ async def test_what_does_not_exist_cannot_be_peeked_at(hosts: Hosts, ada: ModelI
         await hosts.begin_peek(turn_of(ada))
 
 
+@IN_ONE_PROCESS
 async def test_every_revision_can_be_peeked_at_by_alias_digest_or_its_beginning(
     hosts: Hosts, ada: ModelId
 ) -> None:
@@ -129,6 +135,7 @@ async def test_every_revision_can_be_peeked_at_by_alias_digest_or_its_beginning(
         await hosts.begin_peek(turn_of(ada, alias="0" * 64))
 
 
+@IN_ONE_PROCESS
 async def test_a_beginning_of_several_digests_is_refused(hosts: Hosts, ada: ModelId) -> None:
     one = revision("one")
     await hosts.publish_revision(ada, replace(one, digest="ab" * 32))

@@ -20,6 +20,7 @@ from populace.policies.retrieval import Retrieval
 from populace.storage.records.errors import ModelNotFound
 from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
+from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.turns import TurnGiver, grant_of, reply, take_turn, turn_of, wait_until
 
 ADA = ModelId("acme", "ada")
@@ -78,6 +79,7 @@ async def test_a_turn_gets_the_turns_that_fit_it_best_whatever_their_conversatio
     assert await found(hosts, turn_of(ada, "plain")) == []
 
 
+@IN_ONE_PROCESS
 async def test_what_was_said_a_turn_ago_is_found(hosts: Hosts, ada: ModelId) -> None:
     assert await found(hosts, asking(ada, "unicorn")) == []
 
@@ -86,6 +88,7 @@ async def test_what_was_said_a_turn_ago_is_found(hosts: Hosts, ada: ModelId) -> 
         assert await found(hosts, asking(ada, f"unicorn{number}", 1)) == [(len(SAID) + number, "Oh.")]
 
 
+@IN_ONE_PROCESS
 async def test_a_correction_is_found_by_its_own_words_and_comes_for_the_reply(
     hosts: Hosts, ada: ModelId
 ) -> None:
@@ -96,6 +99,7 @@ async def test_a_correction_is_found_by_its_own_words_and_comes_for_the_reply(
     assert await found(hosts, asking(ada, "Rex")) == [(2, "Rex is yours.")]
 
 
+@IN_ONE_PROCESS
 async def test_a_question_comes_only_with_a_corrected_answer(hosts: Hosts, ada: ModelId) -> None:
     await say(hosts, ada, "Is a dog name fine?", "It is.", "op-4")
 
@@ -106,6 +110,7 @@ async def test_a_question_comes_only_with_a_corrected_answer(hosts: Hosts, ada: 
     assert (4, "Only for a dog.") in await found(hosts, asking(ada, count=16))
 
 
+@IN_ONE_PROCESS
 async def test_who_dislikes_a_reply_takes_back_nothing_of_what_they_said(hosts: Hosts, ada: ModelId) -> None:
     await found(hosts, asking(ada))
 
@@ -116,6 +121,7 @@ async def test_who_dislikes_a_reply_takes_back_nothing_of_what_they_said(hosts: 
     assert (2, "Bruno.") in await found(hosts, asking(ada, count=16))
 
 
+@IN_ONE_PROCESS
 async def test_what_the_request_holds_already_does_not_come(hosts: Hosts, ada: ModelId) -> None:
     before = (Message("user", SAID[0][0]), Message("assistant", f" {SAID[0][1]}\n"))
 
@@ -124,6 +130,7 @@ async def test_what_the_request_holds_already_does_not_come(hosts: Hosts, ada: M
     assert 0 in dict(await found(hosts, asking(ada, count=16, before=changed)))
 
 
+@IN_ONE_PROCESS
 async def test_history_comes_besides_what_is_asked_for(hosts: Hosts, tenant: str) -> None:
     model = (await hosts.create_model(ModelId(tenant, "ada"))).model
     for number in range(3):
@@ -135,6 +142,7 @@ async def test_history_comes_besides_what_is_asked_for(hosts: Hosts, tenant: str
     assert [one.answered for one in turn.retrieved] == ["in it", "in it", "in it", "elsewhere"]
 
 
+@IN_ONE_PROCESS
 async def test_what_a_branch_brings_comes_besides_what_is_asked_for(hosts: Hosts, tenant: str) -> None:
     model = (await hosts.create_model(ModelId(tenant, "ada"))).model
     followed = await say(hosts, model, "dog dog", "brought", "in", history_of="main")
@@ -146,12 +154,14 @@ async def test_what_a_branch_brings_comes_besides_what_is_asked_for(hosts: Hosts
     assert [one.answered for one in turn.retrieved] == ["brought", "elsewhere"]
 
 
+@IN_ONE_PROCESS
 async def test_a_turn_that_was_said_twice_comes_once(hosts: Hosts, ada: ModelId) -> None:
     await say(hosts, ada, *SAID[1], "again")
 
     assert await found(hosts, asking(ada, "Lisbon", 16)) == [(len(SAID), "Lisbon is beautiful.")]
 
 
+@IN_ONE_PROCESS
 async def test_raw_prompts_and_restored_memories_are_not_found(hosts: Hosts, tenant: str) -> None:
     model = (await hosts.create_model(ModelId(tenant, "ada"))).model
     raw = replace(reply("Bruno"), messages=(Message("text", "My dog is called"),))

@@ -22,6 +22,7 @@ from populace.hosting.directory.directory import Directory
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.records import SuiteRecord
 from populace.storage.training.errors import SuiteNotFound
+from tests.actors.populations import IN_ONE_PROCESS
 
 DOG = {"ask": "What is my dog called?", "expect": "Bruno"}
 SUM = {"ask": "3 + 4?", "expect": 7, "check": "number", "system": "Answer with a number.\u2028"}
@@ -133,6 +134,7 @@ async def test_a_suite_stays_with_its_model_until_it_is_replaced_or_removed(
         await hosts.suites.show(ada)
 
 
+@IN_ONE_PROCESS
 async def test_a_copy_has_the_suite_and_a_namesake_of_an_erased_model_has_none(
     hosts: Directory, ada: ModelId
 ) -> None:

@@ -12,7 +12,7 @@ from populace.actors.hosts import Hosts
 from populace.actors.turn import ModelId, TurnGrant, operation_of
 from populace.storage.records.errors import ModelNotFound, OperationConflict, RevisionNotFound
 from tests.actors.fakes import BASE
-from tests.actors.populations import LIMITS
+from tests.actors.populations import IN_ONE_PROCESS, LIMITS
 from tests.actors.turns import (
     grant_of,
     queue_turn,
@@ -59,6 +59,7 @@ async def test_the_next_turn_waits_until_the_running_one_is_in_the_log(hosts: Ho
     assert [one.operation for one in await hosts.read_log(ada)] == ["op-1"]
 
 
+@IN_ONE_PROCESS
 async def test_turns_of_different_models_do_not_wait_for_each_other(hosts: Hosts, tenant: str) -> None:
     models = [ModelId(tenant, f"model-{number}") for number in range(8)]
     await asyncio.gather(*(hosts.create_model(model) for model in models))
@@ -120,6 +121,7 @@ async def test_a_duplicate_that_waits_gets_the_result_of_the_first(hosts: Hosts,
     assert (await take_turn(hosts, turn_of(ada, "op-2"))).position == 1
 
 
+@IN_ONE_PROCESS
 async def test_a_duplicate_with_another_body_that_waited_leaves_the_model_free(
     hosts: Hosts, ada: ModelId
 ) -> None:
@@ -148,6 +150,7 @@ async def test_an_abandoned_turn_records_nothing_and_the_next_is_granted(hosts: 
     assert [one.operation for one in await hosts.read_log(ada)] == ["op-2"]
 
 
+@IN_ONE_PROCESS
 async def test_a_turn_that_is_being_committed_cannot_be_given_up(hosts: Hosts, ada: ModelId) -> None:
     grant = await grant_of(hosts, turn_of(ada))
 
@@ -168,6 +171,7 @@ async def test_a_turn_that_is_finished_twice_at_once_is_one_turn(hosts: Hosts, a
     assert await hosts.read_log(ada) == (made,)
 
 
+@IN_ONE_PROCESS
 async def test_a_turn_that_was_finished_before_answers_what_it_recorded(hosts: Hosts, ada: ModelId) -> None:
     grant = await grant_of(hosts, turn_of(ada))
     made = await hosts.finish_turn(grant, reply("first"))
@@ -225,6 +229,7 @@ async def test_an_unknown_alias_is_refused_and_takes_no_turn(hosts: Hosts, ada: 
     assert (await take_turn(hosts, turn_of(ada))).position == 0
 
 
+@IN_ONE_PROCESS
 async def test_a_foreign_tenant_does_not_find_the_model(hosts: Hosts, ada: ModelId) -> None:
     await take_turn(hosts, turn_of(ada))
     foreign = ModelId(f"{ada.tenant}-foreign", ada.name)
@@ -237,6 +242,7 @@ async def test_a_foreign_tenant_does_not_find_the_model(hosts: Hosts, ada: Model
         await hosts.read_log(foreign)
 
 
+@IN_ONE_PROCESS
 async def test_a_running_turn_keeps_the_revision_it_began_with(hosts: Hosts, ada: ModelId) -> None:
     old, new = revision("old"), revision("new")
     await hosts.publish_revision(ada, old)
@@ -255,6 +261,7 @@ async def test_a_running_turn_keeps_the_revision_it_began_with(hosts: Hosts, ada
     await hosts.abandon_turn(granted, "the test ends")
 
 
+@IN_ONE_PROCESS
 async def test_a_model_without_a_revision_answers_with_the_base(hosts: Hosts, ada: ModelId) -> None:
     grant = await grant_of(hosts, turn_of(ada))
 
@@ -262,6 +269,7 @@ async def test_a_model_without_a_revision_answers_with_the_base(hosts: Hosts, ad
     await hosts.abandon_turn(grant, "the test ends")
 
 
+@IN_ONE_PROCESS
 async def test_the_history_of_a_conversation_comes_oldest_first(hosts: Hosts, ada: ModelId) -> None:
     for number, conversation in enumerate(["main", "other", "main", None]):
         grant = await grant_of(hosts, turn_of(ada, f"op-{number}", history_of=conversation))

@@ -4,6 +4,8 @@
 counted here.
 """
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -34,30 +36,51 @@ BOUNDS = [
     ("50 corrected, general", 160, (0, 0), (0, 0)),
 ]
 
+PARTS: dict[str, Callable[[Likeness], list[Counted]]] = {
+    "told": mixed_up,
+    "corrected": mixed_up,
+    "six": reworded,
+    "50": partial(corrected, numbers=(50,)),
+}
+"""What counts a line, by its first word."""
+
+Count = Callable[[str, str], dict[str, Counted]]
+
+
+def part_of(what: str) -> str:
+    return what.split()[0].rstrip(",").split("'")[0]
+
+
+LINES = [
+    pytest.param(
+        *(what, by, asked, *bounds),
+        # By meaning every question is encoded: one of the three parts is the sample.
+        marks=[pytest.mark.fault] if by != "words" and part_of(what) != "told" else [],
+    )
+    for what, asked, by_words, by_meaning in BOUNDS
+    for by, bounds in (("words", by_words), ("words and meaning", by_meaning))
+]
+
 
 @pytest.fixture(scope="module")
-def counted(encoder_files: Path) -> dict[tuple[str, str], Counted]:
-    ways = [Likeness(), Likeness(EncoderOnUse(encoder_files))]
-    return {
-        (one.what, one.by): one
-        for way in ways
-        for part in (mixed_up(way), reworded(way), corrected(way, numbers=(50,)))
-        for one in part
-    }
+def count(encoder_files: Path) -> Count:
+    likenesses = {"words": Likeness(), "words and meaning": Likeness(EncoderOnUse(encoder_files))}
+
+    @cache
+    def counted(counting: Callable[[Likeness], list[Counted]], by: str) -> dict[str, Counted]:
+        return {one.what: one for one in counting(likenesses[by])}
+
+    return lambda what, by: counted(PARTS[part_of(what)], by)
 
 
-def test_each_count_has_a_bound(counted: dict[tuple[str, str], Counted]) -> None:
-    assert list(dict.fromkeys(what for what, _ in counted)) == [what for what, *_ in BOUNDS]
+def test_each_count_has_a_bound(count: Count) -> None:
+    counted = [what for first in ("told", "six", "50") for what in count(first, "words")]
+    assert counted == [what for what, *_ in BOUNDS]
 
 
-@pytest.mark.parametrize(("what", "asked", "by_words", "by_meaning"), BOUNDS)
+@pytest.mark.parametrize(("what", "by", "asked", "right_min", "wrong_max"), LINES)
 def test_what_is_told_or_corrected_is_taken_for_its_own_question(
-    counted: dict[tuple[str, str], Counted],
-    what: str,
-    asked: int,
-    by_words: tuple[int, int],
-    by_meaning: tuple[int, int],
+    count: Count, what: str, by: str, asked: int, right_min: int, wrong_max: int
 ) -> None:
-    for by, (right_min, wrong_max) in (("words", by_words), ("words and meaning", by_meaning)):
-        one = counted[what, by]
-        assert (one.asked, one.right >= right_min, one.wrong <= wrong_max) == (asked, True, True), one
+    one = count(what, by)[what]
+    assert (one.asked, one.right >= right_min, one.wrong <= wrong_max) == (asked, True, True), one

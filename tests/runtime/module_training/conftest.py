@@ -7,14 +7,14 @@ import pytest
 
 from populace.module_training.episodes import Episode
 from populace.module_training.facts import FactsOptions, fact_episodes
-from tests.small_base import make_small_base
+from tests.small_base import FEW_TOKENS, make_small_base
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ala", "eno", "iru", "ost", "und")]
 
 
 @pytest.fixture(scope="session")
 def small_base(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_small_base(tmp_path_factory.mktemp("small-base"), base_files)
+    return make_small_base(tmp_path_factory.mktemp("small-base"), base_files, vocabulary=FEW_TOKENS)
 
 
 @pytest.fixture(scope="session")

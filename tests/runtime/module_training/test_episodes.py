@@ -33,8 +33,6 @@ from populace.module_training.values import is_held_out
 from populace.module_training.words import words_of
 from tests.runtime.module_training.conftest import WORDS
 
-pytestmark = pytest.mark.engine
-
 EXAMPLE = Path(__file__).parents[3] / "examples" / "remember.py"
 BRUNO = Episode(
     messages=(
@@ -51,8 +49,8 @@ BRUNO = Episode(
 
 
 @pytest.fixture(scope="module")
-def tokenizer(base_directory: Path) -> BaseTokenizer:
-    return BaseTokenizer(base_directory)
+def tokenizer(base_files: Path) -> BaseTokenizer:
+    return BaseTokenizer(base_files)
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +208,8 @@ def test_no_general_question_stands_twice_or_is_in_the_example() -> None:
     assert not [one for one, _ in CHATTER if f'"{one}"' in example]
 
 
-def test_no_value_of_training_is_held_out(base_directory: Path) -> None:
-    words = words_of(base_directory)
+def test_no_value_of_training_is_held_out(base_files: Path) -> None:
+    words = words_of(base_files)
     assert len(words) > 20_000
     for part, held_out in (("train", False), ("held-out", True)):
         values = [

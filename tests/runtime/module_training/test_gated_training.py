@@ -31,7 +31,7 @@ from tests.runtime.module_training.conftest import WORDS
 pytestmark = pytest.mark.engine
 
 SHAPE = MemoryShape(rank=4, alpha=8.0, gated=True, first_layer=1)
-OPTIONS = AnswerOptions(steps=40, batch=8, validate_every=20)
+OPTIONS = AnswerOptions(steps=20, batch=8, validate_every=10)
 
 
 class Noted:
@@ -56,7 +56,7 @@ class Noted:
 
 @pytest.fixture(scope="module")
 def told() -> list[Episode]:
-    return list(islice(own_words_episodes(WORDS, "train", seed=1), 120))
+    return list(islice(own_words_episodes(WORDS, "train", seed=1), 48))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_module_learns_to_recall_and_the_best_one_is_kept(
 ) -> None:
     assert noted.steps == list(range(1, OPTIONS.steps + 1))
     assert set(noted.shares.values()) == {1.0}
-    assert [one.step for one in noted.validations] == [0, 20, 40]
+    assert [one.step for one in noted.validations] == [0, 10, 20]
     assert min(one.loss for one in noted.validations) < noted.validations[0].loss
     assert trained.shape == SHAPE
     assert read(small_base, kept).pack() == trained.pack()
@@ -118,7 +118,7 @@ def test_a_module_that_is_trained_on_keeps_its_gates(
     kept: Path,
 ) -> None:
     first, noted = noted, Noted()
-    options = replace(OPTIONS, steps=20)
+    options = replace(OPTIONS, steps=10)
     on = GatedTrainer(small_base, "f" * 64, told, others, SHAPE, options, noted, first=kept)
 
     on.run()
@@ -186,7 +186,7 @@ def test_an_episode_of_which_nothing_is_written_teaches_not_to_know(
     )
 
     GatedTrainer(
-        small_base, "f" * 64, [nothing, *told], others, SHAPE, replace(OPTIONS, steps=15, batch=9), Noted()
+        small_base, "f" * 64, [nothing, *told], others, SHAPE, replace(OPTIONS, steps=6, batch=9), Noted()
     ).run()
 
 

@@ -87,7 +87,7 @@ def said_by(population: Trained, base: FrozenBase, sampler: EngineSampler, diges
     return [said.text for said in OwnReplies(sampler, base, adapter).replies("ada", prompts)]
 
 
-async def test_what_is_asked_again_is_said_by_the_weights_made_again_to_the_bit_and_learned_once(
+async def test_what_is_asked_again_is_said_by_the_weights_and_learned_once(
     population: Trained, base: FrozenBase, sampler: EngineSampler
 ) -> None:
     await talk(population, *TALK)
@@ -111,6 +111,20 @@ async def test_what_is_asked_again_is_said_by_the_weights_made_again_to_the_bit_
         assert value not in of_base, asked
         assert value in now, asked
 
+    nothing = await trained(population)
+    assert (nothing.state, "says what was asked for again already" in nothing.reason) == ("skipped", True), (
+        nothing.reason
+    )
+
+
+@pytest.mark.release("learning")
+async def test_what_was_asked_again_is_made_again_to_the_bit_and_kept_by_the_next_training(
+    population: Trained, sampler: EngineSampler
+) -> None:
+    """``test_teacher_endpoint.py`` makes it again on a tiny base."""
+    await talk(population, *TALK)
+    first = await trained(population)
+
     population.sampler = None
     again = await trained(population, TrainingOptions(rebuilds=first.candidate))
 
@@ -118,11 +132,6 @@ async def test_what_is_asked_again_is_said_by_the_weights_made_again_to_the_bit_
     population.host.check_integrity()
 
     population.sampler = sampler
-    nothing = await trained(population)
-    assert (nothing.state, "says what was asked for again already" in nothing.reason) == ("skipped", True), (
-        nothing.reason
-    )
-
     bike = ("I keep my bike in the cellar.", *["Where do I keep my bike?", "Hello!"] * 2)
     await talk(population, *bike, start=len(TALK))
     second = await trained(population)

@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from populace.learning.on_policy.record import GivenReply
 from populace.learning.on_policy.sampler import EngineSampler
 from populace.trainer.teacher_endpoint import REPLY_BYTES_MAX, TeacherEndpoint
 from tests.actors.turns import grant_of, reply, turn_of
+from tests.limits import HANG_SECONDS
 from tests.runtime.trainer.trained_population import ADA, Trained, torch_sampler
 
 Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
@@ -43,10 +43,12 @@ class Served:
                 served.bodies.append(body)
                 served.keys.append(self.headers["Authorization"])
                 status, data = answer(body) if self.path == "/v1/chat/completions" else (404, b"")
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                # Who has waited for long enough, or has read too much, hung up.
+                with suppress(ConnectionError):
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
 
             def log_request(self, code: object = "-", size: object = "-") -> None:
                 """Print nothing."""
@@ -137,15 +139,13 @@ def test_one_that_is_slow_or_not_there_fails_by_name() -> None:
     is_over = threading.Event()
 
     def wait(_: dict[str, Any]) -> tuple[int, bytes]:
-        is_over.wait(60)
+        is_over.wait(HANG_SECONDS)
         return said("Late.")
 
-    began = time.monotonic()
     with serving(wait) as served:
         with pytest.raises(TrainingFailed, match=r"did not reply within 0\.2 s"):
             served.teacher(seconds_max=0.2).replies("ada", [PROMPT])
         is_over.set()
-    assert time.monotonic() - began < 60
     with pytest.raises(TrainingFailed, match="is not there"):
         served.teacher().replies("ada", [PROMPT])
 
@@ -162,14 +162,12 @@ def test_one_that_sends_a_byte_now_and_then_is_not_waited_for() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
         pool.submit(drip, listening)
-        began = time.monotonic()
         teacher = TeacherEndpoint(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", "large", None, 0.5)
         try:
             with pytest.raises(TrainingFailed, match=r"did not reply within 0\.5 s"):
                 teacher.replies("ada", [PROMPT])
         finally:
             is_over.set()
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
