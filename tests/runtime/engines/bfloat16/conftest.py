@@ -1,6 +1,5 @@
 """Both engines on a tiny base in bfloat16 with a loud memory, started once for all tests of this folder."""
 
-import os
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack
@@ -47,6 +46,10 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
         yield folder
 
 
+def names_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def both(
     base_directory: Path, scratch: Path, tmp_path_factory: pytest.TempPathFactory
@@ -66,8 +69,8 @@ async def both(
             with TRACER.root("start"):
                 engines = await stack.enter_async_context(both_engines(options))
             names = [span.name for span in spans()]
-        vllm, files = engines["vllm"], os.listdir(scratch)
-        yield engines, Started(names, vllm.statistics(), vllm.held(), files)
+        vllm = engines["vllm"]
+        yield engines, Started(names, vllm.statistics(), vllm.held(), names_in(scratch))
 
 
 @pytest.fixture

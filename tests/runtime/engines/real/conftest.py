@@ -1,4 +1,4 @@
-"""Both engines on the real base in float32, which are started once for all tests of this folder.
+"""Both engines on the default base's layers in float32, which are started once for all tests of this folder.
 
 The last one, in ``test_zz_closing.py``, closes them.
 """
@@ -12,15 +12,22 @@ import pytest_asyncio
 from populace.actors.engine import OwnedEngine
 from populace.engines.options import EngineOptions
 from tests.runtime.engines.engines_under_test import ENGINES, both_engines
+from tests.small_base import make_short_base
 
 CONTEXT_TOKENS = 512
 ADAPTER_SLOTS = 3
 
 
-@pytest.fixture(scope="package")
-def base_directory(base_files: Path) -> Path:
-    """The whole base: some of these tests read what it says."""
-    return base_files
+@pytest.fixture(
+    scope="package", params=["short", pytest.param("whole", marks=pytest.mark.release("engines"))]
+)
+def base_directory(
+    base_files: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """Six layers of the default base, which take a third of the time, or all of it."""
+    if request.param == "whole":
+        return base_files
+    return make_short_base(tmp_path_factory.mktemp("short-base"), base_files)
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")

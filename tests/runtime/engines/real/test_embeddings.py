@@ -1,4 +1,4 @@
-"""An embedding of the real base is what transformers computes."""
+"""An embedding is what transformers computes."""
 
 from pathlib import Path
 from typing import Any, cast

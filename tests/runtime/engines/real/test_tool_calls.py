@@ -1,4 +1,4 @@
-"""Calls of tools that are made by a grammar, on the real base model, which never learned of tools."""
+"""Calls of tools that are made by a grammar, by a base that never learned of tools."""
 
 import json
 from typing import Any

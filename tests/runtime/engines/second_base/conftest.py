@@ -20,16 +20,17 @@ CONTEXT_TOKENS = 256
 
 
 class Rule(NamedTuple):
-    """Which module is trained, and for how many steps."""
+    """Which module is trained, from how many episodes and for how many steps."""
 
     gated: bool
+    episodes: int
     steps: int
 
 
 RULES = [
-    Rule(gated=True, steps=10),
+    Rule(gated=True, episodes=12, steps=10),
     *(
-        pytest.param(Rule(gated=gated, steps=100), marks=pytest.mark.release("memory"))
+        pytest.param(Rule(gated=gated, episodes=60, steps=100), marks=pytest.mark.release("memory"))
         for gated in (True, False)
     ),
 ]
@@ -58,9 +59,10 @@ def module(base_directory: Path, rule: Rule, tmp_path_factory: pytest.TempPathFa
     options = ("--gated", "--rank", 8, "--layer-step", 2) if rule.gated else ("--probe-batches", 20)
     train, others = folder / "train.jsonl", folder / "others.jsonl"
     base = ("--base", base_directory)
-    memory("corpus", train, "--own-words", "--episodes", 60, *base)
+    memory("corpus", train, "--own-words", "--episodes", rule.episodes, *base)
     memory("corpus", others, "--own-words", "--part", "held-out", "--episodes", 4, *base)
-    steps = ("--steps", rule.steps, "--validate-every", rule.steps, "--batch", 2)
+    # Beside other tests, a second thread waits longer than it helps.
+    steps = ("--steps", rule.steps, "--validate-every", rule.steps, "--batch", 2, "--threads", 1)
     memory("train", train, "--held-out", others, "--to", made, *base, *steps, *options)
     return made
 
