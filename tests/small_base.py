@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from tests.tiny_bases import make_tiny_base
+
 VOCABULARY = 49152
 FEW_TOKENS = 4096
 """Of a base to train on: most of what a tiny base computes is a score for each token that there is."""
@@ -39,6 +41,12 @@ def make_small_base(
     )
     LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     return folder
+
+
+def make_lively_base(folder: Path, base_directory: Path) -> Path:
+    """Write a base of two random layers in float32 whose attention, and so a memory, changes what it says."""
+    copy_tokenizer(base_directory, folder)
+    return make_tiny_base(folder, "LlamaForCausalLM", vocabulary=49152)
 
 
 SHORT_LAYERS = (0, 1, 2, -3, -2, -1)

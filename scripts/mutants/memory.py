@@ -37,7 +37,7 @@ FAULTS = (
                 "known.opened = known.holds",
             ),
         ),
-        ("tests/runtime/engines/test_gated_memory.py",),
+        ("tests/runtime/engines/gated/test_gated_memory.py",),
     ),
     Mutant(
         "a reply reads the memory of another in its step",
@@ -73,7 +73,7 @@ FAULTS = (
                 "request.num_tokens",
             ),
         ),
-        ("tests/runtime/engines/test_gated_memory.py",),
+        ("tests/runtime/engines/gated/test_gated_memory.py",),
     ),
     Mutant(
         "a forgotten turn stays in its row",

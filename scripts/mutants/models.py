@@ -57,13 +57,13 @@ FAULTS = (
                 "        if self._images[slot] is not None:\n            return\n",
             ),
         ),
-        ("tests/runtime/engines/test_wrong_model.py",),
+        ("tests/runtime/engines/bfloat16/test_wrong_model.py",),
     ),
     Mutant(
         "tenants find each other's cached prompts",
         "P9",
         (Edit("runtime/engines/vllm_values.py", "{weights}\\0{request.owner.name}", "{weights}"),),
-        ("tests/runtime/engines/test_wrong_model.py",),
+        ("tests/runtime/engines/bfloat16/test_wrong_model.py",),
     ),
     Mutant(
         "an alias moves before its revision is ready",

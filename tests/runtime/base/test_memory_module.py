@@ -106,7 +106,7 @@ async def test_with_the_shipped_module_a_model_remembers_what_it_was_told(
     try:
         names = list(FACTS)
         right = asked = 0
-        for first in range(len(names)):
+        for first in range(0, len(names), 2):
             told = [names[(first + place) % len(names)] for place in (0, 3, 5)]
             state = None
             for name in told:

@@ -2,9 +2,7 @@
 # torch is partly untyped.
 """A tiny base of each supported architecture is served with an adapter as the trainer reads it."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,11 +14,11 @@ from populace.base.architectures import SUPPORTED
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.torch_engine import TorchEngine
-from populace.engines.vllm_engine import VllmEngine
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.methods.objective import TrainSequence
 from populace.learning.packed_row import Reading
 from populace.storage.packed.adapter import PackedAdapter
+from tests.runtime.engines.engines_under_test import vllm_engine
 from tests.small_base import copy_tokenizer
 from tests.tiny_bases import make_tiny_base
 
@@ -60,39 +58,49 @@ def read_by(
     return scored.log_probs.gather(1, torch.tensor(reply)[:, None])[:, 0].tolist()
 
 
-VLLM_WITHOUT_STUDY = ("Gemma3ForCausalLM", "Qwen3ForCausalLM")
-"""Those that differ the most from the default base; vLLM starts anew for each."""
-
-
-def cases() -> Iterator[Any]:
-    """Each architecture in the engines that serve it on a processor."""
-    for name, architecture in sorted(SUPPORTED.items()):
-        yield name, TorchEngine
-        if not architecture.has_experts:
-            yield pytest.param(
-                name, VllmEngine, marks=[] if name in VLLM_WITHOUT_STUDY else [pytest.mark.release("engines")]
-            )
-
-
-@pytest.mark.parametrize(("architecture", "kind"), list(cases()))
-async def test_engines_serve_an_adapter_as_it_is_trained(
-    architecture: str, kind: type[TorchEngine | VllmEngine], base_directory: Path, tmp_path: Path
-) -> None:
-    folder = make_tiny_base(tmp_path / "base", architecture, vocabulary=VOCABULARY)
-    copy_tokenizer(base_directory, folder)
-    base = FrozenBase(folder, FINGERPRINT, dtype=torch.float32)
+async def assert_served_as_it_is_trained(engine: OwnedEngine, folder: Path, scratch: Path) -> None:
+    """The engine, started on this base, says it and an adapter with the trainer's probabilities."""
+    fingerprint = engine.base.fingerprint
+    base = FrozenBase(folder, fingerprint, dtype=torch.float32)
     adapter = adapter_of(base)
-    packed = PackedAdapter(memoryview(adapter.pack(FINGERPRINT, torch.float32)))
-    file = tmp_path / f"{packed.digest}.adapter"
+    packed = PackedAdapter(memoryview(adapter.pack(fingerprint, torch.float32)))
+    file = scratch / f"{packed.digest}.adapter"
     file.write_bytes(packed.data)
     prompt = (await BaseTokenizer(folder).tokens(ASK, None)).ids
 
-    options = EngineOptions(folder, FINGERPRINT, context_tokens=256, dtype="float32", adapter_slots=2)
-    engine = await kind.start(options)
-    try:
-        for own, ref in ((None, None), (adapter, AdapterRef(packed.digest, str(file)))):
-            reply, told = await said_by(engine, ref)
+    for own, ref in ((None, None), (adapter, AdapterRef(packed.digest, str(file)))):
+        reply, told = await said_by(engine, ref)
 
-            assert told == pytest.approx(read_by(base, prompt, reply, own), abs=2e-3), own is None
+        assert told == pytest.approx(read_by(base, prompt, reply, own), abs=2e-3), own is None
+
+
+def options_for(architecture: str, base_files: Path, folder: Path) -> EngineOptions:
+    """Write a tiny base of this architecture; returns how to start an engine on it."""
+    make_tiny_base(folder, architecture, vocabulary=VOCABULARY)
+    copy_tokenizer(base_files, folder)
+    return EngineOptions(folder, FINGERPRINT, context_tokens=256, dtype="float32", adapter_slots=2)
+
+
+@pytest.mark.parametrize("architecture", sorted(SUPPORTED))
+async def test_torch_serves_an_adapter_as_it_is_trained(
+    architecture: str, base_files: Path, tmp_path: Path
+) -> None:
+    options = options_for(architecture, base_files, tmp_path / "base")
+    engine = await TorchEngine.start(options)
+    try:
+        await assert_served_as_it_is_trained(engine, options.base_directory, tmp_path)
     finally:
         await engine.close()
+
+
+@pytest.mark.release("engines")
+@pytest.mark.parametrize(
+    "architecture", [name for name, one in sorted(SUPPORTED.items()) if not one.has_experts]
+)
+async def test_vllm_serves_an_adapter_as_it_is_trained(
+    architecture: str, base_files: Path, tmp_path: Path
+) -> None:
+    """Those that vLLM serves on a processor; CI does the same with Qwen3 in ``second_base``."""
+    options = options_for(architecture, base_files, tmp_path / "base")
+    async with vllm_engine(options) as engine:
+        await assert_served_as_it_is_trained(engine, options.base_directory, tmp_path)

@@ -1,6 +1,9 @@
 # pyright: reportUnknownMemberType=false
 # torch's loading functions are partly untyped.
-"""The memory in the dtype that is served: the compiled step of vLLM's worker against the torch engine."""
+"""The memory in the dtype that is served: the compiled step of vLLM's worker against the torch engine.
+
+On the whole base; ``bfloat16/test_memory.py`` has the same on a tiny one.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,9 +17,13 @@ from populace.actors.engine import AdapterRef, MemoryUse, Message, OwnedEngine
 from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
 from tests.runtime.engines.engines_under_test import both_engines
-from tests.runtime.engines.test_memory import TELL, turn, values
+from tests.runtime.engines.memory.test_memory import TELL, turn, values
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.release("memory"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 RELATIVE = 0.05
 """Of a state's norm. Both engines round each projection to 8 bits, in other orders of their sums."""

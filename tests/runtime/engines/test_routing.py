@@ -28,6 +28,7 @@ from populace.node_files.ray_hosts import StoreHosts
 from populace.policies.holdings import Holdings, mark_of
 from populace.policies.routing import load_max
 from populace.storage.revisions import adapter_digest
+from tests.actors.populations import ray_running
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.small_base import make_small_base
 
@@ -78,8 +79,7 @@ async def client(small_base: Path) -> AsyncGenerator[ReplicaEngine]:
         adapter_slots=SLOTS,
         threads=1,
     )
-    _ray.init(address="local", namespace=NAMESPACE, include_dashboard=False, log_to_driver=False)
-    try:
+    with ray_running():
         _serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
         application = engine_application(
             "torch",
@@ -89,13 +89,13 @@ async def client(small_base: Path) -> AsyncGenerator[ReplicaEngine]:
             replicas=2,
             environment={"OMP_NUM_THREADS": "1"},
         )
-        await asyncio.to_thread(_serve.run, application, name=APPLICATION, route_prefix=None)
-        client = ReplicaEngine(BaseInfo("small", "f" * 64, 256))
-        yield client
-        client.close()
-    finally:
-        await asyncio.to_thread(_serve.shutdown)
-        _ray.shutdown()
+        try:
+            await asyncio.to_thread(_serve.run, application, name=APPLICATION, route_prefix=None)
+            client = ReplicaEngine(BaseInfo("small", "f" * 64, 256))
+            yield client
+            client.close()
+        finally:
+            await asyncio.to_thread(_serve.shutdown)
 
 
 async def reply(client: ReplicaEngine, adapter: AdapterRef | None, *, tokens: int = 2) -> str:

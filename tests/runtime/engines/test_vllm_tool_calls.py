@@ -27,14 +27,14 @@ CASES = [
 ]
 
 
-def test_a_reply_that_may_call_is_not_ended_for_repeating_itself(base_directory: Path) -> None:
+def test_a_reply_that_may_call_is_not_ended_for_repeating_itself(base_files: Path) -> None:
     from populace.engines.vllm_values import sampling_parameters
 
     sampling = Sampling(repetition_detection=REPETITION_DEFAULT)
     plain = GenerateRequest("r", (Message("user", "hi"),), sampling)
     calling = replace(plain, template={"tools": [WEATHER]})
     shaped = replace(plain, sampling=replace(sampling, response_schema="{}"))
-    tokenizer = BaseTokenizer(base_directory)
+    tokenizer = BaseTokenizer(base_files)
 
     found = [
         sampling_parameters(request, 8, tokenizer).repetition_detection
@@ -48,11 +48,11 @@ def test_a_reply_that_may_call_is_not_ended_for_repeating_itself(base_directory:
 @pytest.mark.parametrize("step", [1, 7, 1000])
 @pytest.mark.parametrize(("text", "content", "calls"), CASES)
 def test_words_are_shown_as_they_come_and_calls_at_the_end(
-    base_directory: Path, text: str, content: str | None, calls: int, step: int
+    base_files: Path, text: str, content: str | None, calls: int, step: int
 ) -> None:
     from populace.engines.vllm_tool_calls import CallText
 
-    tokenizer = BaseTokenizer(base_directory)
+    tokenizer = BaseTokenizer(base_files)
     reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER])
     pieces = [text[start : start + step] for start in range(0, len(text), step)]
 
@@ -69,10 +69,10 @@ def test_words_are_shown_as_they_come_and_calls_at_the_end(
     assert [delta.token_ids for delta in shown] == [(number,) for number in range(len(pieces))]
 
 
-def test_calls_beyond_the_first_are_no_part_of_a_reply_that_may_have_one(base_directory: Path) -> None:
+def test_calls_beyond_the_first_are_no_part_of_a_reply_that_may_have_one(base_files: Path) -> None:
     from populace.engines.vllm_tool_calls import CallText
 
-    tokenizer = BaseTokenizer(base_directory)
+    tokenizer = BaseTokenizer(base_files)
     reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER], parallel=False)
 
     shown = reply.shown(Delta(f"I look.\n{CALL}\n{CALL}", (1,), 1, finish_reason="stop"))

@@ -1,12 +1,9 @@
-"""The parameters of a reply that both engines take, on the real base model, with vLLM's meanings."""
+"""The parameters of a reply that both engines take, with vLLM's meanings."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from populace.actors.engine import (
     Delta,
@@ -19,28 +16,12 @@ from populace.actors.engine import (
     joined,
 )
 from populace.actors.errors import InvalidRequest
-from populace.engines.options import EngineOptions
-from populace.engines.starting import start_engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
 FRANCE = "The capital of France is"
 FRANCE_IDS = (504, 3575, 282, 4649, 314)
 GREEDY = Sampling(max_tokens=8, temperature=0.0)
-
-
-@pytest.fixture(scope="module")
-def base_directory(base_files: Path) -> Path:
-    """The whole base: some of these tests read what it says."""
-    return base_files
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["torch", "vllm"])
-async def engine(request: pytest.FixtureRequest, base_directory: Path) -> AsyncGenerator[OwnedEngine]:
-    options = EngineOptions(base_directory, "fingerprint", 512, dtype="float32", threads=1)
-    engine = await start_engine(request.param, options)
-    yield engine
-    await engine.close()
 
 
 async def ask(engine: OwnedEngine, prompt: Prompt = FRANCE, **options: Any) -> Delta:
@@ -119,14 +100,15 @@ async def test_a_repetition_penalty_counts_the_prompt(engine: OwnedEngine) -> No
 
 async def test_a_penalty_on_own_words_spares_what_the_person_said(engine: OwnedEngine) -> None:
     first = Message("user", "What is the capital of France?")
-    again = (first, Message("assistant", "Paris is the capital of France."), first)
     plain = await ask(engine, (first,))
+    again = (first, Message("assistant", plain.text), first)
     repeated = await ask(engine, again)
 
-    assert (await ask(engine, (first,), own_words_penalty=100.0)).token_ids == plain.token_ids
-    assert repeated.text == "Paris is the capital of France."
+    spared = await ask(engine, (first,), own_words_penalty=100.0)
+    assert spared.token_ids[:2] == plain.token_ids[:2]
+    assert not {*repeated.token_ids}.isdisjoint(plain.token_ids)
     penalised = await ask(engine, again, own_words_penalty=100.0)
-    assert {*penalised.token_ids}.isdisjoint(repeated.token_ids[:-1])
+    assert {*penalised.token_ids}.isdisjoint(plain.token_ids)
     assert len({*penalised.token_ids}) == len(penalised.token_ids), "nor its own"
 
 

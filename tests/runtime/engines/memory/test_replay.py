@@ -1,17 +1,14 @@
-"""Two hundred random turns, through a host and each engine: the log says every one of their memories again.
+"""Random turns, through a host and each engine: the log says every one of their memories again.
 
 On a small random base in float32. With the reference engine, alone in its batch, the states are the same
 to the bit. vLLM reads a reply that is said again as a prompt and not token by token, which rounds otherwise.
 """
 
 import random
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import pytest_asyncio
-import torch
 
 from populace.actors.engine import Message, OwnedEngine, Sampling
 from populace.actors.errors import PromptTooLong
@@ -19,41 +16,26 @@ from populace.actors.host.model_host import ModelHost
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import ChatRequest, ModelId, TurnRequest
 from populace.adapters.memory.state import StateFormat, Values
-from populace.bench.random_module import random_module
-from populace.engines.options import EngineOptions
-from populace.engines.starting import start_engine
 from populace.settings.clock import SystemClock
 from populace.storage.store import Store
-from tests.small_base import make_small_base
+from tests.runtime.engines.engines_under_test import ENGINES
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
 ADA = ModelId("acme", "ada")
-TURNS = 200
 TOLERANCE = {"torch": 0.0, "vllm": 1e-4}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["torch", "vllm"])
-async def engine(
-    base_directory: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> AsyncGenerator[tuple[str, OwnedEngine]]:
-    small = make_small_base(tmp_path_factory.mktemp("small"), base_directory, torch.float32)
-    module = tmp_path_factory.mktemp("module") / "module.safetensors"
-    module.write_bytes(random_module(small, "f" * 64).pack())
-    options = EngineOptions(
-        small, "f" * 64, context_tokens=384, sequences_max=4, dtype="float32", threads=1, memory_module=module
-    )
-    started = await start_engine(request.param, options)
-    yield str(request.param), started
-    await started.close()
 
 
 def values(packed: bytes | None) -> Values | None:
     return None if packed is None else StateFormat.of(packed).unpack(packed)
 
 
-async def test_the_log_says_every_memory_again(engine: tuple[str, OwnedEngine], tmp_path: Path) -> None:
-    kind, serving = engine
+@pytest.mark.parametrize("turns", [50, pytest.param(200, marks=pytest.mark.release("memory"))])
+@pytest.mark.parametrize("kind", ENGINES)
+async def test_the_log_says_every_memory_again(
+    engines: dict[str, OwnedEngine], kind: str, turns: int, tmp_path: Path
+) -> None:
+    serving = engines[kind]
     host = ModelHost(
         "host",
         Store.create_or_open(tmp_path / "store", 1),
@@ -67,12 +49,12 @@ async def test_the_log_says_every_memory_again(engine: tuple[str, OwnedEngine], 
         states = [values((await host.memories.show(ADA)).state)]
         source = random.Random(5)
         histories: list[list[Message]] = [[] for _ in range(3)]
-        for number in range(TURNS):
+        for number in range(turns):
             await _random_turn(host, source, histories, number)
             states.append(values((await host.memories.show(ADA)).state))
 
-        assert sum(state is not None for state in states) > TURNS // 2
-        for position in sorted(source.sample(range(TURNS + 1), 24)):
+        assert sum(state is not None for state in states) > turns // 2
+        for position in sorted(source.sample(range(turns + 1), 24)):
             again, told = values((await host.memories.show(ADA, position)).state), states[position]
             if told is None or again is None:
                 assert told is again is None
@@ -102,10 +84,11 @@ async def _random_turn(
         history += [Message("user", words), Message("assistant", reply.reply)]
 
 
+@pytest.mark.parametrize("kind", ENGINES)
 async def test_a_turn_longer_than_the_context_leaves_the_memory_as_it_was(
-    engine: tuple[str, OwnedEngine], tmp_path: Path
+    engines: dict[str, OwnedEngine], kind: str, tmp_path: Path
 ) -> None:
-    _, serving = engine
+    serving = engines[kind]
     store = Store.create_or_open(tmp_path / "store", 1)
     host = ModelHost("host", store, [0], base=serving.base.fingerprint, clock=SystemClock(), engine=serving)
     try:

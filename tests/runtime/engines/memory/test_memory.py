@@ -1,15 +1,13 @@
 """A memory in both engines: the same turns leave the same replies and states.
 
-In float32, as in ``test_conformance``; the states of the two engines differ by rounding alone.
+In float32; the states of the two engines differ by rounding alone.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import torch
 
 from populace.actors.engine import (
@@ -25,55 +23,19 @@ from populace.actors.engine import (
 )
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
 from populace.actors.turns.choices import generate_choices
-from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.state import StateFormat
 from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
-from tests.runtime.engines.engines_under_test import both_engines
+from tests.runtime.engines.engines_under_test import ENGINES
+from tests.runtime.engines.memory.conftest import BLOCK_TOKENS, BLOCKS, FINGERPRINT
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
-ENGINES = ("torch", "vllm")
 GREEDY = Sampling(max_tokens=16, temperature=0.0)
 TELL = (Message("user", "My city is Lisbon and my dog is called Bruno."),)
 ASK = (Message("user", "What is my city?"),)
 STATE_TOLERANCE = 1e-4
-BLOCKS = 18
-BLOCK_TOKENS = 32
-
-
-@pytest.fixture(
-    scope="module",
-    params=["TSW", *(pytest.param(one, marks=pytest.mark.release("memory")) for one in ("MSW", "SSW"))],
-)
-def module_file(
-    base_directory: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Path:
-    shapes = {
-        "TSW": MemoryShape(),
-        "MSW": MemoryShape(rank=4, alpha=8.0, states=3),
-        "SSW": MemoryShape(writes="message"),
-    }
-    path = tmp_path_factory.mktemp("memory") / "module.safetensors"
-    path.write_bytes(random_module(base_directory, "fingerprint", shapes[request.param]).pack())
-    return path
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engines(base_directory: Path, module_file: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    options = EngineOptions(
-        base_directory,
-        "fingerprint",
-        context_tokens=512,
-        sequences_max=4,
-        dtype="float32",
-        memory_module=module_file,
-    )
-    # Prompts are read in pieces, and four replies of over 100 tokens do not fit the cache.
-    cache: dict[str, int] = {"num_gpu_blocks_override": BLOCKS, "block_size": BLOCK_TOKENS}
-    async with both_engines(options, max_num_batched_tokens=48, **cache) as engines:
-        yield engines
 
 
 async def turn(
@@ -335,12 +297,12 @@ async def test_a_state_that_could_poison_the_cache_is_refused(
 
 
 async def test_a_reply_that_leaves_a_damaged_state_fails(base_directory: Path, tmp_path: Path) -> None:
-    module = random_module(base_directory, "fingerprint")
+    module = random_module(base_directory, FINGERPRINT)
     with torch.no_grad():
-        module.layer(3).value.mul_(1e6)
+        module.layer(1).value.mul_(1e6)
     path = tmp_path / "module.safetensors"
     path.write_bytes(module.pack())
-    options = EngineOptions(base_directory, "fingerprint", context_tokens=128, threads=1, memory_module=path)
+    options = EngineOptions(base_directory, FINGERPRINT, context_tokens=128, threads=1, memory_module=path)
     engine = await TorchEngine.start(options)
     try:
         with pytest.raises(MemoryStateInvalid, match="beyond"):

@@ -1,64 +1,25 @@
 """A gated memory in both engines: closed it is the base to the bit, open both say and keep the same."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from pathlib import Path
-from typing import Literal
 
 import pytest
-import pytest_asyncio
 import torch
 
 from populace.actors.engine import Delta, GenerateRequest, MemoryUse, Message, OwnedEngine, Sampling, joined
 from populace.actors.errors import PromptTooLong
-from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.state import StateFormat
-from populace.bench.random_module import random_module, with_gates
-from populace.engines.options import EngineOptions
-from tests.runtime.engines.engines_under_test import both_engines
+from tests.runtime.engines.engines_under_test import ENGINES
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
-ENGINES = ("torch", "vllm")
-SHAPE = MemoryShape(rank=4, alpha=4.0, gated=True, first_layer=2)
 STATE_TOLERANCE = 1e-4
 LOGPROB_TOLERANCE = 1e-3
-CONTEXT_TOKENS = 512
 TELL = Message("user", "My city is Lisbon and my dog is called Bruno.")
 ASK = Message("user", "What is my city?")
-LONG = Message("user", "I have a long story to tell. " * 9 + "My cat is called Mia.")
+NURSE = Message("user", "My sister is a nurse in Oslo.")
+"""The drawn gates are closed for it; the write gate is open for the others, and the read gate for ASK."""
+LONG = Message("user", "I have a story. " * 12 + "My cat is called Mia.")
 """More tokens than one step takes."""
-
-Gates = Literal["open", "closed", "mixed"]
-
-
-@pytest.fixture(
-    scope="module", params=["closed", "mixed", pytest.param("open", marks=pytest.mark.release("memory"))]
-)
-def gates(request: pytest.FixtureRequest) -> Gates:
-    return request.param
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engines(
-    base_directory: Path, tmp_path_factory: pytest.TempPathFactory, gates: Gates
-) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    module = random_module(base_directory, "fingerprint", SHAPE, strength=0.3)
-    if gates != "mixed":
-        module = with_gates(module, open_=gates == "open")
-    path = tmp_path_factory.mktemp("memory") / "module.safetensors"
-    path.write_bytes(module.pack())
-    options = EngineOptions(
-        base_directory,
-        "fingerprint",
-        context_tokens=CONTEXT_TOKENS,
-        sequences_max=4,
-        dtype="float32",
-        memory_module=path,
-    )
-    # Prompts are read in pieces.
-    async with both_engines(options, max_num_batched_tokens=48, block_size=32) as engines:
-        yield engines
 
 
 async def turn(
@@ -87,23 +48,20 @@ async def told(engine: OwnedEngine, *conversations: tuple[Message, ...]) -> byte
     return state
 
 
-@pytest.mark.parametrize("name", ENGINES)
-async def test_a_closed_gate_gives_the_bases_own_reply(
-    engines: dict[str, OwnedEngine], name: str, gates: Gates
-) -> None:
-    engine = engines[name]
-    strong = 0.1 * torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    fresh = (await turn(engine, (TELL,), MemoryUse())).memory
+async def test_a_closed_gate_gives_the_bases_own_reply(engines: dict[str, OwnedEngine]) -> None:
+    """To the bit; and the same questions find it closed in both engines."""
+    fresh = (await turn(engines["torch"], (TELL,), MemoryUse())).memory
+    strong = 0.1 * torch.randn(values(fresh).shape, generator=torch.Generator().manual_seed(1))
     assert fresh is not None
     state = StateFormat.of(fresh).pack(strong.numpy())
 
-    base, with_memory = [await turn(engine, (ASK,), use) for use in (None, MemoryUse(state, new_from=None))]
-
-    if gates == "closed":
-        assert with_memory.token_ids == base.token_ids
-        assert with_memory.logprobs == base.logprobs
-    if gates == "open":
-        assert with_memory.logprobs != base.logprobs
+    for engine in engines.values():
+        for asked, is_open in ((ASK, True), (NURSE, False), (TELL, False), (Message("user", "Hello!"), True)):
+            base, with_memory = [
+                await turn(engine, (asked,), use) for use in (None, MemoryUse(state, new_from=None))
+            ]
+            assert (with_memory.logprobs != base.logprobs) is is_open
+            assert is_open or with_memory.token_ids == base.token_ids
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -115,14 +73,14 @@ async def test_an_empty_memory_is_the_base(engines: dict[str, OwnedEngine], name
 
 @pytest.mark.parametrize("name", ENGINES)
 async def test_what_tells_nothing_leaves_the_state_as_it_was(
-    engines: dict[str, OwnedEngine], name: str, gates: Gates
+    engines: dict[str, OwnedEngine], name: str
 ) -> None:
-    first = await told(engines[name], (TELL,))
-    if gates == "closed":
-        assert not values(first).any()
-    if gates == "open":
-        assert values(first).any()
-        assert not torch.equal(values(first), values(await told(engines[name], (TELL,), (LONG,))))
+    first = values(await told(engines[name], (TELL,)))
+
+    assert first.any()
+    assert not values(await told(engines[name], (NURSE,))).any()
+    assert torch.equal(first, values(await told(engines[name], (TELL,), (NURSE,))))
+    assert not torch.equal(first, values(await told(engines[name], (TELL,), (LONG,))))
 
 
 async def test_both_engines_leave_the_same_states_and_replies(engines: dict[str, OwnedEngine]) -> None:
@@ -152,6 +110,7 @@ async def test_replies_and_what_others_say_are_not_written(engines: dict[str, Ow
         long = await turn(engines[name], answered, MemoryUse(), tokens=20)
 
         assert torch.equal(values(short.memory), values(long.memory))
+        assert values(short.memory).any()
 
 
 async def test_a_batch_is_what_each_is_alone(engines: dict[str, OwnedEngine]) -> None:

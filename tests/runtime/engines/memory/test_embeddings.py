@@ -1,30 +1,25 @@
-"""Embeddings of both engines, on the real base model in float32: the same numbers, whatever else runs."""
+"""Embeddings of both engines in float32: the same numbers, whatever else runs.
+
+vLLM's steps have fewer tokens than ``LONG``, and its cache fewer blocks than four of that.
+"""
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import pytest_asyncio
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from populace.actors.engine import AdapterRef, GenerateRequest, OwnedEngine, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, TextTooLong
-from populace.engines.options import EngineOptions
-from populace.engines.torch_engine import TorchEngine
+from populace.engines.torch_worker import TorchWorker
 from populace.engines.vllm_embedder import together
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
-from tests.runtime.engines.engines_under_test import both_engines
+from tests.runtime.engines.engines_under_test import ENGINES
+from tests.runtime.engines.memory.conftest import CONTEXT_TOKENS, PLACES
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
-ENGINES = ("torch", "vllm")
-CONTEXT_TOKENS = 320
-PLACES = 4
 FRANCE = "The capital of France is"
 FRANCE_IDS = (504, 3575, 282, 4649, 314)
 LONG = tuple(100 + 137 * place % 20_000 for place in range(CONTEXT_TOKENS - 1))
@@ -33,51 +28,9 @@ REPLY = Sampling(max_tokens=12, temperature=0.0, ignore_eos=True)
 TOLERANCE = 1e-5
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engines(base_directory: Path) -> AsyncGenerator[dict[str, OwnedEngine]]:
-    """vLLM's steps have fewer tokens than ``LONG``, and its cache fewer blocks than four of that."""
-    options = EngineOptions(
-        base_directory,
-        "fingerprint",
-        CONTEXT_TOKENS,
-        sequences_max=PLACES,
-        dtype="float32",
-        threads=1,
-        adapter_slots=2,
-    )
-    cache: dict[str, int] = {"num_gpu_blocks_override": 24, "block_size": 32}
-    async with both_engines(options, max_num_batched_tokens=48, **cache) as engines:
-        yield engines
-
-
-@pytest_asyncio.fixture(loop_scope="module", params=ENGINES)
-async def engine(
-    engines: dict[str, OwnedEngine], request: pytest.FixtureRequest
-) -> AsyncGenerator[OwnedEngine]:
-    chosen = engines[str(request.param)]
-    yield chosen
-    assert chosen.statistics().running == chosen.statistics().waiting == 0
-    chosen.check_integrity()
-
-
 async def embedded(engine: OwnedEngine, *prompts: Prompt) -> list[tuple[float, ...]]:
     async with asyncio.timeout(ENGINE_HANG_SECONDS):
         return [embedding.values for embedding in await engine.embed(prompts)]
-
-
-async def test_an_embedding_is_the_mean_of_the_last_hidden_states(
-    engine: OwnedEngine, base_directory: Path
-) -> None:
-    load: Any = AutoModelForCausalLM
-    tokenizer: Any = cast("Any", AutoTokenizer).from_pretrained(str(base_directory))
-    model: Any = load.from_pretrained(str(base_directory), dtype=torch.float32).eval()
-    with torch.inference_mode():
-        hidden: Any = model.model(**tokenizer(FRANCE, return_tensors="pt")).last_hidden_state[0].mean(0)
-
-    [embedding] = await engine.embed([FRANCE])
-
-    assert embedding.tokens == 5
-    assert embedding.values == pytest.approx((hidden / hidden.norm()).tolist(), abs=TOLERANCE)
 
 
 async def test_the_engines_agree_on_prompts_of_any_length_and_keep_their_order(
@@ -193,24 +146,16 @@ async def test_many_texts_and_one_that_is_too_long_let_others_be_read(engine: Ow
     assert turns >= 200, "the event loop had its turn between two texts"
 
 
-async def test_a_closed_engine_embeds_nothing(base_directory: Path) -> None:
-    options = EngineOptions(base_directory, "fingerprint", 64, threads=1)
-    async with both_engines(options) as engines:
-        for engine in engines.values():
-            unfinished = asyncio.create_task(engine.embed([FRANCE] * 1000))
-            await embedded(engine, FRANCE)
-            await engine.close()
+async def test_a_worker_that_was_closed_embeds_and_forgets_nothing_more() -> None:
+    """The next prompt of a batch may come when its thread has ended already."""
+    worker = TorchWorker(cast("Any", object), threads=1)
+    worker.start()
+    worker.close()
 
+    for late in (worker.embed([5]), worker.forget("a" * 64)):
+        async with asyncio.timeout(HANG_SECONDS):
             with pytest.raises(EngineUnavailable):
-                await unfinished
-            with pytest.raises(EngineUnavailable):
-                await engine.embed([FRANCE])
-        worker = cast("TorchEngine", engines["torch"])._worker
-        # The next prompt of a batch may come when its thread has ended already.
-        for late in (worker.embed([5]), worker.forget("a" * 64)):
-            async with asyncio.timeout(HANG_SECONDS):
-                with pytest.raises(EngineUnavailable):
-                    await late
+                await late
 
 
 @pytest.mark.parametrize(
