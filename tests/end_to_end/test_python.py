@@ -12,7 +12,7 @@ import pytest
 import populace
 from tests.end_to_end.served import Served
 from tests.limits import ENGINE_HANG_SECONDS
-from tests.starts import count_start
+from tests.notes import count_start
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
 
