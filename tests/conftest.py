@@ -52,7 +52,7 @@ MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
 MARKS = (*MUST_RUN_MARKERS, "release")
 """By which the tiers choose."""
 
-ADDED = frozenset({"engine", "ray"})
+ADDED = frozenset({"engine", "ray", "release"})
 """Marks that parameters of fixtures add to tests whose file does not have them."""
 
 
