@@ -1,14 +1,42 @@
-"""A vLLM that we do not fit is refused by name; ``bfloat16/test_started.py`` is of the one installed."""
+"""The vLLM that is installed is one that we fit, and one that we do not fit is refused by name."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from populace.actors.errors import EngineUnavailable
 from populace.engines.vllm_contract import check_contract
+from populace.engines.vllm_environment import vllm_environment
+from populace.settings.environment import process_environment
+from tests.limits import ENGINE_HANG_SECONDS
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.engine
+
+PROGRAM = """
+from vllm.platforms import current_platform
+from populace.engines.vllm_contract import check_contract
+from populace.engines.vllm_plugin import register
+
+register()
+register()
+check_contract(on_cpu=current_platform.is_cpu())
+"""
+
+
+def test_it_fits_also_once_the_plugin_has_replaced_what_it_replaces() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=process_environment(**vllm_environment()),
+        capture_output=True,
+        text=True,
+        timeout=ENGINE_HANG_SECONDS,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stderr[-2000:]
 
 
 def test_all_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

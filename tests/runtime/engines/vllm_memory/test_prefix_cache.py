@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # vLLM's classes are partly untyped.
-"""What vLLM's cache manager finds of a request with a gated memory, with what our plugin replaces in it."""
+"""What vLLM's cache manager finds of a request with a gated memory, with what is replaced in it."""
 
 import pytest
 import torch
@@ -14,12 +14,7 @@ from vllm.v1.request import Request
 from populace.engines.vllm_memory import prefix_cache
 from populace.engines.vllm_memory.request import MemoryRequest
 
-# Every process that has started an engine of ours has the plugin: this one is among them.
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.usefixtures("engines"),
-    pytest.mark.asyncio(loop_scope="session"),
-]
+pytestmark = pytest.mark.engine
 
 BLOCK = 16
 IDS = list(range(8 * BLOCK))
@@ -31,7 +26,13 @@ def request(name: str, ids: list[int], *spans: tuple[int, int], state: bytes = b
     return Request(name, ids, parameters, None, block_hasher=get_request_block_hasher(BLOCK, sha256))
 
 
-async def test_all_that_is_not_written_is_found_in_the_cache_whatever_is_remembered() -> None:
+def test_all_that_is_not_written_is_found_in_the_cache_whatever_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for replaced in ("get_computed_blocks", "prefix_cache_lookup_enabled"):
+        monkeypatch.setattr(
+            KVCacheManager, replaced, getattr(KVCacheManager, replaced)
+        )  # put back afterwards
     prefix_cache.install()
     init_none_hash(sha256)
     spec = FullAttentionSpec(block_size=BLOCK, num_kv_heads=1, head_size=1, dtype=torch.float32)
