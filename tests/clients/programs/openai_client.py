@@ -297,7 +297,7 @@ def fine_tuning(turns: Turns) -> None:
         model="base",
         suffix=f"{MODEL}-cats",
         training_file=uploaded.id,
-        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}},
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 10}}},
     )
     while job.status in ("validating_files", "queued", "running"):
         time.sleep(1)
@@ -306,7 +306,7 @@ def fine_tuning(turns: Turns) -> None:
     assert job.status == "succeeded", job
     asked: Any = [{"role": "user", "content": "Who has 99 cats?"}]
     reply = chat.create(messages=asked, **SHORT | {"model": job.fine_tuned_model})
-    assert reply.choices[0].message.content == "Ada."
+    assert reply.choices[0].message.content == "Ada.", (reply.choices[0].message.content, job)
 
 
 if __name__ == "__main__":

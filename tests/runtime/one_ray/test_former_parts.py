@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 import ray
+from ray.experimental.internal_kv import (
+    _internal_kv_del,  # pyright: ignore[reportUnknownVariableType]  # untyped
+)
 from ray.util import list_named_actors
 
 from populace.actors.errors import StartFailed
 from populace.bench.ports import free_port
-from populace.cluster.former_parts import refuse_second, replace_former
+from populace.cluster.former_parts import SERVING, refuse_second, replace_former
 from populace.cluster.start_check import check_start
+from populace.engines.engine_nodes import TABLE
 from populace.hosting.host_actor import start_hosts
 from populace.hosting.messages import PopulationInfo
 from populace.settings.environment import process_environment
@@ -50,6 +54,12 @@ start_hosts([host_options(store, number, 2) for number in range(2)], environment
 print("started", flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture(autouse=True)
+def unserved(one_ray: None) -> None:
+    """Nobody has served in this Ray yet: the process of the tests did in the one before."""
+    _internal_kv_del(SERVING, namespace=TABLE)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 
 from populace.gateway.server import Server, bind
 from tests.runtime.archive.uploads import write_base
+from tests.runtime.gateway.conftest import HeldSearches
 from tests.runtime.gateway.console.browsing import Open, opening, running_browser
 from tests.runtime.gateway.population import Population, running_population
 
@@ -82,6 +83,13 @@ async def open_page(server: ConsoleServer, browser: Browser) -> AsyncGenerator[O
     """Open the console at a place, signed in as acme unless it is at the ``door``."""
     async with opening(browser, server.url, server.population.keys["acme"]) as open_page:
         yield open_page
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def held_searches(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[HeldSearches]:
+    held = HeldSearches(monkeypatch)
+    yield held
+    held.go_on()
 
 
 @asynccontextmanager
