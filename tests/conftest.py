@@ -10,12 +10,15 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 from _pytest.mark.expression import Expression as MarkExpression
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from populace.actors.keepers import owned_shards
 from populace.base.prepare import prepare_base
@@ -43,6 +46,8 @@ owned_shards.OPENING_SECONDS_MAX = 60.0
 
 LOADED = {"base_directory", "small_base_f32", "decided_base"}
 """Fixtures that a test asks for to load the model; ``base_files`` is for all else."""
+
+TESTS = Path(__file__).parent
 
 FIRST = ("tests/end_to_end/", "tests/cluster/", "tests/runtime/engines/", "tests/actors/")
 """Folders whose groups take the longest: these begin, so that no worker has one alone at the end."""
@@ -79,9 +84,8 @@ def encoder_files() -> Path:
     return directory
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Print every thread's stack if a native library crashes."""
-    config.addinivalue_line("markers", "xdist_group(name): known also without xdist")
     if not faulthandler.is_enabled():
         faulthandler.enable()
 
@@ -125,12 +129,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--examples-times", type=int, help="only tests of hypothesis, which try more")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give engines and clusters the time to start, and put what shares a start into one worker's group.
-
-    Runs first, because xdist writes the groups into the names of the tests.
-    """
+    """Give engines and clusters the time to start, and put what shares a start beside each other."""
     part, times = config.getoption("--part"), config.getoption("--examples-times")
     if part is not None:
         keep(items, [item for item in items if part_of(item) == part])
@@ -139,7 +139,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_marked(item, "engine", "ray", "client"):
             item.add_marker(pytest.mark.timeout(ENGINE_TEST_SECONDS))
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     items.sort(key=place_of)
 
 
@@ -169,19 +168,32 @@ def part_of(item: pytest.Item) -> str | None:
     return None if mark is None else str(mark.args[0])
 
 
-def group_of(item: pytest.Item) -> str:
-    """What runs on one worker: the tests that share a fixture of a package's scope, or those of a file."""
-    assert isinstance(item, pytest.Function)
-    for definitions in item._fixtureinfo.name2fixturedefs.values():
-        if definitions[-1].scope == "package":
-            return definitions[-1].baseid
-    return item.nodeid.split("::")[0]
+@cache
+def group_of(file: str) -> str:
+    """What one worker runs: all tests of a folder that is a package, as they share a start, or of a file."""
+    folder = next((one for one in Path(file).parents if (TESTS.parent / one / "__init__.py").is_file()), None)
+    return file if folder is None else folder.as_posix()
 
 
 def place_of(item: pytest.Item) -> tuple[int, str]:
     """Sort the longest groups to the beginning; within a group the order stays as it was written."""
     folder = next((place for place, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
-    return folder, group_of(item)
+    return folder, group_of(file_of(item.nodeid))
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.split("::")[0]
+
+
+class GroupScheduling(LoadScopeScheduling):
+    """Gives a worker a whole group at a time; xdist's by marks of its own knows no groups with pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(file_of(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -217,7 +229,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for reports in found.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                slow[report.nodeid.split("@")[0]] += report.duration
+                slow[report.nodeid] += report.duration
     outcomes = {name: len(found.get(name, ())) for name in ("passed", "failed", "error", "skipped")}
     note_outcomes(outcomes, {name: took for name, took in slow.items() if took > SLOW_SECONDS})
 

@@ -67,4 +67,4 @@ def test_a_fixture_adds_no_mark_that_would_have_its_file_left_out() -> None:
         for mark in re.findall(r"(?<!_)pytest\.mark\.(\w+)", path.read_text(encoding="utf-8"))
     }
 
-    assert adding <= {"engine", "ray", "release", "timeout", "xdist_group"}
+    assert adding <= {"engine", "ray", "release", "timeout"}
