@@ -89,6 +89,9 @@ def test_sequences_that_begin_alike_score_and_learn_as_each_alone(base: FrozenBa
     ]
     adapter, other = adapter_of(base, 8, 1), adapter_of(base, 2, 4)
     base.record_inputs([attention_layers(base.modules)[1].name])
+    # Their squares add up to nearly the same whatever the adapter does, as they are normed: rounding alone
+    # would decide such a gradient.
+    weights_H = torch.randn(base.model.config.hidden_size, generator=torch.Generator().manual_seed(5))
 
     def gradients() -> list[torch.Tensor]:
         found = [one.grad for one in adapter.parameters() if one.grad is not None]
@@ -97,10 +100,12 @@ def test_sequences_that_begin_alike_score_and_learn_as_each_alone(base: FrozenBa
         return found
 
     together, of_other = base.score([Reading(adapter, alike), Reading(other, alike[:2])])
-    (together.target_log_probs.sum() + together.hidden[0].square().sum()).backward()
+    (together.target_log_probs.sum() + (together.hidden[0] @ weights_H).sum()).backward()
     at_once = gradients()
     alone = [base.score([Reading(adapter, [one])])[0] for one in alike]
-    torch.stack([one.target_log_probs.sum() + one.hidden[0].square().sum() for one in alone]).sum().backward()
+    torch.stack(
+        [one.target_log_probs.sum() + (one.hidden[0] @ weights_H).sum() for one in alone]
+    ).sum().backward()
     one_by_one = gradients()
     others = [base.score([Reading(other, [one])])[0] for one in alike[:2]]
     base.record_inputs([])
