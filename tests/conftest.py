@@ -170,9 +170,11 @@ def part_of(item: pytest.Item) -> str | None:
 
 @cache
 def group_of(file: str) -> str:
-    """What one worker runs: all tests of a folder that is a package, as they share a start, or of a file."""
-    folder = next((one for one in Path(file).parents if (TESTS.parent / one / "__init__.py").is_file()), None)
-    return file if folder is None else folder.as_posix()
+    """What one worker runs: all tests of a folder with a fixture of the scope ``package``, or of a file."""
+    folder = Path(file).parent
+    shared = TESTS.parent / folder / "conftest.py"
+    is_shared = shared.is_file() and 'scope="package"' in shared.read_text(encoding="utf-8")
+    return folder.as_posix() if is_shared else file
 
 
 def place_of(item: pytest.Item) -> tuple[int, str]:
