@@ -48,9 +48,9 @@ RELEASE := release and not smoke
 # Of the release tier. random is no mark: it has the tests of hypothesis try ten times as much, from fresh seeds.
 CHOSEN = $(if $(filter random,$(PART)),-m "$(PLAIN)" --examples-times 10,-m "$(RELEASE)" --part $(PART))
 PARTS := benches clients cluster console documents engines learning memory random studies
-# On one process more than cores, of which two are used at most: a third of the time they wait for others. One has
-# all that shares a start: tests/conftest.py.
-BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : 3))) --dist loadscope --no-loadscope-reorder
+# On two processes, and on one where there is one core: a third one gains nothing. One has all that shares a start:
+# tests/conftest.py.
+BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? n : 2))) --dist loadscope --no-loadscope-reorder
 AT_ONCE := $(BIN)/python scripts/side_by_side.py
 # Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
 SUPERVISED := $(BIN)/python scripts/supervise.py

@@ -320,7 +320,8 @@ def read_made_header(path: Path) -> Header:
 
 def _refuse_foreign(path: Path) -> None:
     """Raise ``StoreInvalid`` for a directory without a header that something else is in."""
-    left = (path / HEADER_FILE, path / MASTER_KEY_FILE)
+    # Of a process that was killed, or of one that replaces its file right now.
+    left = (path / HEADER_FILE, path / MASTER_KEY_FILE, path / JOURNAL_FILE)
     foreign = sorted(
         entry.name
         for entry in path.iterdir()

@@ -123,6 +123,7 @@ def test_a_file_is_not_a_store(tmp_path: Path) -> None:
 
 def test_a_crash_before_the_header_was_renamed_leaves_a_directory_that_opens(tmp_path: Path) -> None:
     (tmp_path / ".store.json.0123456789abcdef.tmp").write_bytes(b'{"form')
+    (tmp_path / ".journal.json.0123456789abcdef.tmp").write_bytes(b"{")
     (tmp_path / "LOCK").touch()
 
     assert Store.create_or_open(tmp_path).shards == 64
