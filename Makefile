@@ -38,12 +38,12 @@ serve: install ## start everything and print how to talk to it
 lint: install ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(SUPERVISED) --tier $@ $(BIN)/pyright
 
 # Each test is in exactly one of four tiers, whatever its marks: tests/house/test_tiers.py.
-PLAIN := (not engine and not ray and not browser and not fault and not client and not release) or smoke
-ENGINES := (engine or ray or browser or client) and not fault and not release and not smoke
-FAULTS := fault and not release and not smoke
+PLAIN := (not engine and not ray and not browser and not fault and not slow and not client and not release) or smoke
+ENGINES := (engine or ray or browser or client) and not fault and not slow and not release and not smoke
+FAULTS := (fault or slow) and not release and not smoke
 RELEASE := release and not smoke
 # Of the release tier. random is no mark: it has the tests of hypothesis try ten times as much, from fresh seeds.
 CHOSEN = $(if $(filter random,$(PART)),-m "$(PLAIN)" --examples-times 10,-m "$(RELEASE)" --part $(PART))
@@ -51,19 +51,16 @@ PARTS := benches clients cluster console documents engines learning memory rando
 # On two processes, and on one where there is one core: a third one gains nothing. One has all that shares a start:
 # tests/conftest.py.
 BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? n : 2))) --dist loadscope --no-loadscope-reorder
-AT_ONCE := $(BIN)/python scripts/side_by_side.py
 # Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
 SUPERVISED := $(BIN)/python scripts/supervise.py
 
-test: install ## lint, types, the plain tests and one end-to-end path (vLLM, Ray, kill -9)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(SUPERVISED) --tier $@ $(AT_ONCE) $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS) -- $(BIN)/pyright
+test: install ## the plain tests and one end-to-end path (vLLM, Ray, kill -9); the types are lint's
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS)
 
 test-engines: install ## the tests that load language models, start engines, clusters or a browser
 	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(ENGINES)" $(ARGS)
 
-test-faults: install ## the torture in full, of which `make test` has a sample
+test-faults: install ## the torture in full, of which `make test` has a sample, and what is slow
 	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
 
 test-release: install ## what is long, before a release and for what a change touches; PART=memory runs one part
@@ -73,7 +70,7 @@ test-release: install ## what is long, before a release and for what a change to
 	@$(if $(PART),$(if $(ARGS),,$(BIN)/python scripts/tiers.py --record $(PART)))
 
 tiers: ## what the tiers of CI took in their last runs; fails if one did not run
-	@$(FIND_PYTHON); "$$python" scripts/tiers.py test test-engines test-faults
+	@$(FIND_PYTHON); "$$python" scripts/tiers.py test lint test-engines test-faults
 
 clients-page: install ## run the clients, and write docs/clients.md and what is expected of them from this run
 	$(SUPERVISED) $(BIN)/pytest tests/clients -m client --write-clients-page $(ARGS)
@@ -81,8 +78,8 @@ clients-page: install ## run the clients, and write docs/clients.md and what is 
 console-pictures: install ## write the pictures of the console in docs/console from the pages as they are
 	$(SUPERVISED) $(BIN)/pytest tests/runtime/gateway/console -m browser --write-console-pictures $(ARGS)
 
-test-all: ## all four, whatever fails; CI runs the first three through .ci/run
-	@$(MAKE) --no-print-directory --keep-going test test-engines test-faults test-release
+test-all: ## all of these, whatever fails; CI runs all but the release's through .ci/run
+	@$(MAKE) --no-print-directory --keep-going test lint test-engines test-faults test-release
 
 mutants: install ## plant the faults that the promises forbid; each must turn a test red
 	@$(BIN)/python -m scripts.mutants $(ARGS)

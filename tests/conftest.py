@@ -52,7 +52,7 @@ TESTS = Path(__file__).parent
 FIRST = ("tests/end_to_end/", "tests/cluster/", "tests/runtime/engines/", "tests/actors/")
 """Folders whose groups take the longest: these begin, so that no worker has one alone at the end."""
 
-MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "client", "smoke")
+MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "slow", "client", "smoke")
 
 MARKS = (*MUST_RUN_MARKERS, "release")
 """By which the tiers choose."""

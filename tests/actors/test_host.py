@@ -256,6 +256,7 @@ async def test_closing_finishes_the_commits_that_were_begun(host: ModelHost, mak
     assert await make_host().read_log(ADA) == (made,)
 
 
+@pytest.mark.slow
 async def test_a_host_holds_thousands_of_models(make_host: MakeHost) -> None:
     host = make_host()
     models = [ModelId("acme", f"model-{number}") for number in range(5000)]

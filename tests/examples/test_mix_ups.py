@@ -78,6 +78,7 @@ def test_each_count_has_a_bound(count: Count) -> None:
     assert counted == [what for what, *_ in BOUNDS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "by", "asked", "right_min", "wrong_max"), LINES)
 def test_what_is_told_or_corrected_is_taken_for_its_own_question(
     count: Count, what: str, by: str, asked: int, right_min: int, wrong_max: int

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 CONTRACTS = ("populace.actors", "populace.api", "populace.client", "populace.hosting", "populace.storage")
 """Packages of which the message names causes: what an exported class may use."""
 

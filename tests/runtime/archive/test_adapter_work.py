@@ -14,6 +14,8 @@ from populace.storage.packed.adapter import PackedAdapter
 from tests.runtime.archive.homes import Home
 from tests.runtime.archive.uploads import adapter_files
 
+pytestmark = pytest.mark.slow
+
 
 def importing(home: Home, folder: Path, *, seed: int, rank: int = 2) -> Importing:
     adapter_files(home.destination.base_directory, folder, seed=seed, rank=rank)

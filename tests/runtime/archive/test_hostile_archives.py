@@ -463,6 +463,7 @@ def test_an_adapter_that_cannot_be_served_is_refused_as_when_it_is_published(
         foreign.take_in(data)
 
 
+@pytest.mark.slow
 def test_another_process_checks_adapters_as_this_one_does(other: Home, data: bytes, home: Home) -> None:
     low = other._replace(destination=other.destination._replace(rank_max=1))
 

@@ -10,7 +10,10 @@ import pytest
 
 from populace.bench.failover.network import Network, network, why_not
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"no network namespaces: {why_not()}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(why_not() is not None, reason=f"no network namespaces: {why_not()}"),
+]
 
 PORT = 9000
 ANSWER = """

@@ -12,6 +12,8 @@ from populace.settings.environment import process_environment
 from tests.limits import HANG_SECONDS
 from tests.living import wait_ended
 
+pytestmark = pytest.mark.slow
+
 SPIN = "while True: pass"
 SLEEP = "import time; time.sleep(600)"
 

@@ -26,6 +26,8 @@ from populace.storage.records import keys
 from populace.storage.store import Store
 from tests.limits import HANG_SECONDS
 
+pytestmark = pytest.mark.slow
+
 TINY = SoakBench(
     identities=3000,
     active_share=0.1,

@@ -15,6 +15,8 @@ from populace.settings.machine import physical_cores
 from populace.settings.settings import Settings
 from populace.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

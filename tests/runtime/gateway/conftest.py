@@ -5,10 +5,12 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn.server
 from typer.testing import CliRunner, Result
 
 from populace.actors.request_log import LogLine
@@ -20,6 +22,14 @@ from populace.telemetry.request_lines import lines_of_request
 from tests.runtime.gateway.population import Population, running_population
 
 Command = Callable[..., Coroutine[Any, Any, Result]]
+
+
+async def sleep_a_twentieth(seconds: float) -> None:
+    await asyncio.sleep(seconds / 20)
+
+
+# Uvicorn looks ten times a second whether it is to end, and waits as long for its connections: 0.2 s a test.
+setattr(uvicorn.server, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep_a_twentieth}))  # noqa: B010
 
 
 @pytest.fixture

@@ -264,6 +264,7 @@ async def test_a_model_that_is_erased_meanwhile_gets_nothing(
     assert (await client.get(REVISIONS)).status_code == 404
 
 
+@pytest.mark.slow
 async def test_the_work_is_done_in_another_process_and_refused_by_the_same_names(
     population: Population, files: dict[str, bytes], upload: bytes
 ) -> None:

@@ -22,6 +22,8 @@ from populace.settings.settings import Settings
 from tests.limits import HANG_SECONDS
 from tests.small_base import make_small_base
 
+pytestmark = pytest.mark.slow
+
 HELD_OUT = Path(__file__).parents[4] / CHECKOUT
 
 
