@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
+from scripts import tiers
 from scripts.supervise import beyond_budget
 from tests.house.source_tree import ROOT
 from tests.limits import HANG_SECONDS
@@ -94,3 +96,30 @@ def test_more_than_the_budget_allows_is_named() -> None:
         "9 starts of serve vllm, and 1 are allowed"
     ]
     assert "processor seconds" in beyond_budget("test", {**within, "processor_seconds": 1e6})[0]
+
+
+@pytest.mark.parametrize(
+    ("tier", "outcomes", "status"),
+    [
+        ("test", {"passed": 1}, 0),
+        ("test", {"passed": 0}, 1),
+        ("test", {}, 1),
+        ("lint", {}, 0),
+        ("lint", None, 1),
+    ],
+)
+def test_a_tier_that_passed_no_test_did_not_run_but_for_lint(
+    tier: str,
+    outcomes: dict[str, int] | None,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(tiers, "TIERS", tmp_path)
+    measured = {"seconds": 60, "processor_seconds": 1, "starts": {}, "slow": {}, "outcomes": outcomes}
+    if outcomes is not None:
+        (tmp_path / f"{tier}.json").write_text(json.dumps(measured))
+
+    assert tiers.show([tier]) == status
+    assert ("did not run" in capsys.readouterr().out) is bool(status)
