@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter, ARGS="..." goes to `populace serve` or pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop serve lint test test-engines test-faults test-release test-all tiers clients-page console-pictures mutants clean
+.PHONY: help install develop serve lint test test-engines test-faults test-release test-all ci tiers clients-page console-pictures mutants clean
 .NOTPARALLEL:
 
 # Nothing phones home, and no model hub is asked for anything.
@@ -68,6 +68,12 @@ test-release: install ## what is long, before a release and for what a change to
 	    $(MAKE) --no-print-directory $@ PART=$$part || status=1; done; exit $$status)
 	@$(if $(PART),set -x; $(SUPERVISED) --tier $@-$(PART) $(BIN)/pytest $(BESIDE) $(CHOSEN) $(ARGS))
 	@$(if $(PART),$(if $(ARGS),,$(BIN)/python scripts/tiers.py --record $(PART)))
+
+ci: ## what CI runs, whatever fails: the tiers, and what each of them took
+	@mkdir -p build; status=0; step="$(MAKE) --no-print-directory"; $$step test || status=1; \
+	    $$step lint >build/lint.log 2>&1 & lint=$$!; $$step test-engines || status=1; \
+	    wait $$lint || status=1; cat build/lint.log; \
+	    $$step test-faults || status=1; $$step tiers || status=1; exit $$status
 
 tiers: ## what the tiers of CI took in their last runs; fails if one did not run
 	@$(FIND_PYTHON); "$$python" scripts/tiers.py test lint test-engines test-faults

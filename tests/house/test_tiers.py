@@ -24,6 +24,11 @@ def marks() -> list[str]:
     return [re.split(r"[:(]", mark)[0] for mark in listed]
 
 
+def recipe_of(target: str) -> str:
+    [recipe] = re.findall(rf"^{target}: .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    return recipe
+
+
 def test_whatever_marks_a_test_has_it_is_in_exactly_one_tier() -> None:
     expressions = dict(re.findall(r"^(\w+) := (.*)$", MAKEFILE, re.MULTILINE))
 
@@ -35,16 +40,18 @@ def test_whatever_marks_a_test_has_it_is_in_exactly_one_tier() -> None:
 
 def test_each_target_runs_its_tier_and_pytest_itself_leaves_none_out() -> None:
     for target, name in TIERS.items():
-        [recipe] = re.findall(rf"^{target}: .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
-        asked = re.findall(r'-m "([^"]*)"', recipe.replace("$(CHOSEN)", CHOSEN))
+        asked = re.findall(r'-m "([^"]*)"', recipe_of(target).replace("$(CHOSEN)", CHOSEN))
         assert asked == [f"$({name})"]
     assert "-m" not in project()["tool"]["pytest"]["ini_options"]["addopts"]
 
 
 def test_continuous_integration_runs_every_tier_but_the_releases_and_make_test_first() -> None:
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
-    [recipe] = re.findall(r"^test-all: .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert script.rstrip().endswith("make --no-print-directory ci </dev/null")
 
-    for runner, expected in ((script, list(TIERS)[:-1]), (recipe, list(TIERS))):
-        [asked] = re.findall(r"--keep-going[ \\\n]+((?:(?:test[\w-]*|lint) ?)+)", runner)
-        assert asked.split() == [expected[0], "lint", *expected[1:]]
+    asked = re.findall(r"\$\$step ([\w-]+)", recipe_of("ci"))
+    assert asked == ["test", "lint", "test-engines", "test-faults", "tiers"]
+    [named] = re.findall(r"tiers\.py ([\w -]+)$", recipe_of("tiers"), re.MULTILINE)
+    assert named.split() == asked[:-1]
+    [everything] = re.findall(r"--keep-going ([\w -]+)$", recipe_of("test-all"), re.MULTILINE)
+    assert everything.split() == [*asked[:-1], "test-release"]
