@@ -1,7 +1,7 @@
 """An environment for each client under ``build/clients``, made once for its pins.
 
-The folder's name has the pins' digest, so that other pins make another one. pip and npm are this project's
-own tools and what they fetch is theirs to cache.
+The folder's name has the pins' digest, so that other pins make another one. It is installed as ``.venv``
+is, from the same cache.
 """
 
 import shutil
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from populace.settings.environment import process_environment
+from scripts.install import InstallFailed, install
 from tests.clients.pinned import Client
 from tests.notes import count_start
 
@@ -35,8 +36,10 @@ def prepare(client: Client) -> Path:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as needs:
         needs.write("\n".join(client.needs))
         needs.flush()
-        pip = [sys.executable, "-m", "pip", "--python", str(folder), "install", "--quiet", "--no-input"]
-        _run(client, [*pip, "--constraint", needs.name, *client.packages])
+        try:
+            install(["--constraint", needs.name, *client.packages], python=folder / "bin" / "python")
+        except InstallFailed as failure:
+            raise _missing(client, str(failure)) from None
     if client.npm:
         node = _node(folder)
         npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -61,14 +64,18 @@ def _node(folder: Path) -> Path:
 
 
 def _run(client: Client, arguments: list[str]) -> None:
-    # No version notice, which would ask the index once more.
-    quiet = process_environment(PIP_DISABLE_PIP_VERSION_CHECK="1", NO_UPDATE_NOTIFIER="1")
+    # No notice of a new version, which would ask the index once more.
+    quiet = process_environment(NO_UPDATE_NOTIFIER="1")
     ran = subprocess.run(arguments, env=quiet, capture_output=True, text=True, check=False)
     if ran.returncode:
-        wanted = " ".join((*client.packages, *client.npm))
-        raise EnvironmentMissing(
-            f"the client {client.name!r} needs {wanted} in an environment of its own under {FOLDER}, which"
-            " could not be made. Its packages come from the package indexes of pip and npm: run"
-            " `make test-release PART=clients` once where they can be reached. The installer said:\n"
-            f"{ran.stderr.strip()[-1500:]}"
-        )
+        raise _missing(client, ran.stderr.strip()[-1500:])
+
+
+def _missing(client: Client, said: str) -> EnvironmentMissing:
+    wanted = " ".join((*client.packages, *client.npm))
+    return EnvironmentMissing(
+        f"the client {client.name!r} needs {wanted} in an environment of its own under {FOLDER}, which"
+        " could not be made. Its packages come from the package indexes of pip and npm: run"
+        " `make test-release PART=clients` once where they can be reached. The installer said:\n"
+        f"{said}"
+    )
