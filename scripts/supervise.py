@@ -111,7 +111,7 @@ def measure(tier: str, notes: Path, seconds: float, status: int) -> dict[str, An
         "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
         "starts": dict(sorted(Counter(line["start"] for line in lines if "start" in line).items())),
         "outcomes": dict(sorted(outcomes.items())),
-        "slow": {line["slow"]: line["seconds"] for line in lines if "slow" in line},
+        "long": {line["long"]: line["seconds"] for line in lines if "long" in line},
     }
     (TIERS / f"{tier}.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     return measured

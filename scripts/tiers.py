@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def show(tiers: list[str]) -> int:
-    """Print the table, the slow tests that have no name in the budget, and each tier that is absent."""
+    """Print the table, the long tests that have no name in the budget, and each tier that is absent."""
     with (ROOT / "tests" / "budget.toml").open("rb") as file:
         budget = tomllib.load(file)
     absent: list[str] = []
@@ -57,7 +57,7 @@ def show(tiers: list[str]) -> int:
         allowed = budget.get(tier, {}).get("processor_seconds", "")
         cells = (tier, outcomes.get("passed", ""), failed, minutes, processor, allowed, starts)
         rows.append(tuple(map(str, cells)))
-        unnamed |= {name: took for name, took in measured["slow"].items() if name not in budget["slow"]}
+        unnamed |= {name: took for name, took in measured["long"].items() if name not in budget["long"]}
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

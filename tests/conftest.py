@@ -27,7 +27,7 @@ from populace.settings.environment import enter_quiet_environment, in_ci
 from populace.settings.settings import Settings
 from tests import balanced_books
 from tests.limits import ENGINE_TEST_SECONDS
-from tests.notes import SLOW_SECONDS, note_outcomes
+from tests.notes import LONG_SECONDS, note_outcomes
 
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.
 enter_quiet_environment()
@@ -227,13 +227,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if hasattr(config, "workerinput"):
         return
     found: dict[str, list[Any]] = terminalreporter.stats
-    slow = defaultdict[str, float](float)
+    took_of = defaultdict[str, float](float)
     for reports in found.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                slow[report.nodeid] += report.duration
+                took_of[report.nodeid] += report.duration
     outcomes = {name: len(found.get(name, ())) for name in ("passed", "failed", "error", "skipped")}
-    note_outcomes(outcomes, {name: took for name, took in slow.items() if took > SLOW_SECONDS})
+    note_outcomes(outcomes, {name: took for name, took in took_of.items() if took > LONG_SECONDS})
 
 
 @pytest.hookimpl(wrapper=True)

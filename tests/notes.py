@@ -1,4 +1,4 @@
-"""What the tests of a tier note for its budget: what they start, how they ended, and which were slow.
+"""What the tests of a tier note for its budget: what they start, how they ended, and which were long.
 
 ``scripts/supervise.py`` names the file in the environment, and compares it with ``tests/budget.toml`` when
 the tier is over. Without a supervisor nothing is noted.
@@ -13,7 +13,7 @@ Kind = Literal["vllm", "serve vllm", "serve torch", "ray", "browser", "environme
 
 VARIABLE = "POPULACE_TEST_NOTES"
 
-SLOW_SECONDS = 20.0
+LONG_SECONDS = 20.0
 
 
 def count_start(kind: Kind) -> None:
@@ -21,11 +21,11 @@ def count_start(kind: Kind) -> None:
     _note({"start": kind})
 
 
-def note_outcomes(outcomes: dict[str, int], slow: dict[str, float]) -> None:
-    """Note how many tests ended how, and the seconds of those that are slow."""
+def note_outcomes(outcomes: dict[str, int], long: dict[str, float]) -> None:
+    """Note how many tests ended how, and the seconds of those that are long."""
     _note({"outcomes": outcomes})
-    for name, seconds in slow.items():
-        _note({"slow": name, "seconds": round(seconds, 1)})
+    for name, seconds in long.items():
+        _note({"long": name, "seconds": round(seconds, 1)})
 
 
 def _note(line: object) -> None:

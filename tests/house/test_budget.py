@@ -39,7 +39,7 @@ def test_what_is_dear_is_started_by_the_helpers_that_count_it(pattern: str) -> N
 
 
 def test_few_tests_are_slow_and_each_that_is_named_is_there() -> None:
-    named: list[str] = BUDGET["slow"]
+    named: list[str] = BUDGET["long"]
 
     assert len(named) <= SLOW_MOST
     for name in named:

@@ -84,7 +84,7 @@ subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE).stdout
     assert ran.returncode == 0
     assert measured["starts"] == {"ray": 1}
     assert measured["outcomes"] == {"passed": 2}
-    assert measured["slow"] == {"a::b": 31.0}
+    assert measured["long"] == {"a::b": 31.0}
     assert measured["processor_seconds"] >= 0.5, "also of what was still there, until it was ended"
 
 
@@ -117,7 +117,7 @@ def test_a_tier_that_passed_no_test_did_not_run_but_for_lint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(tiers, "TIERS", tmp_path)
-    measured = {"seconds": 60, "processor_seconds": 1, "starts": {}, "slow": {}, "outcomes": outcomes}
+    measured = {"seconds": 60, "processor_seconds": 1, "starts": {}, "long": {}, "outcomes": outcomes}
     if outcomes is not None:
         (tmp_path / f"{tier}.json").write_text(json.dumps(measured))
 
