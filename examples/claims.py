@@ -6,7 +6,7 @@ a falsehood about themselves, which is worse than not to be answered.
 
 import re
 
-from populace.bench.recall.grading import admits
+from scripts.bench.recall.grading import admits
 
 _CLAIM = re.compile(r"(Your?|You're) [^.\n]{,88}\.\s*$")
 

@@ -34,9 +34,9 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
-from populace.bench.intervals import share_of
 from populace.client.model_handle import ModelHandle
 from populace.policies.whole_replies import ends_open
+from scripts.bench.intervals import share_of
 
 HELD_OUT = Path(__file__).parent.parent / "tests" / "held_out"
 REPLY_TOKENS = 48

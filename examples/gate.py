@@ -42,7 +42,6 @@ from populace.actors.training_options import TrainingOptions
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base.memory_module import find_memory_module
 from populace.base.prepare import prepare_base
-from populace.bench.intervals import share_of
 from populace.engines.in_process import start_in_process
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.on_policy.sampler import EngineSampler, engine_sampler
@@ -55,6 +54,7 @@ from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.revisions import RevisionFiles
 from populace.trainer.datasets import TrainingData
 from populace.trainer.loading import LoadedTrainer, load_trainer
+from scripts.bench.intervals import share_of
 
 HONEST = "honest"
 RANK = 4

@@ -30,7 +30,6 @@ from rich.table import Table
 
 from populace.actors.training_options import TrainingOptions
 from populace.base.prepare import prepare_base
-from populace.bench.report import machine
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.corrections import PASSES_MAX
 from populace.learning.encoding import ExampleEncoder
@@ -41,6 +40,7 @@ from populace.policies.capacity import PUBLISHED_BAND
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
+from scripts.bench.report import machine
 
 LOADS = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 """Tokens a parameter of the lists of each shape."""

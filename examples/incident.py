@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from populace.bench.load import Endpoint
-from populace.bench.serve import ServeBench, populace_serve
+from scripts.bench.load import Endpoint
+from scripts.bench.serve import ServeBench, populace_serve
 
 VARIABLES = {"POPULACE_TELEMETRY": "file", "POPULACE_TELEMETRY_SAMPLE": "1", "POPULACE_HOSTS": "2"}
 

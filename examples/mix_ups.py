@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from populace.actors.keepers.sentence_vectors import SentenceEncoder, SentenceVectors
-from populace.bench.intervals import wilson
 from populace.encoder.files import prepare_encoder
 from populace.encoder.on_use import EncoderOnUse
 from populace.policies import corrections, tellings
 from populace.policies.corrections import Corrected, CorrectionFinder
 from populace.policies.retrieval import Exchange
 from populace.settings.settings import Settings
+from scripts.bench.intervals import wilson
 
 HELD_OUT = Path(__file__).parent.parent / "tests" / "held_out"
 CORRECTED = (10, 50, 200)

@@ -39,10 +39,10 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
-from populace.bench.intervals import share_of
 from populace.client.model_handle import ModelHandle
 from populace.pictures.curves import curves_picture
 from populace.policies.whole_replies import ends_open
+from scripts.bench.intervals import share_of
 
 HELD_OUT = Path(__file__).parent.parent / "tests" / "held_out"
 TALK_TOKENS = 60

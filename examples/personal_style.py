@@ -39,7 +39,6 @@ from style.reader import BATCH, JUDGING_MIN, TRAINED_COST, WARM_UP, StudyProgres
 from style.study import KINDS, Study, make_studies, tokens_of
 
 from populace.base.prepare import prepare_base
-from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.encoding import ExampleEncoder
@@ -49,6 +48,7 @@ from populace.pictures.figures import require_matplotlib
 from populace.policies.evaluation_gate import GateRule
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
+from scripts.bench.report import machine
 
 PLACES = ("base", "changelogs", "to", "json")
 """Options that do not change the results."""

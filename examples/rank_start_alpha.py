@@ -45,7 +45,6 @@ from populace.actors.engine import OwnedEngine
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.base.files import BaseModelFiles
 from populace.base.prepare import prepare_base
-from populace.bench.report import machine
 from populace.cli.console import counted
 from populace.cli.console import progress as progress_display
 from populace.engines.in_process import start_in_process
@@ -57,6 +56,7 @@ from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
 from populace.storage.revisions import RevisionFiles
+from scripts.bench.report import machine
 
 CONTEXT_TOKENS = 128
 """The longest question has 30 tokens, and its reply six."""

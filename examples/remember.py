@@ -40,19 +40,19 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
 
+from examples.memory_module.episodes import Episode, Question
+from examples.memory_module.phrases import ATTRIBUTES, NOT_TOLD
+from examples.memory_module.values import Values
+from examples.memory_module.words import words_of
 from populace.base.prepare import prepare_base
-from populace.bench.intervals import wilson
-from populace.bench.ports import free_port
-from populace.bench.recall.generated import FIRST_SEED, Kind, attribute_of, kinds, told_episodes, told_options
-from populace.bench.recall.grading import names_value
-from populace.module_training.episodes import Episode, Question
-from populace.module_training.phrases import ATTRIBUTES, NOT_TOLD
-from populace.module_training.values import Values
-from populace.module_training.words import words_of
 from populace.settings.credentials import Credentials
 from populace.settings.environment import process_environment
 from populace.settings.running import wait_for_running
 from populace.settings.settings import Settings
+from scripts.bench.intervals import wilson
+from scripts.bench.ports import free_port
+from scripts.bench.recall.generated import FIRST_SEED, Kind, attribute_of, kinds, told_episodes, told_options
+from scripts.bench.recall.grading import names_value
 
 FACTS = 3
 START_SECONDS_MAX = 240.0

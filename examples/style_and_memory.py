@@ -28,11 +28,11 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
-from populace.bench.intervals import wilson
-from populace.bench.recall.grading import is_right
-from populace.bench.recall.held_out import Question, Telling, read_held_out
 from populace.client.model_handle import ModelHandle
 from populace.client.population import Population
+from scripts.bench.intervals import wilson
+from scripts.bench.recall.grading import is_right
+from scripts.bench.recall.held_out import Question, Telling, read_held_out
 
 HELD_OUT = Path(__file__).parent.parent / "tests" / "held_out"
 REPLY_TOKENS = 48

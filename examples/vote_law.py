@@ -49,7 +49,6 @@ from vote.members import TRAINED_COST, MemberTrainer, Recipe
 from vote.tasks import Amounts, Item, Task, available_packages, products, sections
 
 from populace.base.prepare import prepare_base
-from populace.bench.report import machine
 from populace.cli.console import progress as progress_display
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
@@ -58,6 +57,7 @@ from populace.pictures.figures import require_matplotlib
 from populace.policies.diversity.fits import Fit
 from populace.settings.settings import Settings
 from populace.storage.records.files import write_durably
+from scripts.bench.report import machine
 
 TASKS = ("products", "sections")
 AMOUNTS = Amounts(taught=280, probes=120, asked=320)

@@ -35,20 +35,20 @@ from rich.progress import track
 from rich.table import Table
 
 import populace
+from examples.memory_module.corpus_files import distinct_attributes, listed_values, phrases_of
+from examples.memory_module.own_words import with_article
+from examples.memory_module.phrases import filled
+from examples.memory_module.values import ValueOptions, Values
+from examples.memory_module.words import words_of
 from populace.actors.peek import Peek
 from populace.base.prepare import prepare_base
-from populace.bench.intervals import wilson
-from populace.bench.recall.generated import FIRST_SEED
-from populace.bench.recall.grading import names_value
 from populace.client.model_handle import ModelHandle
 from populace.client.population import Population
-from populace.module_training.corpus_files import distinct_attributes, listed_values, phrases_of
-from populace.module_training.own_words import with_article
-from populace.module_training.phrases import filled
-from populace.module_training.values import ValueOptions, Values
-from populace.module_training.words import words_of
 from populace.policies.whole_replies import ends_open
 from populace.settings.settings import Settings
+from scripts.bench.intervals import wilson
+from scripts.bench.recall.generated import FIRST_SEED
+from scripts.bench.recall.grading import names_value
 
 T = TypeVar("T")
 

@@ -78,6 +78,7 @@ def main() -> int:
     except InstallFailed as failure:
         say(f"FAILED: {failure}\nThe whole output is in {LOG.relative_to(ROOT)}.")
         return 1
+    show_checkout()
     after = State(after.python, after.engine, editable, dependencies, sources, after.note)
     STATE.write_text(json.dumps(asdict(after), indent=2) + "\n", encoding="utf-8")
     report(after, f"is ready ({time.monotonic() - started:.0f} s)")
@@ -131,6 +132,12 @@ def install_package(project: dict[str, Any], *, extras: str = "", editable: bool
         for folder in source_folders(project):
             shutil.copytree(ROOT / folder, Path(name) / folder, ignore=shutil.ignore_patterns("__pycache__"))
         install([*options, f"{name}{suffix}"])
+
+
+def show_checkout() -> None:
+    """Let ``.venv`` import ``scripts`` and ``examples``, which are in no wheel."""
+    [packages] = VENV.glob("lib/python*/site-packages")
+    (packages / "populace_checkout.pth").write_text(f"{ROOT}\n", encoding="utf-8")
 
 
 def prepare_venv(python: str, engine: str, before: State | None) -> None:

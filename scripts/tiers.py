@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 TIERS = ROOT / "build" / "tiers"
 RECORDS = ROOT / "docs" / "releases"
-TREE = ("actors", "policies", "runtime", "storage", "tests", "pyproject.toml")
+TREE = ("actors", "examples", "policies", "runtime", "scripts", "storage", "tests", "pyproject.toml")
 """What decides whether a test passes."""
 
 TESTLESS = frozenset({"lint"})

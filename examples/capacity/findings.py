@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from populace.bench.intervals import Interval, bootstrap
+from scripts.bench.intervals import Interval, bootstrap
 
 RECALLED = 0.95
 """What was taught fits if this share of its tokens is recalled."""

@@ -12,7 +12,7 @@ from defaults.cells import RULES, Cell, Method
 from defaults.kept import Row, Score
 
 from populace.actors.training_options import Start
-from populace.bench.intervals import Interval, bootstrap, mean_of, share_of
+from scripts.bench.intervals import Interval, bootstrap, mean_of, share_of
 
 Losses = Mapping[tuple[int, float], float]
 """A held-out loss for each rank and learning rate."""

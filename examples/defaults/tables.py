@@ -6,7 +6,7 @@ from typing import NamedTuple
 from defaults.findings import Finding, RuleFinding, Steadiness
 from defaults.kept import Score
 
-from populace.bench.intervals import Interval
+from scripts.bench.intervals import Interval
 
 
 class Printed(NamedTuple):

@@ -1,6 +1,8 @@
 """The ``populace`` command. Each command's module loads what it needs when it runs."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +10,6 @@ import typer
 from populace.cli.adapter import app as adapter_app
 from populace.cli.backup import EXAMPLES as BACKUP_EXAMPLES
 from populace.cli.backup import backup
-from populace.cli.bench import app as bench_app
 from populace.cli.chat import chat
 from populace.cli.config import EXAMPLES as CONFIG_EXAMPLES
 from populace.cli.config import config
@@ -22,7 +23,6 @@ from populace.cli.join import join
 from populace.cli.keys import app as key_app
 from populace.cli.logs import EXAMPLES as LOGS_EXAMPLES
 from populace.cli.logs import logs
-from populace.cli.memory_module import app as memory_app
 from populace.cli.models import app as model_app
 from populace.cli.nodes import EXAMPLES as NODES_EXAMPLES
 from populace.cli.nodes import nodes
@@ -54,6 +54,11 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def in_checkout() -> bool:
+    """Whether this runs in the ``.venv`` of a development checkout, which has the benches beside it."""
+    return (Path(sys.prefix).parent / "scripts" / "bench" / "commands").is_dir()
+
+
 @app.callback()
 def main(
     version: Annotated[
@@ -75,7 +80,6 @@ app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
 app.add_typer(model_app, name="model")
 app.add_typer(population_app, name="population")
 app.add_typer(adapter_app, name="adapter")
-app.add_typer(memory_app, name="memory")
 app.add_typer(key_app, name="key")
 app.add_typer(tenant_app, name="tenant")
 app.command(epilog=BACKUP_EXAMPLES)(backup)
@@ -85,4 +89,7 @@ app.command()(doctor)
 app.command(epilog=CONFIG_EXAMPLES)(config)
 app.command(epilog=LOGS_EXAMPLES)(logs)
 app.command(epilog=TRACE_EXAMPLES)(trace)
-app.add_typer(bench_app, name="bench")
+if in_checkout():
+    from scripts.bench.commands.main import app as bench_app
+
+    app.add_typer(bench_app, name="bench")

@@ -13,7 +13,6 @@ import ray
 from populace.actors.clock import Clock
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
-from populace.bench.engineless import engineless_host
 from populace.hosting.directory.directory import Directory, LocalHostClient
 from populace.hosting.host_actor import start_hosts
 from populace.hosting.host_client import RayHostClient
@@ -22,6 +21,7 @@ from populace.hosting.messages import NAMESPACE, host_name
 from populace.policies.placement import shards_of
 from populace.settings.environment import quiet_environment
 from populace.storage.store import Store
+from scripts.bench.engineless import engineless_host
 from tests.actors.fakes import BASE
 from tests.notes import count_start
 

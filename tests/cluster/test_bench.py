@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from populace.bench.served_populace import PARTS
 from populace.settings.environment import process_environment
+from scripts.bench.served_populace import PARTS
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.living import wait_ended
 

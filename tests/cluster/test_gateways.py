@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from populace.bench.ports import free_port
 from populace.settings.running import find_running
+from scripts.bench.ports import free_port
 from tests.cluster.test_joining import join
 from tests.end_to_end.served import Served, serve
 from tests.limits import ENGINE_HANG_SECONDS

@@ -26,9 +26,9 @@ import pytest
 from openai import APIStatusError
 from ray.util import get_node_ip_address
 
-from populace.bench.ports import free_port
 from populace.settings.environment import process_environment
 from populace.storage.records.master_key import MASTER_KEY_FILE
+from scripts.bench.ports import free_port
 from tests.end_to_end.served import Served, serve
 from tests.end_to_end.served import chat as careful_chat
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS

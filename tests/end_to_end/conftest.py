@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from populace.base.prepare import prepare_base
-from populace.bench.random_module import random_module
 from populace.cluster.serve import choose_engine
 from populace.settings.settings import Settings
+from scripts.bench.random_module import random_module
 from tests.end_to_end.served import Served, serve
 
 

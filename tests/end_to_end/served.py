@@ -16,10 +16,10 @@ import psutil
 from openai import OpenAI
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from populace.bench.ports import free_port
 from populace.settings.credentials import Credentials
 from populace.settings.environment import process_environment
 from populace.settings.running import find_running, wait_for_running
+from scripts.bench.ports import free_port
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.living import wait_ended
 from tests.notes import count_start

@@ -28,31 +28,10 @@ ALLOWED: Mapping[str, str] = {
         "storage.rows"
     ),
     "base": "actors adapters.memory policies settings storage.records",
-    "bench": (
-        "actors actors.aggregation actors.host adapters adapters.lora adapters.memory base client "
-        "engines engines.vllm_lora hosting hosting.directory learning learning.methods settings storage "
-        "storage.packed storage.records storage.rows storage.shards"
-    ),
-    "bench.failover": (
-        "actors actors.host bench client hosting hosting.directory policies settings storage "
-        "storage.journal storage.records"
-    ),
-    "bench.recall": (
-        "actors actors.keepers base bench engines learning module_training learning.methods policies settings"
-    ),
-    "bench.residency": "bench policies",
-    "bench.simulation": "bench policies",
-    "bench.soak": (
-        "actors actors.host actors.keepers bench hosting policies settings storage storage.records "
-        "storage.shards"
-    ),
-    "bench.tenants": "bench",
-    "bench.training": "adapters adapters.lora base bench learning learning.methods settings storage.packed",
     "cli": (
-        "actors actors.aggregation adapters adapters.memory api archive base bench bench.failover "
-        "bench.recall bench.residency bench.simulation bench.soak bench.tenants bench.training client "
+        "actors actors.aggregation adapters api archive base client "
         "cluster cluster.doctor cluster.draining cluster.joining gateway.http learning.on_policy "
-        "module_training pictures policies "
+        "pictures policies "
         "settings storage storage.backups storage.journal storage.packed storage.records storage.resharding "
         "telemetry"
     ),
@@ -122,7 +101,6 @@ ALLOWED: Mapping[str, str] = {
         "actors adapters.lora engines learning learning.methods policies storage storage.packed "
         "storage.records suites"
     ),
-    "module_training": "actors adapters adapters.memory engines storage.records",
     "node_files": "actors base settings storage storage.packed storage.records",
     "pictures": "actors actors.aggregation adapters.memory storage.records",
     "policies.diversity": "policies",

@@ -6,10 +6,8 @@ from tests.house.source_tree import FLOORS, imported_names, modules
 
 MODEL_ROOMS = (
     "runtime/adapters/",
-    "runtime/bench/",
     "runtime/engines/",
     "runtime/learning/",
-    "runtime/module_training/",
     "runtime/base/",
 )
 DOORS: Mapping[str, tuple[str, ...]] = {
@@ -17,7 +15,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "llguidance": ("runtime/engines/",),
     "lmdb": ("storage/shards/shard.py", "storage/shards/environments.py", "storage/shards/pages.py"),
     "obstore": ("storage/journal/object_bucket.py",),
-    "vllm": ("runtime/engines/vllm_", "runtime/bench/vllm_stock.py"),
+    "vllm": ("runtime/engines/vllm_",),
     "ray": ("runtime/",),
     "torch": MODEL_ROOMS,
     "peft": MODEL_ROOMS,
@@ -30,7 +28,6 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     ),
     "matplotlib": ("runtime/pictures/figures.py",),
     "opentelemetry": ("runtime/telemetry/",),
-    "faker": ("runtime/module_training/values.py",),
     "fastapi": ("runtime/gateway/",),
     "starlette": ("runtime/gateway/",),
 }

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from populace.bench.ports import free_port
 from populace.settings.settings import Settings
+from scripts.bench.ports import free_port
 from tests.house.source_tree import ROOT
 
 NGINX = (ROOT / "ops/proxy/nginx.conf").read_text(encoding="utf-8")

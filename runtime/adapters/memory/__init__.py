@@ -4,5 +4,5 @@
 and ``scan`` implement the published rule; ``gated_layer``, ``gates`` and ``answer_head`` are parts of gated
 modules. ``attached`` runs a module in a transformers model, the reference for ``engines/vllm_memory``.
 
-Modules are trained in ``module_training``. The actors decide when a state is read and written.
+Modules are trained by ``examples/memory_module``. The actors decide when a state is read and written.
 """

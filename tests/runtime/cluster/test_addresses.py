@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from populace.bench.ports import free_port
 from populace.cluster.addresses import http_url, wait_for_port
 from populace.settings.errors import SettingsError
 from populace.settings.running import Running, write_running
 from populace.settings.settings import Settings
+from scripts.bench.ports import free_port
 from tests.limits import HANG_SECONDS
 
 

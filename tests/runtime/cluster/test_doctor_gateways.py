@@ -6,8 +6,8 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from populace.bench.ports import free_port
 from populace.cluster.doctor.gateways import check_gateways
+from scripts.bench.ports import free_port
 
 
 @contextmanager

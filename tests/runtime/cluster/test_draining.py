@@ -20,7 +20,6 @@ from ray.experimental.internal_kv import (
 
 from populace.actors.draining import DrainRefused
 from populace.actors.errors import HostUnavailable, StartFailed
-from populace.bench.failover.store_machines import StoreMachines, store_machines
 from populace.cluster.drain_notes import PREFIX, drains, noted_drain
 from populace.cluster.draining import drain as drain_module
 from populace.cluster.draining.drain import drain_node
@@ -30,6 +29,7 @@ from populace.hosting.host_actor import begin_hosts
 from populace.hosting.store_node import STORE_LABELS
 from populace.settings.environment import process_environment
 from populace.storage.records.master_key import MASTER_KEY_FILE
+from scripts.bench.failover.store_machines import StoreMachines, store_machines
 from tests.actors.conversations import Conversations
 from tests.actors.fakes import BASE
 from tests.actors.ray_nodes import ray_nodes

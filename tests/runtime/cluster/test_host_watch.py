@@ -12,12 +12,6 @@ import pytest
 import ray
 
 from populace.actors.errors import HostUnavailable
-from populace.bench.failover.store_machines import (
-    StoreMachines,
-    bench_environment,
-    bench_hosts,
-    store_machines,
-)
 from populace.cluster import host_watch
 from populace.cluster.former_parts import former_names
 from populace.cluster.host_watch import HostStart, HostWatch
@@ -25,6 +19,12 @@ from populace.cluster.watching import watched
 from populace.hosting.messages import host_name
 from populace.hosting.store_node import STORE_LABELS
 from populace.settings.environment import process_environment
+from scripts.bench.failover.store_machines import (
+    StoreMachines,
+    bench_environment,
+    bench_hosts,
+    store_machines,
+)
 from tests.actors.conversations import Conversations
 from tests.actors.fakes import BASE
 from tests.limits import HANG_SECONDS

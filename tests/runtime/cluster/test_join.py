@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from populace.actors.errors import ClusterNotFound, StartFailed
-from populace.bench.ports import free_port
 from populace.cli.console import interrupt_once
 from populace.cli.main import app
 from populace.cluster.doctor.nodes import check_nodes
@@ -19,6 +18,7 @@ from populace.cluster.joining.join import check_token, check_versions, join_clus
 from populace.cluster.joining.joined_note import Joined, read_joined, remove_joined, write_joined
 from populace.settings.cluster_token import make_token
 from populace.settings.settings import Settings
+from scripts.bench.ports import free_port
 
 HEAD = "head:6379"
 

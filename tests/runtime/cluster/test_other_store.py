@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from populace.actors.errors import StartFailed
-from populace.bench.ports import free_port
 from populace.cluster.joining.store_directory import store_directory
 from populace.cluster.other_store import OtherStore, Place, check_one_store, reached_at, store_place
 from populace.hosting.store_node import STORE_LABELS
@@ -18,6 +17,7 @@ from populace.settings.settings import Settings
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.records.errors import StoreInUse
 from populace.storage.store import Store
+from scripts.bench.ports import free_port
 from tests.actors.ray_nodes import ray_nodes
 from tests.runtime.cluster.test_store_directory import HEAD, World
 from tests.small_base import make_small_base

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from populace.bench.ports import free_port
 from populace.settings.environment import process_environment
+from scripts.bench.ports import free_port
 from tests.limits import HANG_SECONDS
 
 

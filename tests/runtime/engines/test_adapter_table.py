@@ -9,7 +9,6 @@ import pytest
 
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineUnavailable
-from populace.bench.residency.traces import read_trace
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate, AdmissionQueue
@@ -17,6 +16,7 @@ from populace.engines.warm_tier import WarmTier
 from populace.policies.residency import Residency
 from populace.policies.segmented_lru import SegmentedLru
 from populace.storage.warm_files import WarmFiles, erase
+from scripts.bench.residency.traces import read_trace
 from tests.limits import HANG_SECONDS
 
 SLOTS = 3

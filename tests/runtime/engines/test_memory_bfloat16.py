@@ -14,8 +14,8 @@ import pytest_asyncio
 import torch
 
 from populace.actors.engine import AdapterRef, MemoryUse, Message, OwnedEngine
-from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
+from scripts.bench.random_module import random_module
 from tests.runtime.engines.engines_under_test import both_engines
 from tests.runtime.engines.memory.test_memory import TELL, turn, values
 

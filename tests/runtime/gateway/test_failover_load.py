@@ -8,10 +8,10 @@ import pytest
 
 from populace.actors.errors import ClusterNotFound
 from populace.actors.turn import Interaction, ModelId
-from populace.bench.failover.load import FailoverLoad
-from populace.bench.failover.processes import turns_over
 from populace.client.http_hosts import HttpHosts
 from populace.client.http_transport import HttpTransport
+from scripts.bench.failover.load import FailoverLoad
+from scripts.bench.failover.processes import turns_over
 from tests.runtime.gateway.population import Population
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from incident import Load
 
-from populace.bench.load import Endpoint
+from scripts.bench.load import Endpoint
 from tests.runtime.gateway.population import Population
 
 

@@ -13,7 +13,6 @@ import ray
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.turn import ModelId, TurnGrant
-from populace.bench.failover.store_machines import StoreMachines, store_machines
 from populace.gateway.deployment import GatewayOptions
 from populace.hosting.messages import PopulationInfo
 from populace.hosting.store_node import NODE_ID
@@ -23,6 +22,7 @@ from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.revisions import RevisionFiles
 from populace.storage.store import REVISIONS_DIRECTORY
 from populace.trainer.actor import TrainerOptions
+from scripts.bench.failover.store_machines import StoreMachines, store_machines
 from tests.actors.conversations import Conversations
 from tests.actors.fakes import BASE
 from tests.actors.test_journaled_hosts import revision_of

@@ -17,7 +17,6 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import digest_of
-from populace.bench.random_module import random_module, random_state, with_gates
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
@@ -36,6 +35,7 @@ from populace.learning.session import StepOptions, StepReport, TrainingSession, 
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Candidate, Learner, Trainer, TrainerProgress
 from populace.policies.evaluation_gate import GateRule
+from scripts.bench.random_module import random_module, random_state, with_gates
 from tests.second_device import second_device
 
 pytestmark = pytest.mark.engine

@@ -11,7 +11,6 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
-from populace.bench.random_module import random_module
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import anchor_sequences
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
@@ -21,6 +20,7 @@ from populace.learning.memory_inputs import KeptInputsCurriculum, MemoryInputs
 from populace.learning.methods.objective import Scored, TrainSequence
 from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
+from scripts.bench.random_module import random_module
 
 pytestmark = pytest.mark.engine
 

@@ -16,7 +16,6 @@ from populace.adapters.memory.attached import AttachedMemory, MemoryPass
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule, digest_of
-from populace.bench.random_module import random_module, random_state, with_gates
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.anchors import anchor_sequences
 from populace.learning.corrections import CorrectionsCurriculum, Taught
@@ -29,6 +28,7 @@ from populace.learning.methods.sft import Reads
 from populace.learning.packed_row import Reading
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
 from populace.policies.corrections import Corrected
+from scripts.bench.random_module import random_module, random_state, with_gates
 
 pytestmark = pytest.mark.engine
 

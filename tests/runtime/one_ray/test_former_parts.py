@@ -19,7 +19,6 @@ from ray.experimental.internal_kv import (
 from ray.util import list_named_actors
 
 from populace.actors.errors import StartFailed
-from populace.bench.ports import free_port
 from populace.cluster.former_parts import SERVING, refuse_second, replace_former
 from populace.cluster.start_check import check_start
 from populace.engines.engine_nodes import TABLE
@@ -33,6 +32,7 @@ from populace.storage.journal.errors import BucketRefused
 from populace.storage.records.errors import MasterKeyRefused, StoreInUse
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.store import Store
+from scripts.bench.ports import free_port
 from tests.actors.populations import SHARDS, host_options
 from tests.limits import HANG_SECONDS
 

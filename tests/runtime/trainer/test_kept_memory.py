@@ -8,11 +8,11 @@ import torch
 from populace.actors.turn import ModelId
 from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.layer import MemoryShape
-from populace.bench.random_module import random_module
 from populace.learning.anchors import anchor_sequences
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.memory_inputs import MemoryInputs
 from populace.learning.packed_row import Reading
+from scripts.bench.random_module import random_module
 from tests.runtime.trainer.trained_population import ADA, BASE, BOB, Trained
 
 pytestmark = pytest.mark.engine

@@ -12,9 +12,9 @@ from populace.actors.memory import Memory, MemoryOutcome, MemoryTrace
 from populace.actors.suites import suite_of
 from populace.actors.training_options import TrainingOptions
 from populace.adapters.memory.layer import MemoryShape
-from populace.bench.random_module import random_module, random_state
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.on_policy.sampler import EngineSampler
+from scripts.bench.random_module import random_module, random_state
 from tests.actors.turns import grant_of, reply, turn_of
 from tests.runtime.trainer.trained_population import ADA, BASE, OPTIONS, Trained, torch_sampler
 

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from populace.actors.engine import EngineStatistics, HeldAdapters, OwnedEngine
-from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
 from populace.engines.vllm_engine import VllmEngine
 from populace.telemetry.tracing.spans import TRACER
+from scripts.bench.random_module import random_module
 from tests.runtime.engines.engines_under_test import both_engines
 from tests.runtime.telemetry.recorded import recording
 from tests.small_base import make_small_base

@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from populace.actors.engine import OwnedEngine
 from populace.adapters.memory.layer import MemoryShape
-from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
+from scripts.bench.random_module import random_module
 from tests.runtime.engines.engines_under_test import ENGINES, both_engines
 from tests.small_base import make_lively_base
 

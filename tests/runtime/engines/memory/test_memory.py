@@ -24,9 +24,9 @@ from populace.actors.engine import (
 from populace.actors.errors import MemoryStateInvalid, MemoryStateMismatch
 from populace.actors.turns.choices import generate_choices
 from populace.adapters.memory.state import StateFormat
-from populace.bench.random_module import random_module
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
+from scripts.bench.random_module import random_module
 from tests.runtime.engines.engines_under_test import ENGINES
 from tests.runtime.engines.memory.conftest import BLOCK_TOKENS, BLOCKS, FINGERPRINT
 

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
+from examples.memory_module.__main__ import app
 from populace.actors.engine import OwnedEngine
 from populace.base.prepare import prepare_base
-from populace.cli.memory_module import app
 from populace.engines.options import EngineOptions
 from populace.settings.settings import Settings
 from tests.runtime.engines.engines_under_test import both_engines

@@ -1,0 +1,1 @@
+"""The commands of ``populace bench``: their options, and how results are shown."""
