@@ -15,7 +15,7 @@ from scripts.bench.recall.held_out import (
     tellings_of_seed,
 )
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
