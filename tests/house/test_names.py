@@ -2,10 +2,9 @@
 
 import ast
 
-from tests.house.source_tree import ROOT, modules
+from tests.house.source_tree import modules
 
 EMPTY_WORDS = {"common", "core", "helper", "helpers", "manager", "misc", "tools", "util", "utils"}
-LINES_MAX = 400
 PACKAGE_LINES = range(4, 13)
 
 
@@ -19,12 +18,6 @@ def test_modules_have_telling_names() -> None:
     ]
 
     assert empty == []
-
-
-def test_modules_fit_the_length_that_can_be_read_at_once() -> None:
-    lines = {module.path: (ROOT / module.path).read_text("utf-8").count("\n") for module in modules()}
-
-    assert {path: count for path, count in lines.items() if count > LINES_MAX} == {}
 
 
 def test_packages_say_what_lives_in_them() -> None:
