@@ -27,7 +27,7 @@ _FUNCTION_WORDS = """
     remember remind she so still tell that the their them then there these they this those to up us was
     we were what when where which who whose why will with work works you your
 """
-_FUNCTION = frozenset(_FUNCTION_WORDS.split())
+FUNCTION = frozenset(_FUNCTION_WORDS.split())
 """Words that name no thing; a phrase for a thing ends at one."""
 
 _DOING = frozenset(["call", "calls", "called", "live", "lives", "work", "works", "like", "likes", "need"])
@@ -41,10 +41,10 @@ _ADJECTIVES_WORDS = """
 _BEING = frozenset(["is", "was"])
 _NAMED = frozenset(["called", "named"])
 
-_ADJECTIVES = frozenset(_ADJECTIVES_WORDS.split())
+ADJECTIVES = frozenset(_ADJECTIVES_WORDS.split())
 
 _PIECE = re.compile(r"(\w+(?:['’]\w+)?)|([.;:!?()\n])")
-_SENTENCE_END = re.compile(r"(?<=[.!?\n])\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?\n。！？])\s+")
 _NAME = re.compile(r"(?<=[\w,] )([A-Z]\w+)")
 
 FRAGMENT_WORDS = 4
@@ -121,9 +121,9 @@ def owned(text: str) -> tuple[Thing, ...]:
         if word.text in _OWNING:
             nouns: list[str] = []
             for following in words[place + 1 : place + 4]:
-                if not following.text or following.text in _FUNCTION:
+                if not following.text or following.text in FUNCTION:
                     break
-                if following.text not in _ADJECTIVES:
+                if following.text not in ADJECTIVES:
                     nouns.append(following.beginning)
                 if following.is_owner:
                     break
@@ -185,9 +185,9 @@ class OwnQuestion:
         self._is_of_self = not said.isdisjoint(_SELF)
         self._marks = _SUBJECTS | _OBJECTS if said & _OBJECTS else _SUBJECTS
         if self._is_of_self:
-            about = [word for word in words if word.text not in _FUNCTION | _SELF or word.text in _DOING]
+            about = [word for word in words if word.text not in FUNCTION | _SELF or word.text in _DOING]
         else:
-            about = [word for word in words if is_content(word.text) and word.text not in _ADJECTIVES]
+            about = [word for word in words if is_content(word.text) and word.text not in ADJECTIVES]
         self._about = frozenset(word.beginning for word in about if word.text)
 
     def is_told_in(self, told: OwnText) -> bool:
@@ -209,11 +209,11 @@ class OwnQuestion:
         """
         words = words_in(text)
         is_of_these = self._owners <= words and all(thing.noun in words for thing in self._things)
-        return self._is_of_self and is_of_these and any(map(speaks_of_self, _meant(text)))
+        return self._is_of_self and is_of_these and any(map(speaks_of_self, meant(text)))
 
     def _begins_with_thing_of(self, text: str) -> bool:
         words = self._words
-        is_fragment = 0 < len(words) <= FRAGMENT_WORDS and words[0].text not in _FUNCTION
+        is_fragment = 0 < len(words) <= FRAGMENT_WORDS and words[0].text not in FUNCTION
         return is_fragment and any(words[0].beginning == thing.noun for thing in owned(text))
 
 
@@ -223,7 +223,7 @@ def _named_own(text: str) -> set[str]:
     As in "my sister Lena", "Rex is my" and "my dog is called Bruno".
     """
     found = set[str]()
-    for sentence in _meant(text):
+    for sentence in meant(text):
         words = _words(sentence)
         for place, word in enumerate(words):
             if word.text not in _OWNING:
@@ -231,7 +231,7 @@ def _named_own(text: str) -> set[str]:
             before, behind = words[:place], _behind_thing(words[place + 1 : place + 6])
             if len(before) == 2 and before[1].text in _BEING:
                 found.add(before[0].beginning)
-            if behind and behind[0].text not in _BEING | _FUNCTION:
+            if behind and behind[0].text not in _BEING | FUNCTION:
                 found.add(behind[0].beginning)
             if len(behind) > 2 and behind[0].text in _BEING and behind[1].text in _NAMED:
                 found.add(behind[2].beginning)
@@ -240,22 +240,25 @@ def _named_own(text: str) -> set[str]:
 
 def _behind_thing(words: list[_Word]) -> list[_Word]:
     """Return what follows the first word that is no adjective."""
-    noun = next((place for place, word in enumerate(words) if word.text not in _ADJECTIVES), len(words))
+    noun = next((place for place, word in enumerate(words) if word.text not in ADJECTIVES), len(words))
     return words[noun + 1 :]
 
 
-def _meant(text: str) -> list[str]:
+def sentences(text: str) -> list[str]:
+    return _SENTENCE_END.split(text)
+
+
+def meant(text: str) -> list[str]:
     """Return the sentences of the text that tell what is so."""
     if _PASTED.search(text):
         return []
-    sentences = _SENTENCE_END.split(text)
-    return [one for one in sentences if not one.endswith("?") and _UNSURE.search(one) is None]
+    return [one for one in sentences(text) if not one.endswith("?") and _UNSURE.search(one) is None]
 
 
 def _near_self(text: str, marks: frozenset[str]) -> set[str]:
     """Return the beginnings of the words near to one of the marks, in the sentences that are meant."""
     found = set[str]()
-    for sentence in _meant(text):
+    for sentence in meant(text):
         words = _words(sentence)
         for place, word in enumerate(words):
             if word.text not in marks:
@@ -276,5 +279,5 @@ def _words(text: str) -> list[_Word]:
     words: list[_Word] = []
     for piece in _PIECE.finditer(unicodedata.normalize("NFKC", text.casefold())):
         stem, _, suffix = (piece[1] or "").replace("’", "'").partition("'")
-        words.append(_Word(stem, suffix == "s" and stem not in _FUNCTION))
+        words.append(_Word(stem, suffix == "s" and stem not in FUNCTION))
     return words
