@@ -25,6 +25,7 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
     C tenant NUL name NUL                     -> ContributorRecord: whether everybody may learn from it
     F tenant NUL name NUL                     -> ForgottenRecord, sealed: the turns that were forgotten
     q tenant NUL name NUL                     -> SuiteRecord, sealed: the questions that it has to answer
+    w tenant NUL name NUL                     -> KnownRecord, sealed: what it answered about its person
     m tenant NUL name NUL                     -> MemoryRecord, sealed
     s tenant NUL name NUL                     -> SnapshotRecord, sealed
     e data key id (16 bytes)                  -> ErasureRecord
@@ -34,11 +35,10 @@ On disk (schema 5), every integer big-endian, every name ASCII without NUL::
 
 Sealed values are encrypted with the model's data key, see ``storage/records/sealing.py``; in schema 2 they
 were plain, and there were no ``d``, ``e`` and ``x``. Schemas 3 and 4 have no ``f``, ``j``, ``t``, ``J``,
-``K``, ``u``, ``G``, ``P``, ``C``, ``F``, ``q`` and ``T``; between those two the adapters' files changed.
+``K``, ``u``, ``G``, ``P``, ``C``, ``F``, ``q``, ``w`` and ``T``; the adapters' files of these two differ.
 
-The kind comes first so that listing a tenant's models reads identities only. Names end in NUL
-so that no name is a prefix of another. Operation ids and key ids come from outside and may have
-any length; hashed, they fit LMDB's 511-byte keys. The longest key has 1 + 65 + 65 + 64 bytes.
+The kind comes first so that listing a tenant's models reads identities only. Names end in NUL, so none is a
+prefix of another. Ids from outside are hashed, to fit LMDB's 511-byte keys; the longest has 195 bytes.
 """
 
 import re
@@ -76,6 +76,7 @@ _PROFILE = b"P"
 _CONTRIBUTOR = b"C"
 _FORGOTTEN = b"F"
 _SUITE = b"q"
+KNOWN = b"w"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
@@ -92,6 +93,7 @@ _KINDS = {
     _PROFILE[0]: "profile",
     _FORGOTTEN[0]: "forgotten",
     _SUITE[0]: "suite",
+    KNOWN[0]: "known",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }

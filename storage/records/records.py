@@ -299,6 +299,23 @@ class SuiteRecord(Record):
     least: tuple[float | None, ...] = ()
 
 
+class KnownRecord(Record):
+    """What a model answered about its person when its log had ``position`` turns and ``log_bytes`` bytes.
+
+    ``facts`` are (question, answer, sure, position of its turn, whether it was read there); the turn's words
+    are not kept twice. ``made_with`` names base, memory module and revision. ``position`` is None until the
+    first answers are kept. ``asking`` is the number of the asking that may write: a newer one has another.
+    """
+
+    KIND = "known"
+
+    asking: bytes
+    position: int | None = None
+    log_bytes: int = 0
+    made_with: str = ""
+    facts: tuple[tuple[str, str, float, int, bool], ...] = ()
+
+
 class MemoryRecord(Record):
     """The memory state of a personal model after ``version`` interactions."""
 

@@ -15,7 +15,7 @@ from populace.storage.records.errors import (
 )
 from populace.storage.records.records import FeedbackRecord, InteractionRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import log
+from populace.storage.rows import known, log
 
 FEEDBACK_MAX = 16
 """The limit for one interaction: people change their mind, but a client that repeats itself has a bug."""
@@ -57,6 +57,8 @@ def give_feedback(txn: WriteTransaction, tenant: str, name: str, record: Feedbac
     txn.put(keys.head(tenant, name), counted.pack())
     txn.put(key, data)
     txn.put(keys.unsettled(tenant, name), b"")
+    if record.correction is not None:
+        known.drop_all(txn, tenant, name)
     return record
 
 

@@ -24,7 +24,7 @@ from populace.storage.records.records import (
     RevisionRecord,
 )
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import jobs, kept_trainings, ledger, log
+from populace.storage.rows import jobs, kept_trainings, known, ledger, log
 from populace.storage.rows.ledger import FIRST_ALIAS
 
 FORGOTTEN_ROLE = "forgotten"
@@ -121,6 +121,7 @@ def forget_turns(
         txn.put(key, value)
     for key in feedback:
         txn.delete(key)
+    known.drop_of(txn, tenant, name, without.changed)
     txn.put(keys.forgotten(tenant, name), forgotten.pack())
     jobs.forget_reasons(txn, tenant, name, without.positions, REASON_FORGOTTEN)
     for job in cancelled:

@@ -23,7 +23,7 @@ from populace.storage.records.records import (
     TasksRecord,
 )
 from populace.storage.records.transaction import ReadTransaction
-from populace.storage.rows import forgetting, ledger
+from populace.storage.rows import forgetting, known, ledger
 from populace.storage.rows.contributors import ContributorRecord
 from populace.storage.rows.jobs import ENDED_STATES, OPEN_STATES
 from populace.storage.rows.kept_trainings import KeptRecord
@@ -94,6 +94,11 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
     _law(contributor is None or bool(ContributorRecord.unpack(contributor).id), f"{tenant}/{name} has no id")
     suite = txn.get(keys.suite(tenant, name))
     _law(suite is None or bool(SuiteRecord.unpack(suite).questions), f"{tenant}/{name} has an empty suite")
+
+    answered = known.read_known(txn, tenant, name)
+    for fact in () if answered is None else answered.facts:
+        told = ledger.read_interaction(txn, tenant, name, fact[3])
+        _law(told is not None and told.forgotten is None, f"{tenant}/{name} knows it from no turn: {fact[3]}")
 
     memory = txn.get(keys.memory(tenant, name))
     version = 0 if memory is None else MemoryRecord.unpack(memory).version

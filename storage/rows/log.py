@@ -26,7 +26,7 @@ from populace.storage.records.records import (
     SnapshotRecord,
 )
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import ledger
+from populace.storage.rows import known, ledger
 from populace.storage.rows.ledger import StoredModel
 
 
@@ -105,6 +105,7 @@ def compact_log(
     txn.put(keys.snapshot(tenant, name), snapshot.pack())
     for key in (*dropped, *(key for key, _ in feedback)):
         txn.delete(key)
+    known.drop_of(txn, tenant, name, range(keep_from))
     return compacted
 
 

@@ -13,7 +13,7 @@ from populace.storage.records.errors import RecordInvalid, RecordNewer
 from populace.storage.records.record import Record
 from populace.storage.records.records import HeadRecord
 
-FORMS = {5: "641b7e5924e2504b"}
+FORMS = {5: "921ddc1d12221ad8"}
 """A digest of the fields of all records, by the schema under which they are written."""
 
 DEFINED_IN = (
