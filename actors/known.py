@@ -1,23 +1,21 @@
 """What a personal model answers about its person, and from which turn it has each answer.
 
-The source of an answer is found by its words: those that the person said in a turn of the log, that are not
-in the question, and that few turns and few other answers have (as in BM25, a word that is everywhere counts
-next to nothing). A memory gives the one value that it holds to many questions; such a word counts in turns
-that speak of what the question asks for, and in these for no other question. An answer with no such word may
-be right, but nothing shows that the person ever said it. An answer that begins as the base's own does is the
-base's.
+An answer is a fact only if a turn of the log bears it out (``policies/facts.py``): where it does not, the
+model may be right, but nothing shows that the person ever said it. So nothing is asked that no turn tells.
+Less certain facts than asked for are not shown.
 """
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from populace.actors.engine import TokenLogprob
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId, check_unicode
+from populace.policies.facts import FactQuestion, clauses_of, value_words
+from populace.policies.ownership import ADJECTIVES, FUNCTION
 from populace.policies.questions import told_in
 from populace.policies.retrieval import words_of
 
@@ -44,9 +42,9 @@ QUESTIONS = (
     "What is my favorite book?",
     "What is my favorite movie?",
     "What are my hobbies?",
-    "Which sport do I play?",
+    "What do I play?",
     "Which languages do I speak?",
-    "What car do I drive?",
+    "What do I drive?",
     "Where do I want to travel?",
     "What do I dislike?",
 )
@@ -58,13 +56,8 @@ LOG_QUESTIONS_MAX = 16
 QUESTIONS_MAX = 64
 QUESTION_CHARACTERS_MAX = 500
 
-ALIKE_MAX = 2
-"""A word in more answers than this belongs to their phrasing, not to their content."""
-
-SHORT_WORD = 2
-
-SAME_WORDS = 8
-"""Two replies that begin with the same words are the same: rounding moves the rest of a greedy reply."""
+SURE_MIN = 0.8
+"""A fact that is less certain is not shown, unless it is asked for."""
 
 MINE = re.compile(
     r"\bmy ((?:[a-z]+['’]s )?[a-z]+(?: (?:address|code|date|number|password|size))?)\b", re.IGNORECASE
@@ -78,10 +71,9 @@ HAD = re.compile(
 )
 """Matches what people have and name: "I have a tortoise called Klaus"."""
 
-NAMING = re.compile(r"\b(?:call(?:ed)?|named?)\b")
-NAMING_WORDS = frozenset({"call", "called", "named"})
-"""How a name is told: no part of the name."""
+PLURAL = re.compile(r"[^\Wisu]s$")
 
+NAMING = re.compile(r"\b(?:call(?:ed)?|named?)\b")
 NAMED_NEXT = re.compile(r"\b(?:call|named?)\s*$", re.IGNORECASE)
 """Matches the end of what is before a thing that gets its name: "I named my boat Bella"."""
 
@@ -96,14 +88,12 @@ ELSE = re.compile(
 class Answer(NamedTuple):
     """The model's answer to a question, and the probability of each of its tokens.
 
-    It is ``whole`` if it ended by itself; one that did not is a ramble. ``base_text`` is the answer of its
-    base, with no memory and no adapter.
+    It is ``whole`` if it ended by itself; one that did not is a ramble.
     """
 
     question: str
     text: str
     tokens: tuple[TokenLogprob, ...]
-    base_text: str
     whole: bool = True
 
 
@@ -132,15 +122,21 @@ class KnownFact:
 class Known:
     """What a model knows of its person: what it reads in its log, then what it remembers, surest first.
 
-    ``unknown`` are the questions to which it reads nothing, and whose answers from memory have no words from
-    a turn of the log: the model said that it does not know, or made the answer up.
+    It is of the log before ``position``, None if the model was not asked yet. If it is ``refreshing``, the
+    model is being asked anew. No fact is less certain than ``sure_min``; ``unknown`` are the questions to
+    which none is shown.
     """
 
     model: ModelId
     facts: tuple[KnownFact, ...]
     unknown: tuple[str, ...]
+    position: int | None = None
+    refreshing: bool = False
+    sure_min: float = SURE_MIN
 
     def __str__(self) -> str:
+        if self.position is None:
+            return f"{self.model.name} was not asked yet{', and is being asked now' * self.refreshing}."
         if not self.facts:
             return f"{self.model.name} knows nothing that it was told."
         return "\n".join(
@@ -167,6 +163,12 @@ def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:
     return tuple(questions)
 
 
+def check_sure_min(sure_min: float) -> None:
+    """Raise ``InvalidRequest`` unless the certainty is a number from 0 to 1."""
+    if isinstance(sure_min, bool) or not isinstance(sure_min, int | float) or not 0 <= sure_min <= 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidRequest(f"A certainty is a number from 0 to 1, not {sure_min!r:.80}.", "sure_min")
+
+
 def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
     """Return questions for what the person called theirs, or has, and ``QUESTIONS`` does not ask for.
 
@@ -174,15 +176,17 @@ def log_questions(turns: Sequence[tuple[int, str]]) -> tuple[str, ...]:
 
     ``turns`` are position and text, oldest first. What is in a question was asked for, and not told.
     """
-    common = {word for question in QUESTIONS for word in words_of(question)}
+    common = ADJECTIVES.union(*(words_of(question) for question in QUESTIONS))
     questions: dict[str, str] = {}
     for _, text in reversed(turns):
         told = told_in(text)
         for found in (*MINE.finditer(told), *HAD.finditer(told)):
             thing = found[1].lower().replace("’", "'")
-            if not set(words_of(thing)) <= common:
-                ending = "'s name" if _tells_name(told, found) else ""
-                questions.setdefault(thing, f"What is my {thing}{ending}?")
+            words = words_of(thing)
+            if not common.issuperset(words) and words[-1] not in FUNCTION:
+                is_name, are_many = _tells_name(told, found), PLURAL.search(thing) is not None
+                ending = ("' names" if are_many else "'s name") if is_name else ""
+                questions.setdefault(thing, f"What {'are' if are_many else 'is'} my {thing}{ending}?")
     return tuple(questions.values())[:LOG_QUESTIONS_MAX]
 
 
@@ -193,84 +197,55 @@ def _tells_name(text: str, thing: re.Match[str]) -> bool:
     return bool(NAMING.search(clause) or NAMED_NEXT.search(text[: thing.start()]))
 
 
-def known_of(
-    model: ModelId,
-    answers: Sequence[Answer],
-    turns: Sequence[tuple[int, str]],
-    read: Sequence[KnownFact] = (),
-) -> Known:
-    """Find for each answer the turn that it is from; ``turns`` are position and text, oldest first.
+def told_questions(questions: Iterable[str], turns: Sequence[tuple[int, str]]) -> frozenset[str]:
+    """Return the questions that a turn tells something for: no others have an answer that is shown."""
+    clauses = [clause for _, text in turns for clause in clauses_of(text)]
+    return frozenset(question for question in questions if any(map(FactQuestion(question).is_told, clauses)))
 
-    What is ``read`` in the log comes before what is remembered, unless its turn is not there any more. Among
-    turns with the same words, one that has them outside a question is preferred, and then the newest.
+
+def known_facts(
+    answers: Sequence[Answer], turns: Sequence[tuple[int, str]], read: Container[str] = ()
+) -> tuple[KnownFact, ...]:
+    """Return the answers that the newest turn which tells what is asked for bears out.
+
+    ``turns`` are position and text, oldest first; the questions in ``read`` were answered from one of them.
     """
-    said = [(*turn, frozenset(words_of(turn[1])), frozenset(words_of(told_in(turn[1])))) for turn in turns]
-    often = Counter(word for _, _, words, _ in said for word in words)
-    alike = Counter(word for answer in answers for word in set(words_of(answer.text)))
-    asked_texts = (*QUESTIONS, *(answer.question for answer in answers))
-    asked = {word for text in asked_texts for word in words_of(text)}
-    common = Counter(word for text in QUESTIONS for word in set(words_of(text)))
-    tellings = [
-        {
-            word: math.log(1 + len(said) / often[word])
-            for word in set(words_of(answer.text)) - asked - NAMING_WORDS
-            if often[word] and _is_telling(word, answer.text)
-        }
-        for answer in answers
-    ]
-    # What only this question is about: "color", and not "favorite".
-    subjects = [{word for word in words_of(answer.question) if common[word] <= 1} for answer in answers]
-    taken = [
-        {
-            word
-            for telling, subject in zip(tellings, subjects, strict=True)
-            if subject & words
-            for word in telling.keys() & told
-        }
-        for _, _, words, told in said
-    ]
-    there = {position for position, _ in turns}
-    reading = {fact.question: fact for fact in read if fact.position in there}
+    said = [(position, text, tuple(clauses_of(text))) for position, text in reversed(turns)]
     facts: list[KnownFact] = []
-    unknown: list[str] = []
-    for answer, telling, subject in zip(answers, tellings, subjects, strict=True):
-        own = {word for word in telling if alike[word] <= ALIKE_MAX}
-        scores: list[tuple[float, bool, int]] = []
-        for place, (_, _, words, told) in enumerate(said):
-            counted = telling.keys() if subject & words else own - taken[place]
-            scores.append((sum(telling[word] for word in told & counted), bool(words & counted), place))
-        _, any_said, place = max(scores, default=(0.0, False, 0))
-        if answer.question in reading:
-            facts.append(reading[answer.question])
-            continue
-        if not any_said or not answer.whole or _is_of_base(answer):
-            unknown.append(answer.question)
-            continue
-        position, text, words, _ = said[place]
-        sure = _probability(answer, words & telling.keys())
-        facts.append(KnownFact(answer.question, answer.text, sure, position, text))
-    facts.sort(key=lambda fact: (not fact.read, -fact.sure))
-    return Known(model, tuple(facts), tuple(unknown))
+    for question, text, tokens, whole in answers:
+        asked, values = FactQuestion(question), value_words(question, text)
+        tellings = (turn for turn in said if any(map(asked.is_told, turn[2])))
+        position, told, clauses = next(tellings, (0, "", ()))
+        if values and whole and asked.is_borne_out_last(clauses, text):
+            sure = 1.0 if question in read else _probability(text, tokens, values)
+            facts.append(KnownFact(question, text, sure, position, told, question in read))
+    return tuple(facts)
 
 
-def _is_of_base(answer: Answer) -> bool:
-    return words_of(answer.text)[:SAME_WORDS] == words_of(answer.base_text)[:SAME_WORDS]
+def shown(
+    model: ModelId,
+    asked: Sequence[str],
+    facts: Iterable[KnownFact],
+    sure_min: float,
+    *,
+    position: int | None,
+    refreshing: bool = False,
+) -> Known:
+    """Return the facts that are certain enough, and those of the questions ``asked`` that none answers."""
+    certain = [fact for fact in facts if fact.sure >= sure_min]
+    certain.sort(key=lambda fact: (not fact.read, -fact.sure))
+    answered = {fact.question for fact in certain}
+    unknown = tuple(question for question in asked if question not in answered)
+    return Known(model, tuple(certain), unknown, position, refreshing, sure_min)
 
 
-def _is_telling(word: str, text: str) -> bool:
-    """Whether the word may carry a fact: a short one does only as a name or number, in capitals or digits."""
-    if len(word) > SHORT_WORD or not word.isascii() or not word.isalpha():
-        return True
-    return re.search(rf"(?<!^)\b{re.escape(word.capitalize())}\b", text) is not None
-
-
-def _probability(answer: Answer, words: Iterable[str]) -> float:
+def _probability(answer: str, tokens: Sequence[TokenLogprob], words: Iterable[str]) -> float:
     """The geometric mean of the probabilities of the tokens that have a character of these words."""
-    text = answer.text.casefold()
+    text = answer.casefold()
     spans = [found.span() for word in words for found in re.finditer(re.escape(word), text)]
     chosen: list[float] = []
     end = 0
-    for token in answer.tokens:
+    for token in tokens:
         start, end = end, end + len(token.text)
         if any(start < stop and begin < end for begin, stop in spans):
             chosen.append(token.logprob)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import Interaction, ModelId
 from populace.storage.records.records import InteractionRecord
@@ -53,14 +53,18 @@ class Memories(Protocol):
         """
         ...
 
-    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        """Ask the model about its person, and log nothing of it.
+    async def known(
+        self, model: ModelId, questions: Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known:
+        """Return what the model knows about its person; no turn is logged for it, and none waits.
+
+        Without ``questions`` it is what the model answered when it was asked last. If something was said,
+        corrected or learned since, it is asked anew in the background; ``wait`` waits for that. ``questions``
+        are asked now, and the answers are not kept.
 
         Where its log has a correction of the answer or a turn that tells it, it is asked as in a chat, and
-        else with its memory and its adapter alone.
-
-        Without ``questions`` those of ``actors/known.py`` are asked. Raises ``InvalidRequest`` for too many
-        or too long questions, and as ``begin_turn``.
+        else with its memory and its adapter alone. Facts that are less certain than ``sure_min`` are left
+        out. Raises ``InvalidRequest`` for too many or too long questions, and as ``peek``.
         """
         ...
 

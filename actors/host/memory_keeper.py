@@ -18,13 +18,13 @@ from populace.actors.host.recaller import Recaller
 from populace.actors.host.retriever import Retriever, shown_exchanges
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.turn_log import MEMORY_KEPT_EVERY
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.memories import MemoryView, writes_in
 from populace.actors.memory import MEMORY_ROLE, Memory, restored, restoring
 from populace.actors.owner import Owner
 from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
+from populace.actors.turns.peeks import TurnAndPeekHost
 from populace.actors.turns.setting import setting_reply
-from populace.actors.turns.turn_director import TurnHost
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
 from populace.policies.ingestion import shown_later, with_turn
 from populace.policies.retrieval import Exchange
@@ -87,7 +87,7 @@ class MemoryKeeper:
 
     def __init__(
         self,
-        turns: TurnHost,
+        turns: TurnAndPeekHost,
         shards: OwnedShards,
         shard_of: Callable[[ModelId], int],
         adapter_of: Callable[[str], AdapterRef],
@@ -106,8 +106,14 @@ class MemoryKeeper:
         self._adapter_of = adapter_of
         self._engine = engine
 
-    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        return await self._recaller.known(model, questions)
+    async def known(
+        self, model: ModelId, questions: Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known:
+        return await self._recaller.known(model, questions, sure_min=sure_min, wait=wait)
+
+    def close(self) -> None:
+        """Stop asking in the background."""
+        self._recaller.close()
 
     async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
         """Read the memory after ``[0, position)``, None for now, with the newest writes before it."""

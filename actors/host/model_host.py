@@ -354,6 +354,7 @@ class ModelHost:
         """Fail all waiting turns, commit queued writes, and release the shards."""
         for model in self._active:
             self._active.drop(model, HostUnavailable(self.name, "it is shutting down"))
+        self.memories.close()
         self._retriever.close()
         self._logs.close()
         self._adapter_files.close()

@@ -156,7 +156,7 @@ class Retriever:
         position = await self._on_thread(partial(applying, corrections, asked, likeness))
         if position is None or position >= grant.position:
             return None
-        return await self._read(grant.model, lambda txn: _found(txn, grant.model, position))
+        return await self._read(grant.model, lambda txn: exchange_at(txn, grant.model, position))
 
     async def _likeness(
         self, model: PersonalModel | None, asked: str, texts: Sequence[tuple[int, str]]
@@ -299,7 +299,7 @@ def _exchanges(
     found: dict[bytes, Exchange] = {}
     left = wanted.count
     for position in ranked:
-        exchange = _found(txn, model, position)
+        exchange = exchange_at(txn, model, position)
         if exchange is None or exchange.turn in wanted.known or exchange.turn in found:
             continue
         if not says_something(exchange):
@@ -313,7 +313,7 @@ def _exchanges(
 
 def _tellings(txn: ReadTransaction, model: ModelId, positions: Sequence[int]) -> list[Exchange]:
     """The turns that are no question."""
-    found = (_found(txn, model, position) for position in positions if position >= 0)
+    found = (exchange_at(txn, model, position) for position in positions if position >= 0)
     return [exchange for exchange in found if exchange is not None and not is_question(exchange.said)]
 
 
@@ -332,7 +332,8 @@ def _corrections(txn: ReadTransaction, model: ModelId) -> tuple[Corrected, ...]:
     return tuple(corrections)
 
 
-def _found(txn: ReadTransaction, model: ModelId, position: int) -> Exchange | None:
+def exchange_at(txn: ReadTransaction, model: ModelId, position: int) -> Exchange | None:
+    """Return a turn of the log with its correction; None if it was dropped or is no conversation."""
     said = _told(txn, model, position)
     return None if said is None else _exchange(position, said)
 

@@ -8,6 +8,7 @@ from populace.actors.turn import ChatRequest, TurnGrant, TurnRequest
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import (
     ReplyBuilder,
+    TurnHost,
     as_granted,
     completion_id,
     generate_reply,
@@ -18,6 +19,10 @@ class PeekHost(Protocol):
     """The part of ``Hosts`` that a peek needs."""
 
     async def begin_peek(self, request: TurnRequest) -> TurnGrant: ...
+
+
+class TurnAndPeekHost(TurnHost, PeekHost, Protocol):
+    """The part of ``Hosts`` that turns and peeks need."""
 
 
 async def begin_peek_reply(

@@ -3,7 +3,7 @@
 from base64 import b64decode, b64encode
 from typing import Literal
 
-from populace.actors.known import Known, KnownFact
+from populace.actors.known import SURE_MIN, Known, KnownFact
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.actors.turn import ModelId
 from populace.api.objects import ApiObject, milliseconds, seconds
@@ -90,10 +90,13 @@ class FactObject(ApiObject):
 
 
 class KnownObject(ApiObject):
-    """What a model knows about its person; see ``Known``."""
+    """What a model knows about its person, as of the log before ``position``; see ``Known``."""
 
     object: Literal["personal_model.known"] = "personal_model.known"
     id: str
+    position: int | None = None
+    refreshing: bool = False
+    sure_min: float = SURE_MIN
     facts: tuple[FactObject, ...]
     unknown: tuple[str, ...]
 
@@ -110,11 +113,19 @@ class KnownObject(ApiObject):
             )
             for fact in known.facts
         )
-        return cls(id=known.model.name, facts=facts, unknown=known.unknown)
+        return cls(
+            id=known.model.name,
+            position=known.position,
+            refreshing=known.refreshing,
+            sure_min=known.sure_min,
+            facts=facts,
+            unknown=known.unknown,
+        )
 
     def value(self, tenant: str) -> Known:
         facts = tuple(
             KnownFact(fact.question, fact.answer, fact.sure, fact.position, fact.said, fact.read)
             for fact in self.facts
         )
-        return Known(ModelId(tenant, self.id), facts, self.unknown)
+        model = ModelId(tenant, self.id)
+        return Known(model, facts, self.unknown, self.position, self.refreshing, self.sure_min)

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from populace.actors.known import SURE_MIN
 from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
 from populace.cli.gateway_client import GatewayClient, model_path
 from populace.settings.settings import Settings
@@ -35,6 +36,12 @@ def memory(
     ask: Annotated[
         list[str] | None, typer.Option(help="Ask this question instead of the common ones. Repeatable.")
     ] = None,
+    sure_min: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out what it is less certain of, from 0 to 1.")
+    ] = SURE_MIN,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Ask it anew first, if anything was said or learned since.")
+    ] = False,
     state: Annotated[
         bool,
         typer.Option(
@@ -52,6 +59,8 @@ def memory(
 ) -> None:
     """Show what a model knows about its person: each answer, how sure it is, and the turn it comes from.
 
+    It is shown as the model answered last, and asked anew in the background. The first time waits for it.
+
     Correct a fact by telling it to the model again; remove it with `populace model forget NAME TURN`.
     """
     with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
@@ -67,7 +76,10 @@ def memory(
             except OSError as error:
                 raise CommandFailed(f"{picture} cannot be written: {error.strerror}.") from error
         is_asked = not (state or picture or forget or restore is not None)
-        known = _asked(client, name, ask or [], quiet=as_json) if ask or is_asked else None
+        known = None
+        if ask or is_asked:
+            query = {"question": ask or [], "sure_min": sure_min, "wait": wait}
+            known = _asked(client, name, query, quiet=as_json)
         if as_json:
             print_json(body if known is None else {**body, "known": known})
         elif known is None:
@@ -78,14 +90,24 @@ def memory(
             out.print(f"The picture is in {picture}.", highlight=False, markup=False)
 
 
-def _asked(client: GatewayClient, name: str, questions: list[str], *, quiet: bool) -> dict[str, Any]:
+def _asked(client: GatewayClient, name: str, query: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    path = model_path(name, "/memory/known")
     with nullcontext() if quiet else err.status("Asking the model"):
-        return client.request("GET", model_path(name, "/memory/known"), params={"question": questions})
+        known = client.request("GET", path, params=query)
+        if known["position"] is None and not quiet:
+            known = client.request("GET", path, params={**query, "wait": True})
+        return known
 
 
 def print_known(body: dict[str, Any], known: dict[str, Any]) -> None:
     """Print what the model knows, and the questions that nothing answers."""
     name = body["id"]
+    if known["refreshing"]:
+        out.print(
+            f"As of its first {known['position']} turns; it is being asked anew, and --wait waits for that.",
+            style="dim",
+            highlight=False,
+        )
     if known["facts"]:
         table = Table("question", "answer", "how", "turn", "what was said there")
         for fact in known["facts"]:

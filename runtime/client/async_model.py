@@ -10,7 +10,7 @@ from populace.actors.errors import InvalidRequest
 from populace.actors.feedback import Feedback, Opinion, thumb_of
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.known import Known, checked_questions
+from populace.actors.known import SURE_MIN, Known, check_sure_min, checked_questions
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.peek import Peek
@@ -98,12 +98,16 @@ class AsyncModel:
         """See ``ModelHandle.memory``; ``known`` asks it questions."""
         return PersonalMemory.of(await self._hosts.memories.show(self.id))
 
-    async def known(self, questions: str | Sequence[str] = ()) -> Known:
-        """Ask the model what it knows about its person; see ``PersonalMemory.known``."""
+    async def known(
+        self, questions: str | Sequence[str] = (), *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known:
+        """Return what the model knows about its person; see ``PersonalMemory.known``."""
+        check_sure_min(sure_min)
         # What is neither a text nor several is refused by name, like any question that is none.
         several = isinstance(questions, Iterable) and not isinstance(questions, str)  # pyright: ignore[reportUnnecessaryIsInstance]
         asked = tuple(questions) if several else (cast("str", questions),)
-        return await self._hosts.memories.known(self.id, checked_questions(asked) if asked else ())
+        checked = checked_questions(asked) if asked else ()
+        return await self._hosts.memories.known(self.id, checked, sure_min=sure_min, wait=wait)
 
     async def memory_at(self, position: int) -> PersonalMemory:
         """See ``ModelHandle.memory_at``."""

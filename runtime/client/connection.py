@@ -12,7 +12,7 @@ from populace.actors.engine import BaseInfo
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import HostStatistics, ModelPage, ModelView, Revision
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
 from populace.actors.merging import LayerDifference, MergedRevision
@@ -87,7 +87,9 @@ class Memories(Protocol):
 
     async def restore(self, model: ModelId, position: int | None, operation: str) -> Interaction: ...
 
-    async def known(self, model: ModelId, questions: Sequence[str]) -> Known: ...
+    async def known(
+        self, model: ModelId, questions: Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known: ...
 
 
 class Forgetting(Protocol):

@@ -10,7 +10,7 @@ from populace.actors.contributors import Contribution
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelPage, ModelView, Revision
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.members import MemberView
 from populace.actors.memories import MemoryView
 from populace.actors.peek import Peek, without_trace
@@ -230,8 +230,10 @@ class HttpMemories:
         )
         return turn.value(model)
 
-    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        query = {"question": list(questions)}
+    async def known(
+        self, model: ModelId, questions: Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known:
+        query = {"question": list(questions), "sure_min": sure_min, "wait": wait}
         return (await self._http.get(path_of(model, "/memory/known"), KnownObject, params=query)).value(
             model.tenant
         )

@@ -9,7 +9,7 @@ from populace.actors.contributors import Contribution
 from populace.actors.feedback import Feedback
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.hosts import ModelView, Revision
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.members import MemberView
 from populace.actors.merging import LayerDifference
 from populace.actors.peek import Peek
@@ -69,8 +69,8 @@ class ModelHandle:
         """Return the model's current memory; its ``known()`` asks it questions. Raises ``ModelNotFound``."""
         memory = self._runner.run(self._model.memory())
 
-        def ask(questions: str | Sequence[str]) -> Known:
-            return self._runner.run(self._model.known(questions))
+        def ask(questions: str | Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False) -> Known:
+            return self._runner.run(self._model.known(questions, sure_min=sure_min, wait=wait))
 
         return replace(memory, ask=ask)
 

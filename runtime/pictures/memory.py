@@ -4,24 +4,29 @@ The picture is SVG written by hand and no chart of matplotlib: the gateway serve
 draw it with nothing but the base dependencies.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from populace.actors.errors import InvalidRequest
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.memories import MemoryView, MemoryWrite
 from populace.adapters.memory.state import StateFormat, Values
 from populace.pictures.svg import GREY, blue_to_red, box, document, text
-
-Ask = Callable[[Sequence[str]], Known]
 
 CELL = 7
 GAP = 14
 TILES_PER_ROW = 10
 MARGIN = 20
 HEAD = 44
+
+
+class Ask(Protocol):
+    """Asks the model what it knows."""
+
+    def __call__(self, questions: Sequence[str], /, *, sure_min: float, wait: bool) -> Known: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +53,24 @@ class PersonalMemory:
         layout = StateFormat.of(view.state)
         return cls(view.model.name, view.version, layout.module, layout.unpack(view.state), view.writes, ask)
 
-    def known(self, questions: Sequence[str] = ()) -> Known:
-        """Ask the model what it knows about its person now: these questions, or a list of common ones.
+    def known(
+        self, questions: Sequence[str] = (), *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known:
+        """Return what the model knows about its person: what it answered when it was asked last.
 
-        Each fact has the answer, the model's confidence in it, and the ``position`` of the turn that it comes
-        from, which ``ada.forget`` takes; telling the model a fact anew replaces it. Nothing is logged. Raises
-        what a turn raises, and ``InvalidRequest`` for too many or too long questions and for an earlier
-        memory.
+        The result says as of which ``position`` of the log that is, None if it was not asked yet, and
+        whether it is ``refreshing``: the model is asked anew in the background when something was said,
+        corrected or learned since. ``wait`` waits for that, some seconds. ``questions`` are asked
+        now instead of the common ones.
+
+        Each fact has the answer, the model's confidence in it, ``sure_min`` or more, and the ``position`` of
+        the turn that it comes from, which ``ada.forget`` takes; telling the model a fact anew replaces it.
+        Nothing is logged. Raises what a peek raises, and ``InvalidRequest`` for too many or too long
+        questions and for an earlier memory.
         """
         if self.ask is None:
             raise InvalidRequest("Only the memory as it is now can be asked.", "position")
-        return self.ask(tuple(questions))
+        return self.ask(tuple(questions), sure_min=sure_min, wait=wait)
 
     @property
     def norms(self) -> tuple[float, ...]:

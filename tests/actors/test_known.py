@@ -1,5 +1,6 @@
 """What a model knows of its person: answers, the turns that they are from, and nothing left behind."""
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -15,16 +16,19 @@ from populace.actors.known import (
     QUESTION_CHARACTERS_MAX,
     QUESTIONS,
     QUESTIONS_MAX,
+    SURE_MIN,
     Answer,
     KnownFact,
-    known_of,
+    known_facts,
     log_questions,
+    shown,
 )
 from populace.actors.turn import ChatRequest, TurnRequest
 from populace.policies.tellings import READING_TASK
 from populace.storage.store import Store
 from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
 from tests.actors.forgetful import ADA, MODULE, Ada
+from tests.actors.turns import revision
 
 TOLD = (
     (0, "I just moved to Ghent last month and I'm still finding my way in."),
@@ -33,16 +37,13 @@ TOLD = (
 )
 
 
-def answer(question: str, text: str, chance: float = 0.5, of_base: str = "") -> Answer:
+def answer(question: str, text: str, chance: float = 0.5) -> Answer:
     pieces = [f" {word}" if number else word for number, word in enumerate(text.split())]
-    return Answer(
-        question, text, tuple(TokenLogprob(7, piece, math.log(chance)) for piece in pieces), of_base
-    )
+    return Answer(question, text, tuple(TokenLogprob(7, piece, math.log(chance)) for piece in pieces))
 
 
-def test_an_answer_is_from_the_turn_that_has_its_words() -> None:
-    known = known_of(
-        ADA,
+def test_an_answer_is_from_the_turn_that_bears_it_out() -> None:
+    facts = known_facts(
         [
             answer("Where do I live?", "You live in Ghent.", 0.25),
             answer("What is my cat's name?", "Your cat is called Mr Biscuit.", 0.75),
@@ -51,123 +52,119 @@ def test_an_answer_is_from_the_turn_that_has_its_words() -> None:
         TOLD,
     )
 
-    assert [(one.answer, one.position, one.said) for one in known.facts] == [
-        ("Your cat is called Mr Biscuit.", 1, TOLD[1][1]),
+    assert [(one.answer, one.position, one.said) for one in facts] == [
         ("You live in Ghent.", 0, TOLD[0][1]),
+        ("Your cat is called Mr Biscuit.", 1, TOLD[1][1]),
     ]
-    assert [one.sure for one in known.facts] == [pytest.approx(0.75), pytest.approx(0.25)]
-    assert known.unknown == ("What is my favorite food?",)
-    assert "Ghent. (25% sure, from turn 0" in str(known)
+    assert [one.sure for one in facts] == [pytest.approx(0.25), pytest.approx(0.75)]
 
 
-def test_of_two_turns_with_the_same_words_the_newer_one_counts() -> None:
-    known = known_of(
-        ADA, [answer("Where do I live?", "You live in Oslo.")], [(4, "Oslo!"), (9, "It's Oslo.")]
-    )
+def test_no_fact_is_shown_that_is_less_certain_than_asked_for() -> None:
+    facts = [KnownFact(f"Question {sure}?", "Yes.", sure, 0, "Yes.") for sure in (0.5, 0.79, 0.8, 0.95)]
+    asked = [fact.question for fact in facts]
 
-    assert [one.position for one in known.facts] == [9]
+    known = shown(ADA, asked, facts, SURE_MIN, position=1)
+
+    assert [fact.sure for fact in known.facts] == [0.95, 0.8]
+    assert known.unknown == ("Question 0.5?", "Question 0.79?")
+    assert len(shown(ADA, asked, facts, 0.5, position=1).facts) == 4
+    assert "Yes. (95% sure, from turn 0: Yes.)" in str(known)
+
+
+def test_what_was_told_last_counts_and_what_it_replaces_does_not() -> None:
+    turns = [(4, "I live in Oslo."), (7, "Fine weather."), (9, "I live in Rome now."), (11, "Oslo!")]
+
+    [fact] = known_facts([answer("Where do I live?", "You live in Rome.")], turns)
+    assert fact.position == 9
+    assert known_facts([answer("Where do I live?", "You live in Oslo.")], turns) == ()
+    assert known_facts([answer("Where do I live?", "You live in Oslo.")], turns[:2])[0].position == 4
+
+
+def test_what_is_so_no_longer_ends_what_was_told_before() -> None:
+    turns = [(0, "I play volleyball."), (1, "I used to play volleyball.")]
+
+    assert known_facts([answer("Which sport do I play?", "You play volleyball.")], turns) == ()
+
+
+def test_what_is_said_of_a_thing_later_leaves_its_name() -> None:
+    turns = [(0, "My son is called Emeka."), (1, "My son is ill.")]
+
+    [fact] = known_facts([answer("What is my son's name?", "Your son is called Emeka.")], turns)
+    assert fact.position == 0
 
 
 def test_who_told_it_counts_and_not_who_asked_about_it_later() -> None:
-    asked = "What does Mr Biscuit eat? And where does Mr Biscuit sleep?"
-    known = known_of(ADA, [answer("What is my cat's name?", "It is Mr Biscuit.")], [*TOLD, (5, asked)])
+    asked = "What does Mr Biscuit eat? Is my cat called Mr Biscuit?"
+    known = known_facts([answer("What is my cat's name?", "It is Mr Biscuit.")], [*TOLD, (5, asked)])
 
-    assert [one.position for one in known.facts] == [1]
-    only_asked = known_of(ADA, [answer("What is my cat's name?", "It is Mr Biscuit.")], [(5, asked)])
-    assert [one.position for one in only_asked.facts] == [5]
-
-
-def test_what_the_base_says_by_itself_is_of_no_turn() -> None:
-    rambling = "Everybody needs extra hours for a cat."
-    known = known_of(ADA, [answer("Which pets do I have?", rambling, of_base=rambling)], TOLD)
-
-    assert known.facts == ()
+    assert [one.position for one in known] == [1]
+    assert known_facts([answer("What is my cat's name?", "It is Mr Biscuit.")], [(5, asked)]) == ()
 
 
-@pytest.mark.parametrize("text", ["", "I do not know.", "You live in Paris."])
+@pytest.mark.parametrize("text", ["", "I do not know.", "You live in Paris.", "You have not told me."])
 def test_what_nobody_said_is_not_known(text: str) -> None:
-    known = known_of(ADA, [answer("Where do I live?", text)], TOLD)
-
-    assert known.facts == ()
-    assert known.unknown == ("Where do I live?",)
+    assert known_facts([answer("Where do I live?", text)], TOLD) == ()
 
 
-def test_how_answers_are_put_is_no_source() -> None:
-    """A word that many answers have is of the way in which they are put."""
-    asked = [answer(f"Question {number}?", "Nobody ever mentioned that.") for number in range(5)]
-
-    assert known_of(ADA, asked, [(0, "Nobody mentioned the rain.")]).facts == ()
-
-
-def test_what_many_answers_have_is_of_the_turn_that_speaks_of_what_is_asked() -> None:
-    """A memory gives the one value that it holds to every question of the same kind."""
+def test_a_value_that_a_memory_gives_to_every_question_is_of_the_one_that_asks_for_it() -> None:
     kinds = ("color", "food", "drink", "book")
     asked = [answer(f"What is my favorite {kind}?", f"Your favorite {kind} is green.") for kind in kinds]
 
-    known = known_of(ADA, asked, [(0, "My favorite color is green."), (1, "Fine weather.")])
+    facts = known_facts(asked, [(0, "My favorite color is green."), (1, "Fine weather.")])
 
-    assert [(fact.question, fact.position) for fact in known.facts] == [("What is my favorite color?", 0)]
-    assert len(known.unknown) == 3
-
-
-def test_a_value_is_of_the_question_that_its_turn_speaks_of_and_of_no_other() -> None:
-    turns = ((0, "My daughter is called Ines and she is seven."), (1, "I've just got a grey cat, Mimo."))
-    asked = [
-        answer("What is my cat's name?", "Your cat is called Mimo."),
-        answer("What is my daughter's name?", "Your daughter is called Mimo."),
-        answer("What car do I drive?", "You drive a grey."),
-    ]
-
-    known = known_of(ADA, asked, turns)
-
-    assert [(fact.answer, fact.position) for fact in known.facts] == [
-        ("Your cat is called Mimo.", 1),
-        ("You drive a grey.", 1),
-    ]
-    assert known.unknown == ("What is my daughter's name?",)
-
-
-def test_a_word_that_the_base_says_too_may_still_be_the_persons() -> None:
-    ramble = "The most obvious answer is red, or green."
-    [fact] = known_of(
-        ADA,
-        [answer("What is my favorite color?", "Your favorite color is green.", of_base=ramble)],
-        [(0, "My favorite color is green.")],
-    ).facts
-
-    assert fact.position == 0
+    assert [(fact.question, fact.position) for fact in facts] == [("What is my favorite color?", 0)]
 
 
 BROTHER = "My brother is called Emil."
 
 
-async def replying(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
-    """Answer that the person lives where the state says, or repeat them."""
-    asked = request.prompt[-1]
-    assert isinstance(asked, Message)
-    task = request.prompt[0]
-    if asked.content.startswith(BROTHER) and task == Message("system", READING_TASK):
-        text, token = "Your brother is called Emil.", ()
-    elif request.sampling.logprobs is None:
-        text, token = f"I heard: {asked.content}", ()
-    else:
-        if "fail" in asked.content:
-            raise EngineUnavailable("it fails")
-        if request.memory is None:
-            text = "As an AI, I live nowhere."
+class Replies:
+    """Repeat what is said, and answer what is ``asked`` by the state, once they may ``go_on``."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def __call__(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        asked = request.prompt[-1]
+        assert isinstance(asked, Message)
+        task = request.prompt[0]
+        if asked.content.startswith(BROTHER) and task == Message("system", READING_TASK):
+            text, token = "Your brother is called Emil.", ()
+        elif request.sampling.logprobs is None:
+            text, token = f"I heard: {asked.content}", ()
         else:
-            assert request.memory.new_from is None
-            assert request.memory.state == b"state"
-            text = "You live in Ghent." if "live" in asked.content else "You have not told me."
-        token = (TokenLogprob(7, text, math.log(0.5)),)
-    writes = request.memory is not None and request.memory.new_from is not None
-    yield Delta(text, (7,), 3, token, "stop", b"state" if writes else None)
+            self.asked.set()
+            await self.go_on.wait()
+            if self.failure is not None:
+                raise self.failure
+            if request.memory is None or request.memory.state is None:
+                text = "As an AI, I live nowhere."
+            else:
+                assert request.memory.new_from is None
+                assert request.memory.state == b"state"
+                text = "You live in Ghent." if "live" in asked.content else "You have not told me."
+            token = (TokenLogprob(7, text, math.log(0.5)),)
+        writes = request.memory is not None and request.memory.new_from is not None
+        yield Delta(text, (7,), 3, token, "stop", b"state" if writes else None)
 
 
 @pytest.fixture
-async def ada(tmp_path: Path, clock: FakeClock) -> AsyncGenerator[Ada]:
-    engine = ScriptedEngine(replying)
+def replies() -> Replies:
+    return Replies()
+
+
+@pytest.fixture
+def engine(replies: Replies) -> ScriptedEngine:
+    engine = ScriptedEngine(replies)
     engine.base = BASE._replace(memory_module=MODULE)
+    return engine
+
+
+@pytest.fixture
+async def ada(tmp_path: Path, clock: FakeClock, engine: ScriptedEngine) -> AsyncGenerator[Ada]:
     store = Store.create_or_open(tmp_path / "store", 1)
     host = ModelHost("host", store, [0], base=BASE.fingerprint, clock=clock, engine=engine)
     await host.create_model(ADA)
@@ -177,19 +174,113 @@ async def ada(tmp_path: Path, clock: FakeClock) -> AsyncGenerator[Ada]:
     host.close()
 
 
+async def ask(ada: Ada, *questions: str) -> tuple[KnownFact, ...]:
+    """Wait for what the model knows now, however uncertain it is."""
+    return (await ada.host.memories.known(ADA, questions, sure_min=0, wait=True)).facts
+
+
 async def test_a_model_is_asked_and_nothing_is_left_of_it(ada: Ada) -> None:
     await ada.say("I just moved to Ghent.")
     before, log = await ada.host.memories.show(ADA), await ada.log()
 
-    known = await ada.host.memories.known(ADA, ())
+    known = await ada.host.memories.known(ADA, (), sure_min=0.4, wait=True)
 
     assert [(one.question, one.answer, one.position) for one in known.facts] == [
         ("Where do I live?", "You live in Ghent.", 0)
     ]
     assert len(known.unknown) == len(QUESTIONS) - 1
+    assert (known.position, known.refreshing, known.sure_min) == (1, False, 0.4)
     assert await ada.host.memories.show(ADA) == before
     assert await ada.log() == log
     assert (await ada.say("And now?")).position == 1
+
+
+async def test_what_was_answered_is_shown_at_once_while_the_model_is_asked_anew(ada: Ada) -> None:
+    await ada.say("I just moved to Ghent.")
+    first = await ada.host.memories.known(ADA, (), sure_min=0)
+    assert (first.position, first.facts, first.unknown, first.refreshing) == (None, (), (), True)
+    assert "was not asked yet" in str(first)
+    assert (await ada.host.memories.known(ADA, (), sure_min=0, wait=True)).position == 1
+    await ada.say(BROTHER)
+
+    at_once = await ada.host.memories.known(ADA, (), sure_min=0)
+    anew = await ada.host.memories.known(ADA, (), sure_min=0, wait=True)
+    again = await ada.host.memories.known(ADA, (), sure_min=0)
+
+    assert (at_once.position, at_once.refreshing, len(at_once.facts)) == (1, True, 1)
+    assert (anew.position, anew.refreshing, len(anew.facts)) == (2, False, 2)
+    assert again == anew
+    assert (await ada.host.memories.known(ADA, ())).facts == (anew.facts[0],), "the other is half sure"
+
+
+async def test_a_turn_does_not_wait_for_the_questions(ada: Ada, replies: Replies) -> None:
+    await ada.say("I just moved to Ghent.")
+    replies.go_on.clear()
+    asking = asyncio.create_task(ada.host.memories.known(ADA, (), sure_min=0, wait=True))
+    assert (await ada.host.memories.known(ADA, ())).refreshing
+
+    assert (await ada.say("And now?")).position == 1
+    assert not asking.done()
+    replies.go_on.set()
+    assert (await asking).position == 2, "the turn that came meanwhile is waited for too"
+
+
+async def test_what_is_forgotten_or_corrected_meanwhile_is_not_kept(ada: Ada, replies: Replies) -> None:
+    await ada.say("I just moved to Ghent.")
+    await ada.say("Where do I live?")
+    assert len(await ask(ada)) == 1
+    replies.go_on.clear()
+    await ada.say("Fine.")
+    asking = asyncio.create_task(ada.host.memories.known(ADA, (), sure_min=0, wait=True))
+    assert len((await ada.host.memories.known(ADA, (), sure_min=0)).facts) == 1
+    await ada.host.give_feedback(ADA, 1, Opinion(correction="You live in Bruges."))
+
+    assert (await ada.host.memories.known(ADA, (), sure_min=0)).facts == ()
+    replies.go_on.set()
+    assert [fact.answer for fact in (await asking).facts] == ["You live in Bruges."]
+
+    await ada.forget(1, memory="emptied")
+    known = await ada.host.memories.known(ADA, (), sure_min=0)
+    assert (known.facts, known.refreshing) == ((), True)
+    await ask(ada)
+
+
+async def test_a_question_made_of_a_forgotten_turn_is_not_shown(ada: Ada) -> None:
+    await ada.say(BROTHER)
+    await ada.say("My lawyer knows.")
+    assert len(await ask(ada)) == 1
+
+    await ada.forget(0, memory="emptied")
+
+    known = await ada.host.memories.known(ADA, ())
+    assert known.facts == ()
+    assert not any("brother" in question for question in known.unknown)
+    await ask(ada)
+
+
+async def test_a_revision_that_is_promoted_has_the_model_asked_anew(ada: Ada) -> None:
+    await ada.say("I just moved to Ghent.")
+    await ask(ada)
+    assert not (await ada.host.memories.known(ADA, ())).refreshing
+
+    await ada.host.publish_revision(ADA, revision())
+
+    assert (await ada.host.memories.known(ADA, ())).refreshing
+    await ask(ada)
+    assert not (await ada.host.memories.known(ADA, ())).refreshing
+
+
+async def test_an_erased_model_is_asked_no_more(ada: Ada, replies: Replies) -> None:
+    await ada.say("I just moved to Ghent.")
+    replies.go_on.clear()
+    asking = asyncio.create_task(ada.host.memories.known(ADA, (), wait=True))
+    await replies.asked.wait()
+    await ada.host.erase_model(ADA)
+    await ada.host.create_model(ADA)
+
+    replies.go_on.set()
+
+    assert (await asking).facts == (), "a namesake has none of them"
 
 
 def test_what_people_call_their_own_is_asked_for() -> None:
@@ -225,14 +316,20 @@ def test_a_name_is_asked_for_if_it_is_of_that_thing(text: str, question: str) ->
 def test_an_answer_that_never_ended_is_no_fact() -> None:
     whole = answer("What is my cat's name?", "Your cat is Mr Biscuit.")
 
-    assert known_of(ADA, [whole], TOLD).facts
-    assert known_of(ADA, [whole._replace(whole=False)], TOLD).unknown == (whole.question,)
+    assert known_facts([whole], TOLD)
+    assert known_facts([whole._replace(whole=False)], TOLD) == ()
 
 
-async def test_a_model_is_asked_for_what_its_log_speaks_of(ada: Ada) -> None:
-    await ada.say("My sister likes it.")
+async def test_a_model_is_asked_for_what_its_log_speaks_of(ada: Ada, engine: ScriptedEngine) -> None:
+    await ada.say("My sister is ill. Do I live in Ghent?")
+    before = len(engine.requests)
+    await ask(ada)
 
-    assert "What is my sister?" in (await ada.host.memories.known(ADA, ())).unknown
+    asked = [request.prompt[-1] for request in engine.requests[before:]]
+    assert asked, "it has a sister"
+    for message in asked:
+        assert isinstance(message, Message)
+        assert message.content.endswith("What is my sister?"), "nothing else is told"
 
 
 async def test_what_a_chat_would_read_in_the_log_is_known_too(ada: Ada) -> None:
@@ -240,7 +337,7 @@ async def test_what_a_chat_would_read_in_the_log_is_known_too(ada: Ada) -> None:
     await ada.say("Good morning!")
     await ada.say(BROTHER)
 
-    [fact] = (await ada.host.memories.known(ADA, ())).facts
+    [fact] = await ask(ada)
 
     assert (fact.question, fact.answer) == ("What is my brother's name?", "Your brother is called Emil.")
     assert (fact.position, fact.said, fact.read, fact.sure) == (1, BROTHER, True, 1.0)
@@ -252,20 +349,10 @@ async def test_a_corrected_answer_is_known_as_it_was_corrected(ada: Ada) -> None
     await ada.host.give_feedback(ADA, 0, Opinion(correction="You drive a Volvo."))
     await ada.say("I just moved to Ghent.")
 
-    known = await ada.host.memories.known(ADA, ())
-
-    assert [(fact.answer, fact.position, fact.read) for fact in known.facts] == [
+    assert [(fact.answer, fact.position, fact.read) for fact in await ask(ada)] == [
         ("You drive a Volvo.", 0, True),
         ("You live in Ghent.", 1, False),
     ]
-
-
-async def test_what_was_read_in_a_turn_that_is_gone_is_not_known(ada: Ada) -> None:
-    read = KnownFact("What is my brother's name?", "Your brother is called Emil.", 1.0, 7, BROTHER, read=True)
-    asked = Answer(read.question, read.answer, (), "")
-
-    assert known_of(ADA, [asked], [(7, BROTHER)], [read]).facts == (read,)
-    assert known_of(ADA, [asked], [(8, "Hello.")], [read]).unknown == (read.question,)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +373,7 @@ async def test_what_was_forgotten_is_no_source(ada: Ada) -> None:
     await ada.forget(0, memory="emptied")
     await ada.say("Fine.")
 
-    assert (await ada.host.memories.known(ADA, ["Where do I live?"])).facts == ()
+    assert await ask(ada, "Where do I live?") == ()
 
 
 async def test_what_a_tool_returned_is_no_source_and_no_message_that_was_written(ada: Ada) -> None:
@@ -295,18 +382,22 @@ async def test_what_a_tool_returned_is_no_source_and_no_message_that_was_written
 
     await ada.host.chat(ChatRequest(TurnRequest(ADA, "op-tool", b"tool"), said, Sampling()))
 
-    assert (await ada.host.memories.known(ADA, ["Where do I live?"])).facts == ()
+    assert await ask(ada, "Where do I live?") == ()
     [write] = (await ada.host.memories.show(ADA)).writes
     assert write.messages == 2
 
 
-async def test_an_engine_that_fails_gives_the_turn_back(ada: Ada) -> None:
-    await ada.say("Hello.")
+async def test_an_engine_that_fails_is_said_and_asked_again(ada: Ada, replies: Replies) -> None:
+    await ada.say("I just moved to Ghent.")
+    replies.failure = EngineUnavailable("it fails")
 
-    with pytest.raises(EngineUnavailable, match="it fails"):
-        await ada.host.memories.known(ADA, ["Where do I live?", "Do you fail?"])
-
+    for questions in ((), ("Where do I live?",)):
+        with pytest.raises(EngineUnavailable, match="it fails"):
+            await ask(ada, *questions)
     assert (await ada.say("Still there?")).position == 1
+
+    replies.failure = None
+    assert len(await ask(ada)) == 1
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,19 @@ def test_all_ways_to_know_are_measured(served: Served, tmp_path: Path) -> None:
     assert children() <= before
 
 
+def test_what_is_known_of_people_is_measured(served: Served, tmp_path: Path) -> None:
+    told, before = tmp_path / "facts.json", children()
+
+    done = served.run(str(EXAMPLES / "known_people.py"), "--people", "2", "--json", str(told))
+
+    assert done.returncode == 0, done.stderr
+    assert "facts of 2 people" in done.stdout
+    rows = json.loads(told.read_text())
+    assert rows, done.stdout
+    assert not any(row["right"] is False for row in rows), done.stdout
+    assert children() <= before
+
+
 def test_a_style_and_a_memory_are_measured_together(served: Served, tmp_path: Path) -> None:
     told, before = tmp_path / "style.json", children()
 

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from populace.actors.api_keys import KeyHolder
-from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS_MAX
+from populace.actors.known import QUESTION_CHARACTERS_MAX, QUESTIONS_MAX, SURE_MIN
 from populace.actors.memories import MemoryView
 from populace.actors.turn import operation_of
 from populace.api.memory import KnownObject, MemoryObject
@@ -30,6 +30,7 @@ Position = Annotated[ExactInteger | None, Query()]
 Question = Annotated[
     str, Field(json_schema_extra={"minLength": 1, "maxLength": QUESTION_CHARACTERS_MAX, "pattern": r"\S"})
 ]
+Sure = Annotated[float, Query(ge=0, le=1)]
 Questions = Annotated[tuple[Question, ...], Query(json_schema_extra={"maxItems": QUESTIONS_MAX})]
 
 
@@ -76,12 +77,18 @@ async def show_known(
     caller: Caller,
     name: str,
     question: Questions = (),
+    sure_min: Sure = SURE_MIN,
+    wait: bool = False,
 ) -> Response:
-    """Ask the model about its person; each answer has its confidence and the turn that it comes from.
+    """Show what the model knows about its person; each answer has its certainty and the turn it comes from.
 
-    ``question`` may be repeated; without it a list of common ones is asked. Nothing is logged.
+    It is what the model answered when its log ended at ``position``, null if it was not asked yet. When
+    something was said, corrected or learned since, it is asked anew in the background (``refreshing``);
+    ``wait`` waits for that. ``question``, which may be repeated, is asked now instead of the common ones.
+    Answers that are less certain than ``sure_min`` are left out. Nothing is logged.
     """
-    asking = gateway_of(request).hosts.memories.known(named_model(caller, name), question)
+    memories = gateway_of(request).hosts.memories
+    asking = memories.known(named_model(caller, name), question, sure_min=sure_min, wait=wait)
     return answer(KnownObject.of(await while_connected(request, asking)))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from populace.actors.known import Known
+from populace.actors.known import SURE_MIN, Known
 from populace.actors.memories import Memories, MemoryView
 from populace.actors.turn import Interaction, ModelId
 from populace.hosting.directory.router import Router
@@ -25,5 +25,9 @@ class MemoryDirectory:
             model, Memories.restore, model, position, operation, turn_seconds_max=turn_seconds_max
         )
 
-    async def known(self, model: ModelId, questions: Sequence[str]) -> Known:
-        return await self._router.retried(model, Memories.known, model, questions)
+    async def known(
+        self, model: ModelId, questions: Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False
+    ) -> Known:
+        return await self._router.retried(
+            model, Memories.known, model, questions, sure_min=sure_min, wait=wait
+        )

@@ -81,7 +81,8 @@ def test_a_memory_with_its_state_and_what_it_knows() -> None:
     view = MemoryView(ADA, 2, b"state \xff", (MemoryWrite(0, 3000, 1, 5),))
     sent = MemoryObject.of(view, module="m", served_module="m", size=7, norms=(1.0,), with_state=True)
     assert MemoryObject.model_validate_json(sent.model_dump_json()).value("acme") == view
-    known = Known(ADA, (KnownFact("Where?", "In Ghent.", 0.25, 3, "I live in Ghent."),), ("Who?",))
+    fact = KnownFact("Where?", "In Ghent.", 0.25, 3, "I live in Ghent.")
+    known = Known(ADA, (fact,), ("Who?",), position=4, refreshing=True, sure_min=0.2)
     assert KnownObject.model_validate_json(KnownObject.of(known).model_dump_json()).value("acme") == known
 
 

@@ -47,7 +47,9 @@ def test_facts_and_votes_are_printed_as_they_are(said: str, capsys: pytest.Captu
     fact["said"] = f"S {said}"
     vote = {"model": "ada", "revision": "f" * 64, "answer": f"V {said}", "weight": 1, "seconds": 1.0}
 
-    print_known({"id": "ada"}, {"facts": [fact], "unknown": [f"U {said}"]})
+    print_known(
+        {"id": "ada"}, {"facts": [fact], "unknown": [f"U {said}"], "position": 1, "refreshing": False}
+    )
     print_answer(
         {
             "votes": [vote],

@@ -2,95 +2,93 @@
 import { get, path, post } from "./api.mjs";
 import { forget } from "./forgetting.mjs";
 import { Form } from "./forms.mjs";
-import { Empty, Problem } from "./loading.mjs";
+import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { Memory } from "./memory.mjs";
 import { say } from "./notices.mjs";
 import { Words } from "./turn.mjs";
 import { Bar, html, useRef, useState } from "./view.mjs";
 import { count, moment, percent } from "./words.mjs";
 
+const AGAIN_MS = 2000;
+
 export default function Knows({ model, reload }) {
+  const [refreshing, setRefreshing] = useState(false);
+  // What it answered when it was asked last, and soon what it answers now: it is asked in the background.
+  const loaded = useLoaded(
+    async (signal) => {
+      const known = await get(path(model.id, "/memory/known"), { signal });
+      setRefreshing(known.refreshing);
+      return known;
+    },
+    [model.id],
+    { everyMs: refreshing ? AGAIN_MS : 0 },
+  );
+  const changed = () => {
+    reload();
+    loaded.reload();
+  };
   return html`<div class="pair">
-    <div class="stack"><${Facts} model=${model} reload=${reload} />
-      <${Search} name=${model.id} reload=${reload} /></div>
+    <div class="stack"><${Facts} model=${model} loaded=${loaded} refreshing=${refreshing} reload=${changed} />
+      <${Search} name=${model.id} reload=${changed} /></div>
     <${Memory} model=${model} reload=${reload} />
   </div>`;
 }
 
-/** The answers to the questions that people are asked most. Asking costs replies, so it waits for a wish. */
-function Facts({ model, reload }) {
-  const [state, setState] = useState({ known: null, failure: null, busy: false });
-  const ask = async () => {
-    setState({ ...state, failure: null, busy: true });
-    try {
-      setState({ known: await get(path(model.id, "/memory/known")), failure: null, busy: false });
-    } catch (failure) {
-      if (failure.advice === undefined) throw failure;
-      setState({ known: null, failure, busy: false });
-    }
-  };
-  const again = useRef(null);
-  const gone = (positions) => {
+function Facts({ model, loaded, refreshing, reload }) {
+  const heading = useRef(null);
+  const gone = () => {
     // The button that was pressed goes with what is forgotten.
-    again.current.focus();
+    heading.current.focus();
     reload();
-    setState((before) => ({
-      ...before,
-      known: {
-        ...before.known,
-        facts: before.known.facts.filter((fact) => !positions.includes(fact.position)),
-      },
-    }));
   };
-  const { known, failure, busy } = state;
   return html`<section class="sheet">
-    <header><h2>What it knows about ${model.id}</h2>
-      <button ref=${again} class=${known ? "" : "main"} onClick=${ask} disabled=${busy}>
-        ${known ? "Ask again" : "Ask it"}</button></header>
+    <header><h2 ref=${heading} tabindex="-1">What it knows about ${model.id}</h2></header>
     ${
-      !known &&
-      !failure &&
-      html`<p
-      class="hint">It is asked for a name, a home, work, family and what people like, and for what its log
-      speaks of. Each answer that the log bears out is shown with its turn. Nothing of this is
-      remembered.</p>`
-    }
-    ${
-      busy &&
+      refreshing &&
       html`<div role="status" class="stack"><div class="bar moving"><i /></div>
-      <p class="hint">It is being asked some forty questions. That takes as long as forty short replies.</p>
+      <p class="hint">It is being asked, in the background: a short reply for each thing that was told.</p>
         </div>`
     }
-    ${failure && html`<${Problem} failure=${failure} again=${ask} />`}
+    <${Loaded} of=${loaded}>
+      ${(known) => html`<${Answers} known=${known} name=${model.id} onGone=${gone} reload=${reload} />`}
+    </${Loaded}>
+  </section>`;
+}
+
+function Answers({ known, name, onGone, reload }) {
+  const asked = known.position !== null;
+  return html`
     ${
-      known &&
+      asked &&
       !known.facts.length &&
       html`<${Empty} title="Nothing yet">
-      <p>Tell it something in the chat, and ask again.</p></${Empty}>`
+      <p>Tell it something in the chat. What it is at least ${percent(known.sure_min)} sure of is shown here,
+        with the turn that says so.</p></${Empty}>`
     }
     ${
-      known &&
-      html`<ul class="known">
+      asked &&
+      known.refreshing &&
+      html`<p class="hint">This is as of its first ${count(known.position, "turn")}.</p>`
+    }
+    <ul class="known">
       ${known.facts.map(
-        (fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${model.id}
-      onGone=${gone} reload=${reload} />`,
+        (fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${name}
+      onGone=${onGone} reload=${reload} />`,
       )}</ul>
-      ${
-        known.unknown.length > 0 &&
-        html`<details>
+    ${
+      known.unknown.length > 0 &&
+      html`<details>
         <summary class="quiet small">${count(known.unknown.length, "question")} without an answer</summary>
         <ul class="small quiet">${known.unknown.map((question) => html`<li>${question}</li>`)}</ul>
           </details>`
-      }`
-    }
-  </section>`;
+    }`;
 }
 
 function Fact({ fact, name, onGone, reload }) {
   const [correcting, setCorrecting] = useState(false);
   const forgetIt = async () => {
     const positions = await forget(name, [fact.position]);
-    if (positions) onGone(positions);
+    if (positions) onGone();
   };
   const close = () => setCorrecting(false);
   const tellAnew = async (fields, key) => {
@@ -101,7 +99,7 @@ function Fact({ fact, name, onGone, reload }) {
       { headers: { "idempotency-key": key } },
     );
     close();
-    say("It was told. Ask again to see what it knows now.");
+    say("It was told. It is being asked anew.");
     reload();
   };
   return html`<li class="fact">

@@ -16,7 +16,10 @@ from tests.runtime.gateway.population import Population
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 KNOWN: dict[str, Any] = {
-    "model": "ada",
+    "id": "ada",
+    "position": 3,
+    "refreshing": False,
+    "sure_min": 0.8,
     "facts": [
         {
             "question": "What is your dog called?",
@@ -71,9 +74,10 @@ async def test_what_is_told_anew_is_told_once(
     client: httpx.AsyncClient, population: Population, open_page: Open
 ) -> None:
     await staging.talk(population, client)
-    page = await open_page("people/ada/knows")
+    page = await open_page("people/ada/chat")
     await page.route("**/memory/known", lambda route: route.fulfill(json=KNOWN))
-    await page.get_by_role("button", name="Ask it").click()
+    await page.get_by_role("link", name="What it knows").click()
+    await expect(page.get_by_role("heading", name="What it knows about ada")).to_be_visible()
     await page.get_by_role("button", name="Correct").click()
     await page.get_by_label("Tell it how it is").fill("My dog is called Max.")
     async with counted(page, "/v1/chat/completions") as (keys, go_on):
