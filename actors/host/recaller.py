@@ -52,10 +52,10 @@ logger = logging.getLogger(__name__)
 ASKED_TOGETHER = 8
 TOKENS_MAX = 48
 MODELS_TOGETHER = 4
-"""So many models are asked anew at once; the others wait."""
+"""At most this many models are asked anew at once; the others wait."""
 
 ASKED_ANEW_MAX = 3
-"""So often a model is asked that is corrected while it is asked; what it answered then is not kept."""
+"""At most this often a model is asked that is corrected meanwhile: its answers are not kept then."""
 
 
 class _Kept(NamedTuple):
