@@ -74,7 +74,7 @@ class KeyNotFound(PopulaceError):
     """No API key has this id."""
 
     code = "key_not_found"
-    template = "There is no API key with the id {key_id:.80}. `populace key list` shows them."
+    template = "There is no API key with the id {key_id:.80}. `populace key ls` shows them."
 
     key_id: str
 

@@ -57,6 +57,9 @@ FOUND_MAX = 16
 NEAREST_MAX = 5
 """If no turn has all of the words, this many of the nearest ones are returned."""
 
+COMMON_SHARE = 0.25
+"""A word in more than this share of the turns makes none of them near: "my" says nothing of a password."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
@@ -67,9 +70,9 @@ class Forgotten:
     shown one of them, and ``repeated`` other turns with the same words: all of these are still there.
     ``revisions`` had learned from them and are gone, ``jobs`` are trainings that were cancelled, and
     ``aliases`` are those that moved, each with the revision that it names now, None for the base. ``memory``
-    says what happened to the memory, None if there was none. ``found`` are the turns that match the words;
-    with ``is_exact`` false no turn has all of the words, and these are the nearest. Turns that have all of
-    the words only with system messages that an earlier turn brought are ``repeated``.
+    says what happened to the memory, None if there was none. ``found`` are the turns that have all of the
+    words; if none has, ``near`` are those that fit them best. Turns that have all of the words only with
+    system messages that an earlier turn brought are ``repeated``.
     """
 
     model: ModelId
@@ -83,13 +86,15 @@ class Forgotten:
     memory: MemoryAfter | None = None
     position: int | None = None
     found: tuple[Interaction, ...] = ()
-    is_exact: bool = True
+    near: tuple[Interaction, ...] = ()
 
     def __str__(self) -> str:
         if self.found and not self.positions:
-            what = "found" if self.is_exact else "nearest, and none of them has all of the words"
-            told = [f"{_turns(self.found_at)} {_be(self.found_at)} {what}. Nothing was forgotten."]
+            told = [f"{_turns(self.found_at)} {_be(self.found_at)} found. Nothing was forgotten."]
             return " ".join([*told, *self._repeats()])
+        if self.near and not self.positions:
+            near = _turns([turn.position for turn in self.near])
+            return f"No turn has all of these words, and nothing was forgotten. Nearest: {near.lower()}."
         if not self.positions:
             if not self.already:
                 return "Nothing was found, and nothing was forgotten."
@@ -98,6 +103,9 @@ class Forgotten:
         if self.shown:
             told.append(f"{_turns(self.shown)} {_be(self.shown)} shown that, and may repeat it.")
         return " ".join([*told, *self._repeats()])
+
+    def __repr__(self) -> str:
+        return f"<{self.model.name}: {self}>"
 
     def _repeats(self) -> list[str]:
         return [f"The same words are in {_turns(self.repeated).lower()}."] if self.repeated else []

@@ -7,6 +7,7 @@ for the whole population by sending each call to the host of the model's shard.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from populace.actors.display import table
 from populace.actors.feedback import Feedback, Opinion
 from populace.actors.peek import Peek
 from populace.actors.process_use import ProcessUse
@@ -77,6 +78,16 @@ class Revision:
     lineage: Lineage | None = None
     sources: tuple[tuple[str, float], ...] = ()
 
+    def __repr__(self) -> str:
+        told = f"{self.method}, rank {self.rank}, {self.adapter_bytes / 1e6:.1f} MB, {self.readiness}"
+        return f"<revision {self.digest[:12]}: {told}>"
+
+    def _repr_html_(self) -> str:
+        parent = None if self.parent is None else self.parent[:12]
+        size = f"{self.adapter_bytes / 1e6:.1f} MB"
+        row = (self.digest[:12], self.method, self.rank, size, self.readiness, parent)
+        return table(("revision", "method", "rank", "size", "readiness", "parent"), [row])
+
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
@@ -98,6 +109,10 @@ class ModelView:
     active: bool
     contributes: bool = False
     begins_on: str | None = None
+
+    def __repr__(self) -> str:
+        aliases = "".join(f", @{alias} {digest[:12]}" for alias, digest in self.aliases.items())
+        return f"<personal model {self.model.tenant}/{self.model.name}: {self.log_position} turns{aliases}>"
 
 
 @dataclass(frozen=True, slots=True)

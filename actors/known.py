@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from populace.actors.display import brief, table
 from populace.actors.engine import TokenLogprob
 from populace.actors.errors import InvalidRequest
 from populace.actors.turn import ModelId, check_unicode
@@ -117,6 +118,12 @@ class KnownFact:
         """How the model comes to the answer, in words."""
         return "read there" if self.read else f"{self.sure:.0%} sure"
 
+    def __repr__(self) -> str:
+        return f"<fact {brief(self.question)}: {brief(self.answer)}, {self.how}, turn {self.position}>"
+
+    def _repr_html_(self) -> str:
+        return _facts_table([self])
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -134,6 +141,12 @@ class Known:
     refreshing: bool = False
     sure_min: float = SURE_MIN
 
+    def __repr__(self) -> str:
+        return f"<what {self.model.name} knows: {len(self.facts)} facts, {len(self.unknown)} unknown>"
+
+    def _repr_html_(self) -> str:
+        return _facts_table(self.facts)
+
     def __str__(self) -> str:
         if self.position is None:
             return f"{self.model.name} was not asked yet{', and is being asked now' * self.refreshing}."
@@ -142,6 +155,11 @@ class Known:
         return "\n".join(
             f"{fact.answer} ({fact.how}, from turn {fact.position}: {fact.said})" for fact in self.facts
         )
+
+
+def _facts_table(facts: Sequence[KnownFact]) -> str:
+    rows = [(fact.question, fact.answer.strip(), fact.how, fact.position, fact.said) for fact in facts]
+    return table(("question", "answer", "how", "turn", "what was said there"), rows)
 
 
 def checked_questions(questions: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ learned from, no operation id or log position is used, and it neither waits for 
 import secrets
 from dataclasses import dataclass, replace
 
+from populace.actors.display import brief
 from populace.actors.engine import Delta, FinishReason
 from populace.actors.memory import MemoryChoice
 from populace.actors.turn import BASE_REVISION, ChatRequest, ModelId, TurnGrant
@@ -49,6 +50,9 @@ class Peek:
 
     def __str__(self) -> str:
         return self.reply
+
+    def __repr__(self) -> str:
+        return f"<peek at {self.model.name}: {brief(self.reply)}>"
 
 
 def new_peek_id() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from populace.actors.display import brief, table
 from populace.actors.hosts import ModelView, Revision
 from populace.actors.reward_tasks import RewardTask
 from populace.actors.training_options import TrainingOptions
@@ -62,6 +63,20 @@ class TrainingJob:
     progress: JobProgress = field(default_factory=JobProgress)
     candidate: str | None = None
     note: str = ""
+
+    def __repr__(self) -> str:
+        reason = f", {brief(self.reason)}" if self.reason else ""
+        return f"<training {self.number} of {self.model.name}: {self.state}{self._steps}{reason}>"
+
+    def _repr_html_(self) -> str:
+        revision = None if self.candidate is None else self.candidate[:12]
+        row = (self.model.name, self.number, self.state, self._steps.lstrip(", "), revision, self.reason)
+        return table(("model", "training", "state", "progress", "revision", "why"), [row])
+
+    @property
+    def _steps(self) -> str:
+        loss = "" if self.progress.loss is None else f", loss {self.progress.loss:.3f}"
+        return f", step {self.progress.step} of {self.progress.steps}{loss}" if self.progress.steps else ""
 
     @property
     def is_open(self) -> bool:

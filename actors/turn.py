@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from populace.actors.display import brief, table
 from populace.actors.engine import AdapterRef, FinishReason, Message, Prompt, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.memory import BOTH, MemoryChoice, MemoryOutcome, MemoryTrace
@@ -261,6 +262,18 @@ class Interaction:
 
     def __str__(self) -> str:
         return self.reply
+
+    def __repr__(self) -> str:
+        said = "forgotten" if self.forgotten else f"{brief(self._asked)} → {brief(self.reply)}"
+        return f"<turn {self.position} of {self.model.name}: {said}>"
+
+    def _repr_html_(self) -> str:
+        said = ("forgotten", "") if self.forgotten else (self._asked, self.reply)
+        return table(("turn", "you", self.model.name), [(self.position, *said)])
+
+    @property
+    def _asked(self) -> str:
+        return self.messages[-1].content if self.messages else ""
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -1,11 +1,11 @@
 """How many damaged candidates does the evaluation gate catch, and how many honest ones does it refuse?
 
-People have a style and facts of their own. Each model is trained as by ``populace train``: first corrections,
-then more corrections and liked replies. That candidate is honest. Then it is trained on a little more that is
-damaged: another person's data, replies that break off or repeat themselves, "I do not know" to the own facts,
-flattery. Candidates lie between the honest weights and the damaged ones, at several shares of the way; the
-honest ones on the last part of the way from their parent. All are judged by the gate as a trainer has it,
-with an engine that serves them and a memory that was written by a few turns.
+People have a style and facts of their own. Each model is trained as by ``populace model train``: first
+corrections, then more corrections and liked replies. That candidate is honest. Then it is trained on a little
+more that is damaged: another person's data, replies that break off or repeat themselves, "I do not know" to
+the own facts, flattery. Candidates lie between the honest weights and the damaged ones, at several shares of
+the way; the honest ones on the last part of the way from their parent. All are judged by the gate as a
+trainer has it, with an engine that serves them and a memory that was written by a few turns.
 
     python examples/gate.py
     python examples/gate.py --few

@@ -1,7 +1,7 @@
 """Where does a model know something of its person from: its memory, its weights, or its log?
 
-People tell their models three facts each, in passing and in their own words, and correct the models'
-answers to some questions about each. Each model is forked before and after ``populace train``, and every fork
+People tell their models three facts each, in passing and in their own words, and correct the models' answers
+to some questions about each. Each model is forked before and after ``populace model train``, and every fork
 is asked for each fact in words that were never corrected, with its memory on or off and with or without
 retrieval: all combinations of the three. All asking is by peeks, which leave no trace in a model. Neither the
 values, nor how they are told and asked for at last, are in the data that memory modules are trained on.

@@ -7,6 +7,7 @@ retry finds what the first call did, and a reply that was generated before is no
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TurnExpired
 from populace.actors.feedback import Feedback, feedback_by_position
 from populace.actors.forgetting import (
+    COMMON_SHARE,
     FOUND_MAX,
     NEAREST_MAX,
     SAID_ROLES,
@@ -141,7 +143,7 @@ class Forgetter:
         """Return the turns that are named, and others that have the same words."""
         if isinstance(named, str):
             found = await self.find(model, named)
-            if not found.found or not found.is_exact:
+            if not found.found:
                 raise InvalidRequest(
                     "No turn has all of these words. Nothing was forgotten: name turns by their positions.",
                     "query",
@@ -274,9 +276,11 @@ def _found_in(txn: ReadTransaction, model: ModelId, wanted: Sequence[str]) -> Fo
     by_position = {record.position: record for record in said}
     turns = [(position, words[position]) for position in sorted(words)]
     index = LogIndex().extended(turns, start=head.log_start, end=head.log_position).counted()
-    nearest = [by_position[position] for position in index.ranked(wanted)[:NEAREST_MAX]]
-    found = tuple(interaction_view(model, record) for record in nearest)
-    return Forgotten(model, found=found, is_exact=not found)
+    often = Counter(word for of_turn in words.values() for word in set(of_turn))
+    telling = {word for word in wanted if often[word] <= max(1, len(words) * COMMON_SHARE)}
+    nearest = [position for position in index.ranked(wanted) if telling & set(words[position])]
+    near = tuple(interaction_view(model, by_position[position]) for position in nearest[:NEAREST_MAX])
+    return Forgotten(model, near=near)
 
 
 def _repeated(

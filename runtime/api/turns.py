@@ -143,7 +143,7 @@ class ForgottenObject(ApiObject):
     jobs: tuple[int, ...]
     memory: MemoryAfter | None
     found: tuple[InteractionObject, ...]
-    exact: bool
+    near: tuple[InteractionObject, ...]
     message: str
 
     @classmethod
@@ -160,7 +160,7 @@ class ForgottenObject(ApiObject):
             jobs=forgotten.jobs,
             memory=forgotten.memory,
             found=tuple(InteractionObject.of(turn) for turn in forgotten.found),
-            exact=forgotten.is_exact,
+            near=tuple(InteractionObject.of(turn) for turn in forgotten.near),
             message=str(forgotten),
         )
 
@@ -180,5 +180,5 @@ class ForgottenObject(ApiObject):
             memory=self.memory,
             position=self.position,
             found=tuple(turn.value(model) for turn in self.found),
-            is_exact=self.exact,
+            near=tuple(turn.value(model) for turn in self.near),
         )

@@ -6,22 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from populace.cli.arguments import AsJson, Base
 from populace.cli.console import CommandFailed, named_errors, out, print_json
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
 
-app = typer.Typer(help="Pack PEFT adapters, unpack them, and look into them.", no_args_is_help=True)
-
 RANK_MAX = 512
 """The largest adapter rank that any engine serves."""
 
-Base = Annotated[
-    str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
-]
 Packed = Annotated[Path, typer.Argument(help="A packed adapter file.", exists=True, dir_okay=False)]
 
 
-@app.command(name="import", epilog="Example: `populace adapter import my-lora/ ada.adapter`.")
 def import_(
     directory: Annotated[
         Path, typer.Argument(help="The directory of a PEFT LoRA adapter.", exists=True, file_okay=False)
@@ -29,7 +24,11 @@ def import_(
     to: Annotated[Path, typer.Argument(help="The packed adapter file to write.", dir_okay=False)],
     base: Base = None,
 ) -> None:
-    """Check a PEFT LoRA directory against its base, and pack it into one file."""
+    """Check a PEFT LoRA directory against its base, and pack it into one file.
+
+    Examples:
+        populace adapter import my-lora/ ada.adapter
+    """
     with named_errors():
         _check_parent(to)
         enter_quiet_environment()
@@ -51,14 +50,17 @@ def import_(
         )
 
 
-@app.command(epilog="Example: `populace adapter export ada.adapter my-lora/`.")
 def export(
     packed: Packed,
     directory: Annotated[
         Path, typer.Argument(help="The directory to write the adapter to.", file_okay=False)
     ],
 ) -> None:
-    """Write a packed adapter as the PEFT directory that it was made from."""
+    """Write a packed adapter as the PEFT directory that it was made from.
+
+    Examples:
+        populace adapter export ada.adapter my-lora/
+    """
     with named_errors():
         if directory.exists() and any(directory.iterdir()):
             raise CommandFailed(f"{directory} is not empty: name a new directory.")
@@ -73,11 +75,12 @@ def export(
         out.print(f"{directory} holds the adapter {adapter.digest}.", highlight=False, markup=False)
 
 
-@app.command(epilog="Example: `populace adapter inspect ada.adapter --json`.")
-def inspect(
-    packed: Packed, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
-    """Check every byte of a packed adapter, and show what is in it."""
+def show(packed: Packed, as_json: AsJson = False) -> None:
+    """Check every byte of a packed adapter, and show what is in it.
+
+    Examples:
+        populace adapter show ada.adapter --json
+    """
     with named_errors():
         from populace.storage.packed.adapter import PackedAdapter
 

@@ -9,38 +9,35 @@ import typer
 from rich.markup import escape
 
 from populace.archive.layout import SUFFIX
+from populace.cli.arguments import AsJson, Name
 from populace.cli.console import CommandFailed, named_errors, out, print_json, progress
-from populace.cli.gateway_client import GatewayClient, Moved, model_path
-from populace.settings.settings import Settings
+from populace.cli.gateway_client import Moved, gateway, model_path
 from populace.storage.records.files import disk_named, replaced_durably
 
-EXPORT_EXAMPLES = (
-    "Examples: `populace model export ada`, `populace model export ada ~/keep/ada.populace --force`. "
-    "The file is not encrypted, and only you may read it."
-)
-IMPORT_EXAMPLES = (
-    "Examples: `populace model import ada.populace`, `populace model import ada.populace --name ada-2`."
-)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def export_model(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
+def export(
+    name: Name,
     file: Annotated[
         Path | None,
         typer.Argument(help=f"The file to write. Default: NAME{SUFFIX} in the current directory."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a whole model to a file: its log, memory, revisions and aliases."""
+    """Write a whole model to a file: its log, memory, revisions and aliases.
+
+    The file is not encrypted, and only you may read it.
+
+    Examples:
+        populace model export ada
+        populace model export ada ~/keep/ada.populace --force
+    """
     with named_errors():
         target = (Path(f"{name}{SUFFIX}") if file is None else file.expanduser()).absolute()
         if target.is_dir():
             raise CommandFailed(f"{target} is a directory; name a file in it.")
         if target.exists() and not force:
             raise CommandFailed(f"{target} exists already; replace it with --force, or name another file.")
-        with GatewayClient.of_settings(Settings.from_environment()) as client:
+        with gateway() as client:
             path = model_path(name, "/export")
             with disk_named(target), replaced_durably(target) as written, _shown("Exporting") as moved:
                 client.download(path, written, moved)
@@ -48,14 +45,19 @@ def export_model(
         out.print(told, highlight=False, soft_wrap=True)
 
 
-def import_model(
+def import_(
     file: Annotated[Path, typer.Argument(help="A file that `populace model export` wrote.")],
     name: Annotated[
         str | None, typer.Option(help="The new model's name. Default: the exported model's.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a model from an exported file, with its log, memory, revisions and aliases."""
+    """Create a model from an exported file, with its log, memory, revisions and aliases.
+
+    Examples:
+        populace model import ada.populace
+        populace model import ada.populace --name ada-2
+    """
     with named_errors():
         try:
             source = file.expanduser().open("rb")
@@ -63,7 +65,7 @@ def import_model(
             raise CommandFailed(f"{file} cannot be read: {error.strerror}.") from error
         with (
             source,
-            GatewayClient.of_settings(Settings.from_environment()) as client,
+            gateway() as client,
             _shown("Importing") as moved,
         ):
             query = {} if name is None else {"name": name}

@@ -6,15 +6,9 @@ from typing import Annotated
 
 import typer
 
+from populace.cli.arguments import AsJson, Data
 from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting, warn
 from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace backup /backups/monday --keys /safe/populace.keys
-
-populace backup --keys /safe/populace.keys --keys-only
-"""
 
 
 def backup(
@@ -32,7 +26,7 @@ def backup(
             help="The directory to write the backup to; it must be absent or empty.", metavar="DIR"
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
+    data: Data = None,
     keys_only: Annotated[
         bool,
         typer.Option("--keys-only", help="Renew only the key file, which removes the keys of erased models."),
@@ -41,7 +35,7 @@ def backup(
         bool,
         typer.Option("--stale", help="Back up a directory with whose store another machine went on since."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Back up the store, also while it is being served.
 
@@ -49,6 +43,10 @@ def backup(
     FILE opens all backups of the store. Keep it apart from them, and keep no
     older copies: an old key file still opens, in old backups, models that were
     erased since.
+
+    Examples:
+        populace backup /backups/monday --keys /safe/populace.keys
+        populace backup --keys /safe/populace.keys --keys-only
     """
     with named_errors():
         if (directory is None) != keys_only:

@@ -1,33 +1,29 @@
 """``populace config``: every setting, its value and where that is from; or a file to begin with."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-EXAMPLES = """Examples:
-
-populace config
-
-populace config --changed
-
-populace config --example > populace.toml
-"""
+from populace.cli.arguments import AsJson, ConfigFile
 
 
 def config(
-    config_file: Annotated[
-        Path | None, typer.Option(help="Configuration file. Default: populace.toml beside the API keys.")
-    ] = None,
+    config_file: ConfigFile = None,
     changed: Annotated[
         bool, typer.Option("--changed", help="Only settings that do not have their default.")
     ] = False,
     example: Annotated[
         bool, typer.Option("--example", help="Print a configuration file with every setting and its default.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show all settings with their values, where each is from, and what it is."""
+    """Show all settings with their values, where each is from, and what it is.
+
+    Examples:
+        populace config
+        populace config --changed
+        populace config --example > populace.toml
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -9,15 +9,17 @@ from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from populace.policies.ingestion import ADDED_ROLE
 from populace.storage.records.errors import PopulaceError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 # People's words are printed as they are: without this ":key:" becomes a picture, also outside of markup.
 out = Console(emoji=False)
@@ -130,11 +132,13 @@ def warn(message: str) -> None:
     err.print(message, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
-def progress(*more: ProgressColumn) -> Progress:
+def progress(*more: "ProgressColumn") -> "Progress":
     """Make a progress display for work longer than a second; it is drawn on standard error.
 
     ``more`` columns come after the usual ones.
     """
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from populace.cli.arguments import AsJson, ConfigFile
 
 if TYPE_CHECKING:
     from populace.cluster.doctor.checks import Check
@@ -15,9 +16,7 @@ MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 
 def doctor(
-    config_file: Annotated[
-        Path | None, typer.Option(help="Configuration file. Default: populace.toml beside the API keys.")
-    ] = None,
+    config_file: ConfigFile = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also import vLLM, which takes 10 to 20 s.")] = False,
     join: Annotated[
         str | None,
@@ -26,11 +25,15 @@ def doctor(
         ),
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="With --join: also as a store node.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check Python, engines, base model, port, disks, memory and this machine's part in a cluster.
 
     Exits with 1 if anything fails.
+
+    Examples:
+        populace doctor
+        populace doctor --join 10.0.0.1:6379 --store
     """
     from populace.cluster.doctor.checks import Check
     from populace.cluster.doctor.configuration_check import check_configuration

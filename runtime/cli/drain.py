@@ -1,4 +1,4 @@
-"""``populace drain``: hand the hosts of a store node over to another one."""
+"""``populace node drain``: hand the hosts of a store node over to another one."""
 
 from typing import Annotated
 
@@ -6,13 +6,6 @@ import typer
 
 from populace.cli.console import CommandFailed, err, named_errors, stop_at_signals
 from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace drain 10.0.0.2
-
-populace drain gpu-box-3f2a91 --to 10.0.0.3    (as `populace nodes` calls them)
-"""
 
 
 def drain(
@@ -29,11 +22,16 @@ def drain(
 
     To be run on a machine of the cluster. No turn begins there any more, those that run
     may end, and then the hosts go on on another store node, from the journal; people's calls
-    wait meanwhile, as for a restart. Ctrl-C of `populace join --store` does the same for its own machine.
+    wait meanwhile, as for a restart. Ctrl-C of `populace node join --store` does the same for its own
+    machine.
 
     Ctrl-C ends it once the step that runs is done. Each host serves on one node or the other then,
     after 15 s at most; the same command moves what is left. A second drain of a node is refused while
     one runs.
+
+    Examples:
+        populace node drain 10.0.0.2
+        populace node drain gpu-box-3f2a91 --to 10.0.0.3    # as `populace node ls` calls them
     """
     with named_errors():
         settings = Settings.from_environment()

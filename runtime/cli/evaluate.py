@@ -1,8 +1,7 @@
-"""``populace evaluate``: asks a model its person's own suite, which no training may make it fail."""
+"""``populace model evaluate`` and ``populace suite``: a person's own questions to their model."""
 
 import json
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from populace.actors.suites import object_of, read_suite
-from populace.cli.console import CommandFailed, counted, err, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, model_path
-from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace evaluate ada suite.jsonl
-
-populace evaluate ada --revision 9b1d2f
-
-populace evaluate ada --show > suite.jsonl
-
-populace evaluate ada --remove
-"""
+from populace.cli.arguments import AsJson, Name
+from populace.cli.console import counted, out, print_json
+from populace.cli.gateway_client import gateway, model_path
+from populace.client.progress import shown
 
 NOT_PASSED = 3
 """The exit status if a question was not passed; 2 is wrong usage."""
@@ -34,7 +23,7 @@ REPLY_SECONDS_MAX = 3600.0
 
 
 def evaluate(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
+    name: Name,
     suite: Annotated[
         Path | None,
         typer.Argument(
@@ -46,11 +35,7 @@ def evaluate(
     revision: Annotated[
         str, typer.Option(help="Ask this revision: an alias, a digest or its beginning, or base.")
     ] = "latest",
-    show: Annotated[bool, typer.Option("--show", help="Ask nothing; print the stored questions.")] = False,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Ask nothing; remove the stored questions.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask a model its person's own questions, and show which replies are as they should be.
 
@@ -62,30 +47,44 @@ def evaluate(
     question that it passed.
 
     The exit status is 0 if all were passed, 1 after an error, and 3 if one was not.
+
+    Examples:
+        populace model evaluate ada suite.jsonl
+        populace model evaluate ada --revision 9b1d2f
+        populace suite show ada > suite.jsonl
     """
-    with (
-        named_errors(),
-        GatewayClient.of_settings(Settings.from_environment(), reply_seconds_max=REPLY_SECONDS_MAX) as client,
-    ):
-        if sum((suite is not None, show, remove)) > 1:
-            raise CommandFailed("A file, --show and --remove exclude each other.")
-        if remove:
-            body = client.request("DELETE", model_path(name, "/suite"))
-            print_json(body) if as_json else out.print(f"[bold]{name}[/] has no suite.")
-            return
-        if show:
-            stored = client.request("GET", model_path(name, "/suite"))
-            print_json(stored) if as_json else _print_lines(stored["questions"])
-            return
+    with gateway(reply_seconds_max=REPLY_SECONDS_MAX) as client:
         if suite is not None:
             questions = [object_of(question) for question in read_suite(suite)]
             client.request("PUT", model_path(name, "/suite"), json={"questions": questions})
-        with nullcontext() if as_json else err.status("Asking the model"):
+        with shown(f"Asking {name} its questions"):
             result = client.request(
                 "POST", model_path(name, "/suite/evaluations"), json={"revision": revision}
             )
         print_json(result) if as_json else _print_result(result)
     raise typer.Exit(0 if result["passed"] == result["total"] else NOT_PASSED)
+
+
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Print the stored questions as a file of them has them.
+
+    Examples:
+        populace suite show ada > suite.jsonl
+    """
+    with gateway() as client:
+        stored = client.request("GET", model_path(name, "/suite"))
+    print_json(stored) if as_json else _print_lines(stored["questions"])
+
+
+def rm(name: Name, as_json: AsJson = False) -> None:
+    """Remove the stored questions.
+
+    Examples:
+        populace suite rm ada
+    """
+    with gateway() as client:
+        body = client.request("DELETE", model_path(name, "/suite"))
+    print_json(body) if as_json else out.print(f"[bold]{name}[/] has no suite.")
 
 
 def _print_lines(questions: list[dict[str, Any]]) -> None:

@@ -7,28 +7,17 @@ from rich.table import Table
 from rich.text import Text
 
 from populace.actors.forgetting import SAID_ROLES
-from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, model_path
+from populace.cli.arguments import AsJson, Name
+from populace.cli.console import CommandFailed, local_time, out, print_json
+from populace.cli.gateway_client import GatewayClient, gateway, model_path
 from populace.policies.ingestion import ADDED_ROLE
-from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace model feedback ada --up
-
-populace model feedback ada --down --correction "Just the name, please."
-
-populace model feedback ada --turn 7 --rating 0.5
-
-populace model feedback ada
-"""
 
 ROLES_WITHOUT_REPLY = SAID_ROLES | {ADDED_ROLE}
 """The roles of the first message of turns that have no reply, or whose reply was forgotten."""
 
 
 def feedback(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
+    name: Name,
     turn: Annotated[
         int | None,
         typer.Option(
@@ -44,13 +33,20 @@ def feedback(
     ] = None,
     correction: Annotated[str | None, typer.Option(help="What the reply should have been.")] = None,
     reward: Annotated[float | None, typer.Option(help="Reward for the reply, any number.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Give feedback on a reply; without any, list the feedback on the model's replies."""
+    """Give feedback on a reply; without any, list the feedback on the model's replies.
+
+    Examples:
+        populace model feedback ada --up
+        populace model feedback ada --down --correction "Just the name, please."
+        populace model feedback ada --turn 7 --rating 0.5
+        populace model feedback ada
+    """
     said = {"rating": rating, "correction": correction, "reward": reward}
     said["thumb"] = "up" if up else "down" if down else None
     said = {field: value for field, value in said.items() if value is not None}
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    with gateway() as client:
         if up and down:
             raise CommandFailed("--up and --down exclude each other.")
         if not said:
@@ -58,12 +54,13 @@ def feedback(
             body = client.request("GET", model_path(name, f"/feedback{query}"))
             print_json(body) if as_json else _print_table(body["data"])
             return
-        position = _newest(client, name) if turn is None else turn
+        position = newest_reply(client, name) if turn is None else turn
         given = client.request("POST", "/v1/feedback", json={"model": name, "position": position, **said})
         print_json(given) if as_json else out.print(f"Noted, on turn {position} of [bold]{name}[/].")
 
 
-def _newest(client: GatewayClient, name: str) -> int:
+def newest_reply(client: GatewayClient, name: str) -> int:
+    """Return the position of the newest turn that has a reply. Raises ``CommandFailed`` if none has."""
     for turn in client.newest_turns(name):
         if turn["messages"][0]["role"] not in ROLES_WITHOUT_REPLY:
             return turn["position"]

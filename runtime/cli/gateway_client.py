@@ -11,11 +11,9 @@ import httpx
 
 from populace.actors.access_errors import Unauthorized
 from populace.actors.errors import ClusterNotFound
-from populace.api.server import TENANT_HEADER
-from populace.cli.console import CommandFailed
+from populace.cli.console import CommandFailed, named_errors
 from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
-from populace.gateway.http.target import impossible_name
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS_MAX = 5.0
 REPLY_SECONDS_MAX = 600.0
 CHUNK_BYTES = 256 * 1024
-
-ADVICE = {ModelNotFound.code: "Create it with `populace model create`."}
-"""What to do about an error on the command line, by the error's code."""
 
 Moved = Callable[[int, int], None]
 """Called for each piece of a file with its bytes and those of the whole file."""
@@ -64,7 +59,11 @@ class GatewayClient:
             raise Unauthorized("The API key has characters that no key has. `populace key create` makes one.")
         timeout = httpx.Timeout(reply_seconds_max, connect=CONNECT_SECONDS_MAX)
         self._url = url
-        headers = {"Authorization": f"Bearer {key}"} | ({} if tenant is None else {TENANT_HEADER: tenant})
+        headers = {"Authorization": f"Bearer {key}"}
+        if tenant is not None:
+            from populace.api.server import TENANT_HEADER
+
+            headers[TENANT_HEADER] = tenant
         self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
     @classmethod
@@ -83,6 +82,11 @@ class GatewayClient:
             hint = "There is no API key for it on this account; set POPULACE_API_KEY."
             raise ClusterNotFound(running.url, hint)
         return cls(running.url, key, reply_seconds_max=reply_seconds_max)
+
+    @property
+    def url(self) -> str:
+        """The address of the gateway."""
+        return self._url
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Send a request and return the JSON body.
@@ -195,6 +199,15 @@ class GatewayClient:
         self.close()
 
 
+@contextlib.contextmanager
+def gateway(*, reply_seconds_max: float = REPLY_SECONDS_MAX) -> Generator[GatewayClient]:
+    """Call the gateway of the settings; what Populace raises on purpose ends the command with a line."""
+    with named_errors():
+        settings = Settings.from_environment()
+        with GatewayClient.of_settings(settings, reply_seconds_max=reply_seconds_max) as client:
+            yield client
+
+
 def connected() -> "Population":
     """Connect to the Populace that the command line talks to: at its address, or else in its cluster."""
     # What this imports loads when it is needed.
@@ -203,11 +216,17 @@ def connected() -> "Population":
     return connect(Settings.from_environment().address)
 
 
-def administrating() -> GatewayClient:
+@contextlib.contextmanager
+def administrating() -> Generator[GatewayClient]:
     """Call the gateway as who looks after the service: from within its cluster, or at an address with a key.
 
-    Raises as ``connected`` and ``GatewayClient.of_settings``.
+    What Populace raises on purpose ends the command with a line.
     """
+    with named_errors(), _administrating() as client:
+        yield client
+
+
+def _administrating() -> GatewayClient:
     settings = Settings.from_environment()
     if settings.address is not None:
         return GatewayClient.of_settings(settings)
@@ -229,8 +248,10 @@ def model_path(name: str, rest: str = "") -> str:
 
 def _error(response: httpx.Response) -> GatewayError:
     error = error_in(response.content, response.status_code)
-    advice = ADVICE.get(error.code)
+    message = str(error)
     if isinstance(error, ModelNotFound):
-        advice = impossible_name(error.model) or advice
-    message = " ".join(filter(None, (str(error), advice)))
+        # What this imports loads for an error alone.
+        from populace.gateway.http.target import impossible_name
+
+        message += f" {impossible_name(error.model) or '`populace model ls` lists those that there are.'}"
     return GatewayError(message, response.status_code, error.code)

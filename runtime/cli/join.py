@@ -1,4 +1,4 @@
-"""``populace join``: lend this machine to a cluster, for engines, the store or a gateway, until Ctrl-C."""
+"""``populace node join``: lend this machine to a cluster, for engines, the store or a gateway."""
 
 import re
 from functools import partial
@@ -9,23 +9,6 @@ import typer
 
 from populace.cli.console import CommandFailed, err, named_errors, stop_at_signals
 from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace serve --cluster-port 6379    (on the first machine; it says where its token is)
-
-scp first:.config/populace/cluster-token .config/populace/    (once, on this one)
-
-populace join 10.0.0.1:6379
-
-POPULACE_CLUSTER_TOKEN_FILE=./token populace join 10.0.0.1:6379 --host 10.0.0.2
-
-POPULACE_MASTER_KEY=/safe/master.key populace join 10.0.0.1:6379 --store --no-engine
-
-POPULACE_MASTER_KEY=/safe/master.key populace join 10.0.0.1:6379 --store --take-hosts
-
-POPULACE_HOST=0.0.0.0 populace join 10.0.0.1:6379 --gateway --no-engine
-"""
 
 ADDRESS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 
@@ -71,6 +54,15 @@ def join(
 
     With --gateway clients reach it here too, at this machine's POPULACE_HOST and POPULACE_PORT,
     or else at those of the machine that serves.
+
+    Examples:
+        populace serve --cluster-port 6379    # on the first machine; it says where its token is
+        scp first:.config/populace/cluster-token .config/populace/    # once, on this one
+        populace node join 10.0.0.1:6379
+        POPULACE_CLUSTER_TOKEN_FILE=./token populace node join 10.0.0.1:6379 --host 10.0.0.2
+        POPULACE_MASTER_KEY=/safe/master.key populace node join 10.0.0.1:6379 --store --no-engine
+        POPULACE_MASTER_KEY=/safe/master.key populace node join 10.0.0.1:6379 --store --take-hosts
+        POPULACE_HOST=0.0.0.0 populace node join 10.0.0.1:6379 --gateway --no-engine
     """
     with named_errors():
         match = ADDRESS.fullmatch(address)

@@ -7,23 +7,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from populace.cli.console import local_time, named_errors, out, print_json
+from populace.cli.arguments import AsJson
+from populace.cli.console import local_time, out, print_json
 from populace.cli.durations import seconds_in
 from populace.cli.gateway_client import administrating
 from populace.cli.tenants import number_in, told_limits
 
 PATH = "/v1/admin/keys"
 
-app = typer.Typer(
-    help="Create, list, show, rotate, limit and revoke API keys, on the server or with an admin key.",
-    no_args_is_help=True,
-)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-KeyId = Annotated[str, typer.Argument(help="Id of the key, as `populace key list` shows it.")]
+KeyId = Annotated[str, typer.Argument(help="Id of the key, as `populace key ls` shows it.")]
 
 
-@app.command()
 def create(
     tenant: Annotated[
         str,
@@ -46,10 +40,12 @@ def create(
 ) -> None:
     """Create an API key and show it, once.
 
-    Examples: `populace key create acme --label "acme's backend" --expires-in 1y`,
-    `populace key create acme --role read`, `populace key create acme --models ada,bob`.
+    Examples:
+        populace key create acme --label "acme's backend" --expires-in 1y
+        populace key create acme --role read
+        populace key create acme --models ada,bob
     """
-    with named_errors(), administrating() as client:
+    with administrating() as client:
         body: dict[str, Any] = {"tenant": tenant, "label": label, "role": role}
         if models is not None:
             body["models"] = [name.strip() for name in models.split(",")]
@@ -58,13 +54,16 @@ def create(
         _show_secret(client.request("POST", PATH, json=body), as_json=as_json)
 
 
-@app.command("list")
-def list_keys(
+def ls(
     tenant: Annotated[str | None, typer.Option(help="Only the keys of this tenant.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys, without their secrets."""
-    with named_errors(), administrating() as client:
+    """List the keys, without their secrets.
+
+    Examples:
+        populace key ls --tenant acme
+    """
+    with administrating() as client:
         query = {} if tenant is None else {"tenant": tenant}
         keys = client.request("GET", PATH, params=query)["data"]
     if as_json:
@@ -85,14 +84,16 @@ def list_keys(
     out.print(table)
 
 
-@app.command()
 def show(key_id: KeyId, as_json: AsJson = False) -> None:
-    """Show one key, without its secret."""
-    with named_errors(), administrating() as client:
+    """Show one key, without its secret.
+
+    Examples:
+        populace key show 8c1f0e7a5b3d2c49
+    """
+    with administrating() as client:
         _show(client.request("GET", _path(key_id)), as_json=as_json)
 
 
-@app.command()
 def rotate(
     key_id: KeyId,
     grace: Annotated[
@@ -102,14 +103,14 @@ def rotate(
 ) -> None:
     """Give a key a new secret and show it, once; the former one goes on for a while.
 
-    Example: `populace key rotate 8c1f0e7a5b3d2c49 --grace 1d`.
+    Examples:
+        populace key rotate 8c1f0e7a5b3d2c49 --grace 1d
     """
-    with named_errors(), administrating() as client:
+    with administrating() as client:
         body = {"grace": seconds_in(grace, "--grace")}
         _show_secret(client.request("POST", f"{_path(key_id)}/rotate", json=body), as_json=as_json)
 
 
-@app.command()
 def limit(
     key_id: KeyId,
     requests_per_minute: Annotated[str | None, typer.Option(help="Requests in a minute, or none.")] = None,
@@ -119,20 +120,24 @@ def limit(
 ) -> None:
     """Limit what a key takes in a minute, beside the limits of its tenant; `none` lifts a limit.
 
-    Example: `populace key limit 8c1f0e7a5b3d2c49 --requests-per-minute 600`.
+    Examples:
+        populace key limit 8c1f0e7a5b3d2c49 --requests-per-minute 600
     """
     asked = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
-    with named_errors(), administrating() as client:
+    with administrating() as client:
         changed = {name: number_in(name, text) for name, text in asked.items() if text is not None}
         limits = client.request("GET", _path(key_id))["limits"]
         limited = client.request("PUT", f"{_path(key_id)}/limits", json={**limits, **changed})
     out.print(f"{key_id}: {', '.join(told_limits(limited['limits'])) or 'no limits'}.", highlight=False)
 
 
-@app.command()
 def revoke(key_id: KeyId) -> None:
-    """Revoke a key; gateways stop accepting it within seconds."""
-    with named_errors(), administrating() as client:
+    """Revoke a key; gateways stop accepting it within seconds.
+
+    Examples:
+        populace key revoke 8c1f0e7a5b3d2c49
+    """
+    with administrating() as client:
         client.request("DELETE", _path(key_id))
     out.print(f"Revoked {key_id}.")
 

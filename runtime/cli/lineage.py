@@ -9,29 +9,26 @@ import typer
 from rich.table import Table
 from rich.tree import Tree
 
+from populace.cli.arguments import AsJson, Name
 from populace.cli.console import CommandFailed, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, connected, model_path
+from populace.cli.gateway_client import connected, gateway, model_path
 from populace.cli.training import exit_status, print_ends, watched
-from populace.settings.settings import Settings
 
 if TYPE_CHECKING:
     from populace.actors.merging import LayerDifference
 
-DIFF_EXAMPLES = """Examples: `populace model diff ada`, `populace model diff ada latest base`,
-`populace model diff ada 3f2a 9c1d --layers`."""
-HISTORY_EXAMPLES = "Examples: `populace model history ada`, `populace model history ada --json`."
-REBUILD_EXAMPLES = "Example: `populace model rebuild ada`."
-ROLLBACK_EXAMPLES = "Example: `populace model rollback ada`."
-
-Name = Annotated[str, typer.Argument(help="The model's name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 SHOWN = ("learning_rate", "steps", "seed")
 
 
 def history(name: Name, as_json: AsJson = False) -> None:
-    """Draw the lineage of a model's revisions as a tree from the base, with those that were rejected."""
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    """Draw the lineage of a model's revisions as a tree from the base, with those that were rejected.
+
+    Examples:
+        populace model history ada
+        populace model history ada --json
+    """
+    with gateway() as client:
         aliases = client.request("GET", model_path(name))["aliases"]
         found = client.request("GET", model_path(name, "/revisions"))["data"]
     if as_json:
@@ -51,8 +48,12 @@ def rollback(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set a model back to its revision's parent, or the base; turns learned since count as not learned."""
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    """Set a model back to its revision's parent, or the base; turns learned since count as not learned.
+
+    Examples:
+        populace model rollback ada
+    """
+    with gateway() as client:
         if revision is None and client.request("GET", model_path(name))["aliases"].get("latest") is None:
             raise CommandFailed(f"{name} has no current revision: there is nothing to roll back.")
         body = client.request("POST", model_path(name, "/rollback"), json={"revision": revision})
@@ -67,9 +68,12 @@ def rebuild(name: Name, as_json: AsJson = False) -> None:
     """Retrain the current revision from the base and the turns and feedback that it learned from.
 
     On the same base, a revision without a parent comes out bit for bit the same. A model trained on another
-    base than the one served now becomes one of this base. The exit status is that of `populace train`.
+    base than the one served now becomes one of this base. The exit status is that of `populace model train`.
+
+    Examples:
+        populace model rebuild ada
     """
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    with gateway() as client:
         serving = client.request("GET", model_path(name))["aliases"].get("latest")
         if serving is None:
             raise CommandFailed(f"{name} answers from the base: there is nothing to make again.")
@@ -105,6 +109,11 @@ def diff(
 
     At an angle of 0 degrees both write into the same direction of a layer's output, at 90 into orthogonal
     ones.
+
+    Examples:
+        populace model diff ada
+        populace model diff ada latest base
+        populace model diff ada 3f2a 9c1d --layers
     """
     with named_errors(), connected() as population:
         found = population.model(name).diff(one, other)

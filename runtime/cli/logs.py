@@ -11,20 +11,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from populace.cli.arguments import Data
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json
 from populace.settings.settings import Settings
 from populace.telemetry.lines import Line, text_of, timestamp
 from populace.telemetry.options import LOGS_DIRECTORY
 from populace.telemetry.reading import LEVELS, Logs, Selection
-
-EXAMPLES = """Examples:
-
-populace logs --since 10m --level warning
-
-populace logs -f --process host
-
-populace logs --request req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
-"""
 
 FOLLOW_SECONDS = 0.3
 NO_LINE = (
@@ -55,7 +47,7 @@ def logs(
         str | None,
         typer.Option(help="Only from then on: 30s, 10m, 2h, 3d, or a local time such as 2026-11-29T16:00."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
+    data: Data = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the lines as they are: JSON objects.")
     ] = False,
@@ -63,6 +55,11 @@ def logs(
     """Show the logs of all processes of this machine's Populace, merged by time.
 
     It reads their files, so that it works while nothing is served, too.
+
+    Examples:
+        populace logs --since 10m --level warning
+        populace logs -f --process host
+        populace logs --request req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
     """
     with named_errors():
         directory = Settings.from_environment(data=data).data / LOGS_DIRECTORY

@@ -1,29 +1,25 @@
-"""``populace nodes``: the machines of a cluster, and what runs on each."""
+"""``populace node ls``: the machines of a cluster, and what runs on each."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
+from populace.cli.arguments import AsJson
 from populace.cli.console import counted, named_errors, out, print_json
 from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace nodes
-
-populace nodes --json | jq -r '.nodes[] | select(.parts.host) | .name'    (what to name to `populace drain`)
-"""
 
 PARTS = ("host", "trainer", "gateway", "replica")
 
 
-def nodes(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def ls(as_json: AsJson = False) -> None:
     """List the machines of this cluster, and what runs on each.
 
     To be run on a machine of the cluster, or with POPULACE_RAY_ADDRESS.
+
+    Examples:
+        populace node ls
+        populace node ls --json | jq -r '.nodes[] | select(.parts.host) | .name'    # to drain one
     """
     with named_errors():
         settings = Settings.from_environment()

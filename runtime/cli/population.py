@@ -1,4 +1,4 @@
-"""``populace population`` and ``populace model share``: membership in the population, and asking it."""
+"""``populace population``: asks many models at once, and shows how alike they are."""
 
 import warnings
 from pathlib import Path
@@ -9,62 +9,23 @@ from rich.table import Table
 from rich.text import Text
 
 from populace.actors.aggregation.question import COMBINES, KINDS, SELECTS, Question
-from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, connected, model_path
-from populace.settings.settings import Settings
+from populace.cli.arguments import AsJson
+from populace.cli.console import CommandFailed, counted, err, local_time, named_errors, out, print_json
+from populace.cli.gateway_client import connected, gateway
 
 if TYPE_CHECKING:
     from populace.actors.aggregation.report import PopulationReport
 
-SHARE_EXAMPLES = """Examples: `populace model share ada` (its votes are told),
-`populace model share ada --texts` (what it says as well), `populace model share ada --stop`."""
-
-ASK_EXAMPLES = """Examples:
-
-populace population ask "Which one is in Italy?" --choice Paris --choice Rome --choice Oslo
-
-populace population ask "What is 3 + 4?" --kind number -k 16 --select best
-
-populace population ask "What should I cook?" --model ada --model ben --model cyd
-"""
-
-MERGE_EXAMPLES = """Examples: `populace population merge ada ben --into panel`,
-`populace population merge ada ben --into panel --method svd --rank 8 --weight 2 --weight 1`."""
-
 DEFAULTS = Question(())
 
-app = typer.Typer(help="Have many models answer together.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def share(
-    name: Annotated[str, typer.Argument(help="The model's name.")],
-    texts: Annotated[
-        bool, typer.Option("--texts", help="Share the texts of its answers, and not only its votes.")
-    ] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop taking part.")] = False,
-) -> None:
-    """Have a model take part in answers of the population.
-
-    It answers with its weights alone: its memory and its log are not read, and nothing is recorded with it.
-    """
-    if texts and stop:
-        raise typer.BadParameter("Say either --texts or --stop.")
-    sharing = None if stop else "texts" if texts else "votes"
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
-        client.request("PUT", model_path(name, "/sharing"), json={"sharing": sharing})
-    told = "takes part no longer" if stop else f"takes part and shares its {sharing}"
-    out.print(f"[bold]{name}[/] {told}.")
-
-
-@app.command()
-def members(as_json: AsJson = False) -> None:
+def ls(as_json: AsJson = False) -> None:
     """List the models that take part, and how they answer the probes.
 
-    Example: `populace population members --json`.
+    Examples:
+        populace population ls --json
     """
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    with gateway() as client:
         found = client.request("GET", "/v1/population/members")["data"]
     if as_json:
         print_json(found)
@@ -81,7 +42,6 @@ def members(as_json: AsJson = False) -> None:
     out.print(table)
 
 
-@app.command(epilog=ASK_EXAMPLES)
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     k: Annotated[int, typer.Option("-k", help="Number of members that answer.")] = DEFAULTS.k,
@@ -107,7 +67,13 @@ def ask(
     seed: Annotated[int, typer.Option(help="Random seed of --select random and of sampling.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask members of the population, and print their combined answer with each one's vote."""
+    """Ask members of the population, and print their combined answer with each one's vote.
+
+    Examples:
+        populace population ask "Which one is in Italy?" --choice Paris --choice Rome --choice Oslo
+        populace population ask "What is 3 + 4?" --kind number -k 16 --select best
+        populace population ask "What should I cook?" --model ada --model ben --model cyd
+    """
     body: dict[str, Any] = {
         "question": question,
         "k": k,
@@ -119,11 +85,7 @@ def ask(
         "seconds_max": seconds_max,
         "seed": seed,
     }
-    with (
-        named_errors(),
-        GatewayClient.of_settings(Settings.from_environment()) as client,
-        err.status("They are asked"),
-    ):
+    with gateway() as client, err.status(f"Asking {counted(len(model or ()) or k, 'member')}"):
         found = client.request("POST", "/v1/population/answers", json=body, timeout=seconds_max + 30)
     if as_json:
         print_json(found)
@@ -153,12 +115,11 @@ def print_answer(found: dict[str, Any]) -> None:
     tie = ", a tie" if found["tie"] else ""
     out.print(
         f"{voted}, {measures['agreement']:.0%} for this{tie}; "
-        f"two of them differ in {measures['disagreement']:.0%}.",
+        f"two picked at random disagree {measures['disagreement']:.0%} of the time.",
         highlight=False,
     )
 
 
-@app.command()
 def report(
     svg: Annotated[
         Path | None, typer.Option(help="Draw how similarly the members answer to this SVG file.")
@@ -167,8 +128,10 @@ def report(
 ) -> None:
     """Report, on the probes, how alike members answer, how errors correlate, and what more voters gain.
 
-    Example: `populace population report --svg population.svg`. It reads stored profiles and
-    asks no model.
+    It reads stored profiles and asks no model.
+
+    Examples:
+        populace population report --svg population.svg
     """
     with named_errors(), connected() as population:
         # numpy loads here, for those who want a report.
@@ -206,7 +169,6 @@ def print_report(found: "PopulationReport") -> None:
         out.print(f"[dim]Not profiled yet: {', '.join(found.unprofiled[:10])}[/]", highlight=False)
 
 
-@app.command(epilog=MERGE_EXAMPLES)
 def merge(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="The members to merge; each must share texts.")
@@ -232,7 +194,12 @@ def merge(
     ] = None,
     seed: Annotated[int, typer.Option(help="dare: random seed of which entries are dropped.")] = 0,
 ) -> None:
-    """Merge what members' adapters add to the base into a revision of one model."""
+    """Merge what members' adapters add to the base into a revision of one model.
+
+    Examples:
+        populace population merge ada ben --into panel
+        populace population merge ada ben --into panel --method svd --rank 8 --weight 2 --weight 1
+    """
     if weight and len(weight) != len(names):
         raise typer.BadParameter(f"{len(names)} names have {len(weight)} weights.", param_hint="--weight")
     weights = dict(zip(names, weight, strict=True)) if weight else None

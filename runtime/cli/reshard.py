@@ -1,28 +1,21 @@
 """``populace reshard``: gives a store another number of shards while it is not served."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from populace.cli.arguments import AsJson, Data
 from populace.cli.console import counted, named_errors, out, print_json, reporting, warn
 from populace.settings.settings import Settings
 from populace.storage.header import SHARDS_MAX
-
-EXAMPLES = """Examples:
-
-populace reshard 64
-
-populace reshard 256 --data ./my-data
-"""
 
 
 def reshard(
     shards: Annotated[
         int, typer.Argument(help="The new number of shards.", min=1, max=SHARDS_MAX, metavar="SHARDS")
     ],
-    data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
 ) -> None:
     """Give a store another number of shards. Stop `populace serve` first.
 
@@ -30,6 +23,10 @@ def reshard(
     free disk as the rows have, and checked there. If it is interrupted at any
     moment, the store is as it was, or has all of its new shards. No key is read.
     More shards let more hosts share the work; a shard is written by one host.
+
+    Examples:
+        populace reshard 64
+        populace reshard 256 --data ./my-data
     """
     with named_errors():
         from populace.cluster.store_opening import refuse_former_if_known

@@ -6,19 +6,9 @@ from typing import Annotated
 
 import typer
 
+from populace.cli.arguments import AsJson
 from populace.cli.console import CommandFailed, counted, named_errors, out, print_json, reporting, warn
 from populace.settings.settings import Settings
-
-EXAMPLES = """Examples:
-
-populace restore /backups/monday --keys /safe/populace.keys --data ./restored
-
-populace restore /backups/monday --keys /safe/populace.keys --data ./restored --erasures-of ./my-data
-
-populace restore s3://my-bucket/populace --master-key /safe/master.key --data ./restored
-
-populace restore s3://my-bucket/populace --master-key /safe/master.key --at 2026-11-30T16:00 --data ./then
-"""
 
 JOURNAL_MARK = "://"
 """What a journal's URL has, and a directory has not."""
@@ -62,7 +52,7 @@ def restore(
             "--stale", help="Take the erasures of a directory with whose store another machine went on since."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Restore a backup, or a journal, into a new data directory.
 
@@ -74,6 +64,12 @@ def restore(
     What is restored of a journal goes on with it when it is served with the same
     POPULACE_JOURNAL, and the former directory cannot write any more. With --at it
     becomes a store of its own.
+
+    Examples:
+        populace restore /backups/monday --keys /safe/populace.keys --data ./restored
+        populace restore /backups/monday --keys /safe/populace.keys --data ./restored --erasures-of ./my-data
+        populace restore s3://my-bucket/populace --master-key /safe/master.key --data ./restored
+        populace restore s3://my-bucket/populace --master-key /safe/master.key --at 2026-11-30T16:00
     """
     with named_errors():
         settings = Settings.from_environment(data=data)

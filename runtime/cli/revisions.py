@@ -6,14 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from populace.cli.arguments import AsJson, Name
 from populace.cli.console import err, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, connected, model_path
-from populace.settings.settings import Settings
-
-PUBLISH_EXAMPLES = """Examples: `populace model publish ada ./my-lora`,
-`populace model publish ada ./my-lora --alias canary` (asked as `ada@canary`)."""
-
-Name = Annotated[str, typer.Argument(help="The model's name.")]
+from populace.cli.gateway_client import connected, gateway, model_path
 
 
 def publish(
@@ -23,20 +18,26 @@ def publish(
     ],
     alias: Annotated[str, typer.Option(help="The alias to move to the new revision.")] = "latest",
 ) -> None:
-    """Publish a new adapter for a model; the old one stays in use until an engine has loaded it."""
+    """Publish a new adapter for a model; the old one stays in use until an engine has loaded it.
+
+    Examples:
+        populace model publish ada ./my-lora
+        populace model publish ada ./my-lora --alias canary    # asked as ada@canary
+    """
     with named_errors(), err.status("Checking and prewarming the adapter"), connected() as population:
         revision = population.model(name).publish(adapter, alias=alias)
     out.print(f"[bold]{name}@{alias}[/] is {revision.digest[:12]} now.")
 
 
-def revisions(
-    name: Name, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def revisions(name: Name, as_json: AsJson = False) -> None:
     """List a model's revisions, oldest first, with their aliases.
 
     A revision is registered, then prewarming, then ready; aliases move to ready ones only.
+
+    Examples:
+        populace model revisions ada
     """
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    with gateway() as client:
         aliases = client.request("GET", model_path(name))["aliases"]
         found = client.request("GET", model_path(name, "/revisions"))["data"]
     if as_json:

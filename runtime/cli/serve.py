@@ -37,21 +37,6 @@ QUESTION = "What is the capital of France?"
 FIRST_REPLY_SECONDS_MAX = 60.0
 """How long it is asked again for: a gateway or an engine whose process ended is replaced in that time."""
 
-EXAMPLES = """Examples:
-
-populace serve
-
-populace serve --port 9000 --engine torch
-
-populace serve --base ./my-model --data ./my-data
-
-populace serve --config-file /etc/populace.toml
-
-populace serve --memory-module none
-
-populace serve --cluster-port 6379
-"""
-
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -91,7 +76,7 @@ def serve(
         str | None, typer.Option(help="Address of a Ray cluster to join instead of starting one.")
     ] = None,
     cluster_port: Annotated[
-        int | None, typer.Option(help="Port at which other machines join, with `populace join`.")
+        int | None, typer.Option(help="Port at which other machines join, with `populace node join`.")
     ] = None,
     cluster_host: Annotated[
         str | None, typer.Option(help="Address of this machine that they reach. Default: its network's.")
@@ -107,6 +92,14 @@ def serve(
 
     Every option can be set in the environment too, as POPULACE_PORT, POPULACE_DATA and so on, and in a
     configuration file, like all other settings: `populace config` lists them.
+
+    Examples:
+        populace serve
+        populace serve --port 9000 --engine torch
+        populace serve --base ./my-model --data ./my-data
+        populace serve --config-file /etc/populace.toml
+        populace serve --memory-module none
+        populace serve --cluster-port 6379
     """
     with named_errors():
         settings = Settings.from_environment(
@@ -269,7 +262,7 @@ def join_hint(address: str, token: Path) -> str:
     if _is_loopback(address.rpartition(":")[0].strip("[]")):
         # Ray found no other one: a machine without a route to elsewhere, for example.
         return f"cannot join, as {address} is this machine alone: name its address with --cluster-host"
-    return f"join with `populace join {address}`, once {token} is copied to the same place there"
+    return f"join with `populace node join {address}`, once {token} is copied to the same place there"
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,25 +7,23 @@ import typer
 from rich.table import Table
 
 from populace.actors.errors import InvalidRequest
-from populace.cli.console import named_errors, out, print_json
+from populace.cli.arguments import AsJson
+from populace.cli.console import out, print_json
 from populace.cli.gateway_client import administrating
 
 PATH = "/v1/admin/tenants"
 UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
-app = typer.Typer(
-    help="List and show tenants, and limit what they take, on the server or with an admin key.",
-    no_args_is_help=True,
-)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tenant = Annotated[str, typer.Argument(help="The tenant's name.")]
 
 
-@app.command("list")
-def list_tenants(as_json: AsJson = False) -> None:
-    """List the tenants that have people, a key or a limit."""
-    with named_errors(), administrating() as client:
+def ls(as_json: AsJson = False) -> None:
+    """List the tenants that have people, a key or a limit.
+
+    Examples:
+        populace tenant ls
+    """
+    with administrating() as client:
         tenants = client.request("GET", PATH)["data"]
     if as_json:
         print_json(tenants)
@@ -36,10 +34,13 @@ def list_tenants(as_json: AsJson = False) -> None:
     out.print(table)
 
 
-@app.command()
 def show(tenant: Tenant, as_json: AsJson = False) -> None:
-    """Show what a tenant has, and what it may take."""
-    with named_errors(), administrating() as client:
+    """Show what a tenant has, and what it may take.
+
+    Examples:
+        populace tenant show acme
+    """
+    with administrating() as client:
         found = client.request("GET", _path(tenant))
     if as_json:
         print_json(found)
@@ -52,7 +53,6 @@ def show(tenant: Tenant, as_json: AsJson = False) -> None:
     out.print(table)
 
 
-@app.command()
 def limit(
     tenant: Tenant,
     requests_per_minute: Annotated[str | None, typer.Option(help="Requests in a minute, or none.")] = None,
@@ -69,7 +69,8 @@ def limit(
 ) -> None:
     """Limit what a tenant takes; what is not named stays as it is, and `none` lifts a limit.
 
-    Example: `populace tenant limit acme --requests-per-minute 6000 --people 1000 --bytes 20GiB`.
+    Examples:
+        populace tenant limit acme --requests-per-minute 6000 --people 1000 --bytes 20GiB
     """
     asked = {
         "requests_per_minute": requests_per_minute,
@@ -78,7 +79,7 @@ def limit(
         "bytes": stored_bytes,
         "open_jobs": open_jobs,
     }
-    with named_errors(), administrating() as client:
+    with administrating() as client:
         changed = {name: number_in(name, text) for name, text in asked.items() if text is not None}
         limits: dict[str, Any] = client.request("GET", _path(tenant))["limits"]
         limited = client.request("PUT", f"{_path(tenant)}/limits", json={**limits, **changed})

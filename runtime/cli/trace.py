@@ -12,22 +12,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from populace.actors.span_names import HTTP_ROUTE, HTTP_STATUS, REQUEST_ID
+from populace.cli.arguments import Data
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json
 from populace.settings.settings import Settings
 from populace.telemetry.options import LOGS_DIRECTORY, TRACES_DIRECTORY
 from populace.telemetry.reading import Logs, Selection
 from populace.telemetry.trace_files import TraceSpan, has_traces, requests_in, spans_of_request
-
-EXAMPLES = """Examples:
-
-populace trace --slowest
-
-populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
-
-populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4 --attributes
-
-populace trace job-3f2a9d4c1b0e8f77.5d1c9a7be2403f68-0
-"""
 
 CONSOLE_PATH = "/console"
 """The routes of the console's own files, which are not listed."""
@@ -64,12 +54,18 @@ def trace(
             help="The folder of the traces. Default: that of POPULACE_TELEMETRY, or traces/ of the data."
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The data directory. Default: POPULACE_DATA.")] = None,
+    data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the spans as JSON objects.")] = False,
 ) -> None:
     """Show where the time of a request went, in all processes of this machine's Populace, or list requests.
 
     It reads the files that `populace serve` writes with POPULACE_TELEMETRY=file.
+
+    Examples:
+        populace trace --slowest
+        populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4
+        populace trace req_6b1f0f6c1d9f4a0f8a52f1c3f7f2a9d4 --attributes
+        populace trace job-3f2a9d4c1b0e8f77.5d1c9a7be2403f68-0
     """
     with named_errors():
         settings = Settings.from_environment(data=data)

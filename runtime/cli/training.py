@@ -1,4 +1,4 @@
-"""``populace train`` and ``populace jobs``: trains models on their logs and feedback."""
+"""``populace model train``, ``jobs`` and ``cancel``: trains models on their logs and feedback."""
 
 import csv
 import json
@@ -15,29 +15,12 @@ from rich.table import Column, Table
 
 from populace.actors.reward_tasks import pack_tasks
 from populace.actors.training_options import TrainingOptions
-from populace.cli.console import CommandFailed, err, local_time, named_errors, out, print_json
-from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
+from populace.cli.arguments import AsJson, Name
+from populace.cli.console import CommandFailed, err, local_time, out, print_json
+from populace.cli.gateway_client import GatewayClient, GatewayError, gateway, model_path
 from populace.cli.training_flags import with_training_flags
+from populace.client.progress import training_phase
 from populace.learning.on_policy.tasks import read_tasks
-from populace.settings.settings import Settings
-
-TRAIN_EXAMPLES = """Examples:
-
-populace train ada
-
-populace train ada ben --method preference --epochs 2
-
-populace train --all --no-wait
-
-populace train ada --unjudged --rank 16
-
-populace train ada --steps 8 --schedule-steps 16, and later the same with --continues: as --steps 16
-
-populace train ada --method rl --reward number --tasks sums.jsonl
-"""
-
-JOBS_EXAMPLES = """Examples: `populace jobs`, `populace jobs ada`, `populace jobs --cancel ada`,
-`populace jobs ada --csv > losses.csv`."""
 
 POLL_SECONDS = 0.5
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -66,7 +49,7 @@ def train(
         bool,
         typer.Option("--wait/--no-wait", help="Show progress until the trainings end, or return at once."),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train models on their logs and feedback; a revision that is better becomes the current one.
 
@@ -79,8 +62,17 @@ def train(
     The exit status is 0 if every model got a new current revision, 1 after an error or a failed training, and
     3 if a revision was rejected, a training was skipped or cancelled, or there was no model to train. With
     --no-wait it is 0 once the trainings are requested.
+
+    Examples:
+        populace model train ada
+        populace model train ada ben --method preference --epochs 2
+        populace model train --all --no-wait
+        populace model train ada --unjudged --rank 16
+        populace model train ada --steps 8 --schedule-steps 16
+        populace model train ada --steps 8 --schedule-steps 16 --continues    # and so on from there
+        populace model train ada --method rl --reward number --tasks sums.jsonl
     """
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
+    with gateway() as client:
         options.check()
         body: dict[str, Any] = asdict(options)
         if tasks is not None:
@@ -100,24 +92,35 @@ def jobs(
     name: Annotated[
         str | None, typer.Argument(help="List the trainings of this model only.", show_default=False)
     ] = None,
-    cancel: Annotated[str | None, typer.Option(help="Cancel the open training of this model.")] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print the loss, or the reward, of each step as CSV.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List trainings, newest first, or cancel one."""
-    with named_errors(), GatewayClient.of_settings(Settings.from_environment()) as client:
-        if cancel is not None:
-            job = client.request("DELETE", model_path(cancel, "/jobs"))
-            print_json(job) if as_json else out.print(f"The training of {cancel} was {job['state']}.")
-            return
+    """List trainings, newest first.
+
+    Examples:
+        populace model jobs
+        populace model jobs ada --csv > losses.csv
+    """
+    with gateway() as client:
         path = "/v1/jobs" if name is None else model_path(name, "/jobs")
         found = client.request("GET", path)["data"]
         if as_csv:
             _print_csv(found)
         else:
-            print_json(found) if as_json else _print_table(found)
+            print_json(found) if as_json else print_jobs(found)
+
+
+def cancel(name: Name, as_json: AsJson = False) -> None:
+    """Cancel the training of a model that has not ended.
+
+    Examples:
+        populace model cancel ada
+    """
+    with gateway() as client:
+        job = client.request("DELETE", model_path(name, "/jobs"))
+    print_json(job) if as_json else out.print(f"The training of {name} was {job['state']}.")
 
 
 def _chosen(client: GatewayClient, names: Sequence[str] | None, *, every: bool) -> list[str]:
@@ -175,13 +178,14 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=min(30, err.width // 4)),
         MofNCompleteColumn(),
         TextColumn("{task.fields[told]}"),
     )
     with Progress(*columns, console=err, transient=True) as display:
-        tasks = {name: display.add_task(name, total=None, told="waiting") for name in latest}
+        tasks = {name: display.add_task(name, total=None, told="asked for") for name in latest}
         planned: set[str] = set()
+        stepped = {name: (0, time.monotonic()) for name in latest}
         try:
             while any(job["state"] in OPEN for job in latest.values()):
                 time.sleep(POLL_SECONDS)
@@ -192,13 +196,16 @@ def watched(client: GatewayClient, asked: Sequence[dict[str, Any]]) -> list[dict
                         if job["plan"] and name not in planned:
                             planned.add(name)
                             err.print(f"[bold]{name}[/] {job['plan']}.", highlight=False)
+                        if job["step"] != stepped[name][0]:
+                            stepped[name] = (job["step"], time.monotonic())
+                        idle_s = time.monotonic() - stepped[name][1]
                         display.update(
-                            tasks[name], completed=job["step"], total=total, told=told(job, time.time())
+                            tasks[name], completed=job["step"], total=total, told=told(job, idle_s)
                         )
         except KeyboardInterrupt:
             err.print(
-                "They go on: `populace train NAME` watches one again, `populace jobs` shows how far, "
-                "`populace jobs --cancel NAME` ends one."
+                "They go on: `populace model train NAME` watches one again, `populace model jobs` shows how "
+                "far, `populace model cancel NAME` ends one."
             )
             raise typer.Exit(130) from None
     return list(latest.values())
@@ -211,18 +218,18 @@ def _again(client: GatewayClient, job: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def told(job: dict[str, Any], now: float) -> str:
-    """Describe a running job by loss, speed and time left, any other by its state.
+def told(job: dict[str, Any], idle_s: float) -> str:
+    """Name the phase of an open job, and what it measured; ``idle_s`` are the seconds since its last step.
 
-    The time left is that of all steps that it may take; corrections often take fewer. It is computed from
-    wall-clock time, because a trainer also waits for other people's turns and for engines.
+    No time is said to be left: corrections often take fewer steps than there may be, a trainer waits for
+    people's turns, and judging takes as long as it takes.
     """
-    if job["state"] != "running" or not job["seconds"] or job["loss"] is None:
-        return job["state"]
-    passed = max(job["seconds"], now - job["started"])
-    left = passed / max(1, job["step"]) * (job["steps"] - job["step"])
+    stepped = job["loss"] is not None
+    phase = training_phase(job["state"], has_stepped=stepped, idle_s=idle_s)
+    if job["state"] != "running" or not stepped or not job["seconds"]:
+        return phase
     measured = f"{_measured(job)} {job[_measured(job)]:.3f}"
-    return f"{measured}  {job['tokens'] / job['seconds']:.0f} tokens/s  at most {left:.0f} s left"
+    return f"{phase}  {measured}  {job['tokens'] / job['seconds']:.0f} tokens/s"
 
 
 def print_ends(found: Sequence[dict[str, Any]]) -> None:
@@ -279,9 +286,9 @@ def spark(curve: Sequence[Sequence[float]], width: int = 24) -> str:
     return "".join(BLOCKS[round((loss - min(chosen)) / span * (len(BLOCKS) - 1))] for loss in chosen)
 
 
-def _print_table(found: Sequence[dict[str, Any]]) -> None:
+def print_jobs(found: Sequence[dict[str, Any]]) -> None:
     if not found:
-        out.print("Nobody was trained yet. `populace train NAME` trains one.")
+        out.print("Nobody was trained yet. `populace model train NAME` trains one.")
         return
     measures = ["loss", "reward"] if any(job["reward"] is not None for job in found) else ["loss"]
     table = Table(

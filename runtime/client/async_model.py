@@ -1,7 +1,7 @@
 """A personal model for asyncio: the verbs of ``ModelHandle``, awaited."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
@@ -172,6 +172,7 @@ class AsyncModel:
         tasks: Sequence[Mapping[str, Any]] = (),
         operation: str | None = None,
         seconds_max: float | None = None,
+        on_progress: Callable[[TrainingJob], None] | None = None,
         **options: Unpack[TrainOptions],
     ) -> TrainingJob:
         """See ``ModelHandle.train``."""
@@ -179,14 +180,23 @@ class AsyncModel:
         job = await self._hosts.jobs.ask(self.id, TrainingOptions(**options), operation, tasks_of(tasks))
         loop = asyncio.get_running_loop()
         give_up = None if seconds_max is None else loop.time() + seconds_max
-        while job.is_open and (give_up is None or loop.time() < give_up):
+        while True:
+            if on_progress is not None:
+                on_progress(job)
+            if not job.is_open or (give_up is not None and loop.time() >= give_up):
+                return job
             await asyncio.sleep(POLL_SECONDS)
             job = next(asked for asked in await self.jobs() if asked.number == job.number)
-        return job
 
-    async def rebuild(self, *, seconds_max: float | None = None) -> TrainingJob:
+    async def rebuild(
+        self,
+        *,
+        seconds_max: float | None = None,
+        on_progress: Callable[[TrainingJob], None] | None = None,
+    ) -> TrainingJob:
         """See ``ModelHandle.rebuild``."""
-        return await self.train(rebuilds=await self._serving(), seconds_max=seconds_max)
+        serving = await self._serving()
+        return await self.train(rebuilds=serving, seconds_max=seconds_max, on_progress=on_progress)
 
     async def evaluate(
         self, suite: str | Path | Sequence[Mapping[str, Any]] | None = None, revision: str = "latest"

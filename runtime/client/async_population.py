@@ -44,6 +44,9 @@ class AsyncPopulation:
     def base(self) -> BaseInfo:
         return self.connection.base
 
+    def __repr__(self) -> str:
+        return f"<population {self.tenant} on {self.base.name}{', closed' if self.closed else ''}>"
+
     def model(self, name: str) -> AsyncModel:
         """See ``Population.model``."""
         model = ModelId(self.tenant, name)

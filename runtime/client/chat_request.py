@@ -18,6 +18,10 @@ from populace.policies.retrieval import RETRIEVED_MAX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
 DEFAULT_CONVERSATION = "main"
+
+NEW_CONVERSATION = "new"
+"""The name of no conversation: a message to it begins one, with nothing before it, as None does."""
+
 TURN_SECONDS_MAX = 120.0
 """Default of ``turn_seconds_max`` in the cluster; over HTTP it is the server's setting."""
 
@@ -44,6 +48,8 @@ def chat_request(
     """
     check_options(options, ChatOptions, "chat")
     conversation = options.get("conversation", DEFAULT_CONVERSATION)
+    if conversation == NEW_CONVERSATION:
+        conversation = None
     if conversation is not None:
         _check_text("A conversation's name", conversation, "conversation")
     alias = options.get("alias", FIRST_ALIAS)

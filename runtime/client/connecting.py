@@ -12,11 +12,12 @@ from populace.client.async_population import AsyncPopulation
 from populace.client.connection import Connection
 from populace.client.http_connection import HttpConnection, check_speaks_ray, is_url
 from populace.client.http_transport import server_url
-from populace.client.loop_thread import LoopThread
+from populace.client.loop_thread import LoopThread, without_frames
 from populace.client.population import Population
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
+from populace.storage.records.errors import PopulaceError
 
 DEFAULT_TENANT = "local"
 
@@ -41,6 +42,7 @@ def connect(
     Raises ``ClusterNotFound``, ``Unauthorized``, and ``InvalidRequest`` if the tenant is not the key's, or if
     the address or the key cannot be one.
     """
+    __tracebackhide__ = True
     loop = LoopThread()
     try:
         connection = loop.run(_opened(address, api_key, tenant, data))
@@ -87,7 +89,10 @@ class Connecting:
         await self._population.close()
 
     async def _connected(self) -> AsyncPopulation:
-        return AsyncPopulation(await _opened(*self._wanted))
+        try:
+            return AsyncPopulation(await _opened(*self._wanted))
+        except PopulaceError as error:
+            raise without_frames(error) from None
 
 
 async def _opened(

@@ -1,16 +1,29 @@
 """An event loop on a thread of its own, for callers that block."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from populace.actors.errors import InvalidRequest
+from populace.storage.records.errors import PopulaceError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
 """How long ``close`` waits for cancelled tasks to end."""
+
+
+def without_frames(error: PopulaceError) -> PopulaceError:
+    """Return the error without where in Populace it was raised, which says nothing to who called it.
+
+    That is logged at debug level.
+    """
+    logger.debug("a call failed", exc_info=error)
+    return error.with_traceback(None)
 
 
 class LoopThread:
@@ -28,8 +41,9 @@ class LoopThread:
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call to its end, from any thread. An interrupt cancels it.
 
-        Raises ``InvalidRequest`` after ``close``.
+        Raises ``InvalidRequest`` after ``close``. Errors that are raised on purpose come ``without_frames``.
         """
+        __tracebackhide__ = True  # pytest and IPython leave this frame out
         if self.closed:
             call.close()
             raise InvalidRequest("This population was closed: connect again.", "population")
@@ -41,6 +55,8 @@ class LoopThread:
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return running.result()
+        except PopulaceError as error:
+            raise without_frames(error) from None
         except BaseException:
             running.cancel()
             raise

@@ -1,6 +1,6 @@
 """A personal model in Python: a handle that is used like that of a Ray actor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -19,6 +19,7 @@ from populace.actors.turn import Interaction, ModelId
 from populace.client.async_model import AsyncModel
 from populace.client.chat_request import MessageLike
 from populace.client.options import ChatOptions, PeekOptions, TrainOptions
+from populace.client.progress import TrainingProgress, shown
 from populace.client.streaming import ReplyStream, Runner
 from populace.pictures.memory import PersonalMemory
 from populace.policies.diversity.disclosure import Sharing
@@ -70,7 +71,8 @@ class ModelHandle:
         memory = self._runner.run(self._model.memory())
 
         def ask(questions: str | Sequence[str], *, sure_min: float = SURE_MIN, wait: bool = False) -> Known:
-            return self._runner.run(self._model.known(questions, sure_min=sure_min, wait=wait))
+            with shown(f"Asking {self.name} what it knows"):
+                return self._runner.run(self._model.known(questions, sure_min=sure_min, wait=wait))
 
         return replace(memory, ask=ask)
 
@@ -128,7 +130,8 @@ class ModelHandle:
     ) -> Forgotten:
         """Forget turns for good, named by themselves, their positions, or words that find them.
 
-        Words only find turns, in ``found`` of the result, unless ``confirm`` is true. A forgotten turn leaves
+        Words only find turns, unless ``confirm`` is true: ``found`` of the result has those with all of the
+        words, or else ``near`` the nearest ones. A forgotten turn leaves
         the log, the memory and every revision that learned from it, and no byte of it stays; the result names
         later turns whose prompts contained it. ``memory="emptied"`` empties a memory that cannot be
         recomputed. With an ``operation`` a retry changes nothing.
@@ -177,6 +180,7 @@ class ModelHandle:
         tasks: Sequence[Mapping[str, Any]] = (),
         operation: str | None = None,
         seconds_max: float | None = None,
+        on_progress: Callable[[TrainingJob], None] | None = None,
         **options: Unpack[TrainOptions],
     ) -> TrainingJob:
         """Train the model on its log and feedback, wait for the end, and return the job.
@@ -184,7 +188,8 @@ class ModelHandle:
         ``options`` are the fields of ``TrainingOptions``: ``method``, ``rank``, ``epochs``, ``seed``,
         ``learning_rate``, ``unjudged`` and so on. A candidate that is better than its parent becomes
         the current revision; the job's ``state`` says whether it did, and its ``reason`` why not. After
-        ``seconds_max`` the job is returned as it is then, and goes on; 0 does not wait.
+        ``seconds_max`` the job is returned as it is then, and goes on; 0 does not wait. ``on_progress`` is
+        called with the job twice a second; without it a terminal or a notebook shows how far it is.
 
         With ``method="rl"`` the model learns from the ``reward`` of its replies to ``tasks``, of which one in
         eight is held out to judge it: ``ada.train(method="rl", reward="number",
@@ -192,11 +197,22 @@ class ModelHandle:
 
         Raises ``InvalidRequest``, ``TrainingUnderWay`` and ``TrainingUnavailable``.
         """
-        return self._runner.run(
-            self._model.train(tasks=tasks, operation=operation, seconds_max=seconds_max, **options)
-        )
+        with shown(f"Training {self.name}") as say:
+            training = self._model.train(
+                tasks=tasks,
+                operation=operation,
+                seconds_max=seconds_max,
+                on_progress=on_progress or TrainingProgress(say),
+                **options,
+            )
+            return self._runner.run(training)
 
-    def rebuild(self, *, seconds_max: float | None = None) -> TrainingJob:
+    def rebuild(
+        self,
+        *,
+        seconds_max: float | None = None,
+        on_progress: Callable[[TrainingJob], None] | None = None,
+    ) -> TrainingJob:
         """Retrain the current revision from the base and what it learned from; see ``train``.
 
         On the base that it was trained on, a revision without a parent comes out bit for bit the same. On
@@ -204,7 +220,9 @@ class ModelHandle:
         revision, and ``InvalidRequest`` for a revision that was not trained here, or whose log is no longer
         kept.
         """
-        return self._runner.run(self._model.rebuild(seconds_max=seconds_max))
+        with shown(f"Training {self.name}") as say:
+            tell = on_progress or TrainingProgress(say)
+            return self._runner.run(self._model.rebuild(seconds_max=seconds_max, on_progress=tell))
 
     def evaluate(
         self, suite: str | Path | Sequence[Mapping[str, Any]] | None = None, revision: str = "latest"
@@ -221,7 +239,8 @@ class ModelHandle:
         ``base``. Raises ``InvalidRequest``, which names the first bad line, ``SuiteNotFound``,
         ``RevisionNotFound`` and ``ModelNotFound``.
         """
-        return self._runner.run(self._model.evaluate(suite, revision))
+        with shown(f"Asking {self.name} its questions"):
+            return self._runner.run(self._model.evaluate(suite, revision))
 
     def suite(self) -> Suite:
         """Return the stored suite, a ``SuiteQuestion`` for each line. Raises ``SuiteNotFound``."""
@@ -317,8 +336,8 @@ class ChatMethod:
     ) -> Interaction | ReplyStream:
         """Make one turn and return it when it is durably in the log; ``str()`` of it is the reply.
 
-        A text continues the ``conversation`` (default ``main``; None begins with nothing before
-        it) from the model's own log. A sequence of messages is read exactly as it is. With ``stream`` the
+        A text continues the ``conversation`` from the model's own log (default ``main``; ``"new"``, or None,
+        begins with nothing before it). A sequence of messages is read exactly as it is. With ``stream`` the
         texts of the reply are returned as they are made: see ``ReplyStream``.
 
         Options: ``conversation``, ``alias``, ``operation`` (an idempotency key: the same key gives

@@ -185,6 +185,9 @@ class Population:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<population {self.tenant} on {self.base.name}{', closed' if self._loop.closed else ''}>"
+
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """Run a call of the ``directory`` to its end, from any thread."""
         return self._loop.run(call)

@@ -78,7 +78,7 @@ def check_takeover(options: HostOptions) -> None:
         return
     assert options.home is not None, "another node than it"
     own.data.mkdir(parents=True, exist_ok=True)
-    with DirectoryLock(own.data, "populace drain", is_shared=True):
+    with DirectoryLock(own.data, "populace node drain", is_shared=True):
         bucket = open_bucket(options.home.journal.url)
         store = join_store(
             bucket,

@@ -97,8 +97,8 @@ class Settings(DeviceSettings):
     know: two of each host, one of the gateway and of the trainer, and one of each Python program in the
     cluster that has the variable. With None the system chooses."""
     cluster_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port at which other machines join the Ray that ``populace serve`` starts, with ``populace join``; None
-    starts one that no machine is meant to join. Whoever joins needs the token."""
+    """Port at which other machines join the Ray that ``populace serve`` starts, with ``populace node join``;
+    None starts one that no machine is meant to join. Whoever joins needs the token."""
     cluster_host: str | None = None
     """Address of this machine that the others of the cluster reach; None is that of its network."""
     cluster_token_file: Path | None = None

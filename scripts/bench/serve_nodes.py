@@ -76,12 +76,12 @@ def bench_nodes(bench: ServeBench, settings: Settings, *, nodes: int, report: Re
 
 @contextmanager
 def _joined(address: str, work: Path, number: int) -> Generator[None]:
-    """Run a ``populace join`` with the token of the Populace whose files are in ``work``."""
+    """Run a ``populace node join`` with the token of the Populace whose files are in ``work``."""
     environment = process_environment(
         POPULACE_CONFIG=str(work / f"config-{number}"),
         POPULACE_CLUSTER_TOKEN_FILE=str(work / "config" / "cluster-token"),
     )
-    command = [sys.executable, "-m", "populace", "join", address]
+    command = [sys.executable, "-m", "populace", "node", "join", address]
     with child(command, environment, work / f"join-{number}.log"):
         yield
 

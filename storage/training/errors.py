@@ -40,7 +40,9 @@ class SuiteNotFound(StorageError):
     """The model has no suite of questions that it has to answer."""
 
     code = "suite_not_found"
-    template = "The model `{model}` has no suite of questions. `populace evaluate {model} FILE` stores one."
+    template = (
+        "The model `{model}` has no suite of questions. `populace model evaluate {model} FILE` stores one."
+    )
 
     model: str
 
@@ -51,7 +53,7 @@ class TrainingUnderWay(StorageError):
     code = "training_under_way"
     template = (
         "The training job {number} of `{model}` has not ended. Wait for it, or cancel it with "
-        "`populace jobs --cancel {model}`."
+        "`populace model cancel {model}`."
     )
 
     model: str

@@ -657,9 +657,18 @@ async def test_where_no_turn_has_all_words_the_nearest_are_told_as_such(ada: Ada
     nearest = await ada.host.forgetting.find(ADA, "my password please")
     nothing = await ada.host.forgetting.find(ADA, "unicorn")
 
-    assert ([turn.position for turn in nearest.found], nearest.is_exact) == ([0], False)
+    assert ([turn.position for turn in nearest.near], nearest.found) == ([0], ())
     assert nothing == Forgotten(ADA)
     assert str(nothing) == "Nothing was found, and nothing was forgotten."
+
+
+async def test_a_word_that_many_turns_have_makes_none_of_them_near(ada: Ada) -> None:
+    for said in ("My dog is Rex.", "My boat is green.", "My city is Oslo.", "My job is dull.", "A bank."):
+        await ada.say(said)
+
+    found = await ada.host.forgetting.find(ADA, "my password")
+
+    assert (found.found, found.near) == ((), ())
 
 
 async def test_words_that_say_nothing_or_fit_too_much_are_refused(ada: Ada) -> None:

@@ -44,7 +44,7 @@ SERVES = "A replica serves on this machine"
 
 @dataclass(frozen=True)
 class Joining:
-    """A running ``populace join`` and what it prints."""
+    """A running ``populace node join`` and what it prints."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -72,7 +72,7 @@ def join(folder: Path, address: str, token: Path, *options: str, **variables: st
     log = folder / "join.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "populace", "join", address, *options],
+            [sys.executable, "-m", "populace", "node", "join", address, *options],
             env=process_environment(
                 POPULACE_CONFIG=str(folder),
                 POPULACE_CLUSTER_TOKEN_FILE=str(token),
@@ -141,8 +141,8 @@ def wait_replicas(served: Served, number: int) -> None:
 
 
 def listed_nodes(served: Served) -> list[dict[str, Any]]:
-    """What `populace nodes` lists; last the node with the hosts."""
-    listed = served.run("-m", "populace", "nodes", "--json")
+    """What `populace node ls` lists; last the node with the hosts."""
+    listed = served.run("-m", "populace", "node", "ls", "--json")
     nodes: list[dict[str, Any]] = json.loads(listed.stdout)["nodes"]
     return sorted(nodes, key=lambda node: "host" in node["parts"])
 
@@ -183,7 +183,7 @@ def test_a_second_machine_joins_and_is_lost_and_another_leaves_with_the_store(
             assert len(since) == 2
             assert min(since.values()) > 0
             assert first.is_running()
-            assert f"populace join {address}" in served.log.read_text()
+            assert f"populace node join {address}" in served.log.read_text()
 
             family = lost.family()
             # Its replica hangs, too, and so cannot end by itself.
@@ -210,7 +210,7 @@ def test_a_second_machine_joins_and_is_lost_and_another_leaves_with_the_store(
             assert other["parts"].keys() == {"host", "replica"}
             crowd(served, names)
             for left, to in ((other["name"], head["name"]), (head["name"], other["name"])):
-                drained = served.run("-m", "populace", "drain", left, "--to", to)
+                drained = served.run("-m", "populace", "node", "drain", left, "--to", to)
                 assert drained.returncode == 0, drained.stderr
                 assert "INFO" not in drained.stderr
             crowd(served, names)

@@ -131,12 +131,12 @@ def test_the_command_line_shows_what_is_remembered_and_draws_it(
     say(served, ada, "My city is Lisbon.")
     picture = tmp_path / "ada.svg"
 
-    shown = served.run("-m", "populace", "model", "memory", ada, "--picture", str(picture))
+    shown = served.run("-m", "populace", "memory", "show", ada, "--picture", str(picture))
 
     assert shown.returncode == 0, shown.stderr
     assert "layer 29" in shown.stdout
     assert picture.read_text().startswith("<svg")
-    forgotten = served.run("-m", "populace", "model", "memory", ada, "--forget")
+    forgotten = served.run("-m", "populace", "memory", "clear", ada, "--yes")
     assert forgotten.returncode == 0, forgotten.stderr
     assert "remembers nothing" in forgotten.stdout
 
@@ -149,7 +149,7 @@ def test_what_a_model_knows_is_the_same_over_http_in_python_and_at_the_command_l
     path = f"/v1/personal-models/{ada}/memory/known"
 
     asked = served.call("GET", path, params={"question": ["What is my city?", "Why?"]})
-    shown = served.run("-m", "populace", "model", "memory", ada, "--ask", "What is my city?")
+    shown = served.run("-m", "populace", "model", "known", ada, "What is my city?")
     with populace.connect(data=served.data) as population:
         known = population.model(ada).memory.known(["What is my city?"])
 

@@ -56,7 +56,7 @@ def test_python_and_the_command_line_retrieve_too(served: Served, ada: str) -> N
         assert asked.retrieved == (first.position,)
         assert remembered.version == 2, "the turn is said again with what it was told"
     typed = served.run(
-        "-m", "populace", "chat", ada, "--new", "--retrieve", "2", "-m", "Who is Bruno?", "--max-tokens", "8"
+        "-m", "populace", "run", ada, "Who is Bruno?", "--new", "--retrieve", "2", "--max-tokens", "8"
     )
 
     assert typed.returncode == 0, typed.stderr

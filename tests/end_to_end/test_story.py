@@ -96,7 +96,7 @@ def ada(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Ada:
     assert served.call("POST", "/v1/feedback", json=judged).status_code == 201
     untaught = says(served, name)
     at_once = _said(served, name, IN_OTHER_WORDS, corrections=True)
-    [job] = json.loads(command(served, "train", name, "--json"))
+    [job] = json.loads(command(served, "model", "train", name, "--json"))
     command(served, "model", "export", name, file)
     return Ada(name, untaught, at_once, job, file)
 
@@ -237,7 +237,7 @@ def test_after_kill_9_of_the_host_every_acknowledged_turn_is_in_the_log_once(
 def test_of_a_person_who_is_erased_nothing_is_left_under_their_name(served: Served, ada: Ada) -> None:
     name = copy_of(served, ada)
 
-    command(served, "model", "erase", name, "--yes")
+    command(served, "model", "rm", name, "--yes")
 
     assert served.call("GET", f"/v1/personal-models/{name}").status_code == 404
     served.create(name)

@@ -102,10 +102,10 @@ def test_a_training_that_is_cancelled_leaves_the_model_as_it_was(served: Served,
         assert (model.show().cursor, model.show().aliases, model.revisions()) == (0, {}, ())
 
     empty = served.create(f"empty-{uuid.uuid4().hex[:8]}")
-    skipped = served.run("-m", "populace", "train", empty)
+    skipped = served.run("-m", "populace", "model", "train", empty)
     assert skipped.returncode == 3, skipped.stderr
     assert "its log has no interaction" in skipped.stdout
-    both = served.run("-m", "populace", "train", empty, "--all")
+    both = served.run("-m", "populace", "model", "train", empty, "--all")
     assert both.returncode != 0
     assert "or say --all" in both.stderr
 
@@ -121,7 +121,7 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
     options = ("--method", "rl", "--reward", "number", "--tasks", str(tasks), "--batch", "8")
 
     trained = served.run(
-        "-m", "populace", "train", ada, *options, "--steps", "2", "--reply-tokens", "12", "--json"
+        "-m", "populace", "model", "train", ada, *options, "--steps", "2", "--reply-tokens", "12", "--json"
     )
 
     [job] = json.loads(trained.stdout)
@@ -131,7 +131,7 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
     assert scores["gain"] == pytest.approx(gain)
     assert gain > 0 or job["state"] == "rejected"
     tasks.write_text('{"prompt": "What is 3 + 4?"}\nnothing\n')
-    refused = served.run("-m", "populace", "train", ada, *options)
+    refused = served.run("-m", "populace", "model", "train", ada, *options)
     assert refused.returncode != 0
     assert "line 2" in " ".join(refused.stderr.split())
 
@@ -139,7 +139,7 @@ def test_a_model_is_rewarded_for_tasks_and_judged_by_others(served: Served, ada:
 def test_a_model_learns_from_its_own_replies_what_its_log_would_tell_it(served: Served, ada: str) -> None:
     options = ("--method", "distillation", "--steps", "2", "--replies", "2", "--reply-tokens", "8")
 
-    trained = served.run("-m", "populace", "train", ada, *options, "--batch", "2", "--json")
+    trained = served.run("-m", "populace", "model", "train", ada, *options, "--batch", "2", "--json")
 
     [job] = json.loads(trained.stdout)
     assert_judged(served, ada, job)

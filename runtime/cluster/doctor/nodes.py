@@ -37,7 +37,7 @@ def check_nodes(settings: Settings, join: str | None, *, store: bool = False) ->
         yield _check_serving(running)
         yield check_gateways(running.url)
     elif joined is None:
-        detail = "none: neither `populace serve` nor `populace join` runs here with this configuration"
+        detail = "none: neither `populace serve` nor `populace node join` runs here with this configuration"
         yield Check(ROLE, "ok", detail)
     if joined is not None:
         yield Check(ROLE, "ok", f"{' and '.join(joined.parts)} node {joined.node} of {joined.address}")
@@ -103,7 +103,7 @@ def _check_labels(joined: Joined, node: "NodeSeen | None") -> Check:
     labels = {f"populace.{part}": "true" for part in joined.parts}
     if node is None or not node.labels.items() >= labels.items():
         lacks = f"knows no node {joined.node}" if node is None else f"has {joined.node} without them"
-        remedy = "stop `populace join` and start it again"
+        remedy = "stop `populace node join` and start it again"
         return Check(name, "fail", f"{', '.join(labels)}: the cluster {lacks}", remedy)
     return Check(name, "ok", f"{', '.join(labels)}: so much may start here")
 

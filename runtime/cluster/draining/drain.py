@@ -170,7 +170,7 @@ def _wait_open(host: str, target: StoreNode) -> str:
         if lack is not None:
             raise failure(
                 f"it {lack} after {OPEN_SECONDS_MAX:.0f} s, and goes on trying. Its log on {target.host} "
-                f"says why; `populace drain {target.name}` hands its shards on from there"
+                f"says why; `populace node drain {target.name}` hands its shards on from there"
             )
 
     again = Retrying(

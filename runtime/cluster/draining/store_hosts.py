@@ -79,7 +79,8 @@ def next_node(leaving: StoreNode, nodes: Sequence[StoreNode], to: str | None = N
     if not others:
         raise DrainRefused(
             str(leaving),
-            "there is no other store node to go on with them. Add one with `populace join HOST:PORT --store`",
+            "there is no other store node to go on with them. Add one with `populace node join HOST:PORT "
+            "--store`",
         )
     if to is not None:
         return node_called(to, others)

@@ -1,4 +1,4 @@
-"""``populace join``: makes this machine a node of a cluster that another one serves.
+"""``populace node join``: makes this machine a node of a cluster that another one serves.
 
 ``cluster_note`` is what a cluster says of itself to those who join, ``joined_note`` what a machine that
 joined notes for its own doctor, and ``raylet`` Ray's processes of such a machine. ``connecting`` is for

@@ -41,7 +41,7 @@ def find_cluster(settings: Settings) -> Place:
     if joined is None:
         raise ClusterNotFound(
             "this machine",
-            "Neither `populace serve` nor `populace join` runs here with these settings: run this on a "
+            "Neither `populace serve` nor `populace node join` runs here with these settings: run this on a "
             "machine of the cluster, or name its Ray with POPULACE_RAY_ADDRESS.",
         )
     return Place(joined.address, settings.cluster_token)

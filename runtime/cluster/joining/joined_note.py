@@ -1,4 +1,4 @@
-"""The note that ``populace join`` keeps in the configuration directory while this machine is in a cluster."""
+"""The note that ``populace node join`` keeps among the configuration while this machine is in a cluster."""
 
 import json
 import logging

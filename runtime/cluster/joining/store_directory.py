@@ -24,7 +24,7 @@ def store_directory(address: str, note: ClusterNote, settings: Settings) -> Gene
     ``BucketRefused``, ``BucketUnreachable``, ``MasterKeyRefused``, ``StoreInUse``, ``StoreInvalid`` for the
     directory of another store or program, and ``JournalElsewhere`` for one that left its journal.
     """
-    owner = f"populace join {address} --store"
+    owner = f"populace node join {address} --store"
     with _seen(address, note) as bucket:
         settings.data.mkdir(parents=True, exist_ok=True)
         # Alone: hosts of another store may not have it. Then together with those that start here.

@@ -133,10 +133,10 @@ def test_the_commands_pack_show_and_unpack(directory: Path, small_base: Path, tm
 
     imported = adapter("import", directory, packed, "--base", small_base)
     assert imported.exit_code == 0, imported.output
-    shown = json.loads(adapter("inspect", packed, "--json").output)
+    shown = json.loads(adapter("show", packed, "--json").output)
     assert shown["digest"] in imported.output
     assert shown["bytes"] == packed.stat().st_size
-    assert "q_proj" in adapter("inspect", packed).output
+    assert "q_proj" in adapter("show", packed).output
     exported = adapter("export", packed, again)
     assert exported.exit_code == 0, exported.output
     assert (again / TENSOR_FILE).read_bytes() == (directory / TENSOR_FILE).read_bytes()
@@ -149,7 +149,7 @@ def test_the_commands_pack_show_and_unpack(directory: Path, small_base: Path, tm
 def test_the_commands_refuse_what_is_damaged_by_name(tmp_path: Path) -> None:
     (tmp_path / "damaged").write_bytes(b"PopLoRA\x01 and then nothing")
 
-    for command in (("inspect", tmp_path / "damaged"), ("export", tmp_path / "damaged", tmp_path / "out")):
+    for command in (("show", tmp_path / "damaged"), ("export", tmp_path / "damaged", tmp_path / "out")):
         refused = adapter(*command)
         assert refused.exit_code == 1
         assert "not a sound packed adapter" in refused.output.replace("\n", " ")

@@ -71,7 +71,7 @@ def test_feedback_and_what_was_forgotten() -> None:
         FeedbackObject.model_validate_json(FeedbackObject.of(given).model_dump_json()).value("acme") == given
     )
     forgotten = Forgotten(
-        ADA, (1,), (2,), (3,), (4,), ("r",), (5,), (("latest", None),), "folded", 6, (TURN,), False
+        ADA, (1,), (2,), (3,), (4,), ("r",), (5,), (("latest", None),), "folded", 6, (TURN,), (TURN,)
     )
     sent = ForgottenObject.of(forgotten).model_dump_json()
     assert ForgottenObject.model_validate_json(sent).value("acme") == forgotten

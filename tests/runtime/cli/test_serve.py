@@ -97,6 +97,6 @@ def test_who_serves_is_told_how_others_join_and_if_they_cannot() -> None:
     token = Path("/config/cluster-token")
 
     for address in ("10.0.0.1:6379", "[fd00::1]:6379", "first.example:6379"):
-        assert join_hint(address, token).startswith(f"join with `populace join {address}`")
+        assert join_hint(address, token).startswith(f"join with `populace node join {address}`")
     for address in ("127.0.0.1:6379", "[::1]:6379", "localhost:6379"):
         assert "--cluster-host" in join_hint(address, token)

@@ -16,18 +16,22 @@ RUNNING: dict[str, Any] = {
     "reward": None,
     "tokens": 1000,
     "seconds": 10.0,
-    "started": 90,
 }
 
 
-def test_a_running_job_is_told_with_loss_speed_and_what_is_left() -> None:
-    assert told(RUNNING, 100.0) == "loss 1.250  100 tokens/s  at most 30 s left"
-    assert told(RUNNING, 190.0) == "loss 1.250  100 tokens/s  at most 300 s left", (
-        "it waited for most of that"
-    )
-    assert told({**RUNNING, "state": "waiting", "loss": None}, 0.0) == "waiting"
-    assert told({**RUNNING, "loss": None}, 0.0) == "running"
-    assert told({**RUNNING, "reward": 0.5}, 0.0) == "reward 0.500  100 tokens/s  at most 30 s left"
+@pytest.mark.parametrize(
+    ("job", "idle_s", "said"),
+    [
+        ({}, 0.0, "learning  loss 1.250  100 tokens/s"),
+        ({"reward": 0.5}, 0.0, "learning  reward 0.500  100 tokens/s"),
+        ({}, 60.0, "being judged, or waiting for turns  loss 1.250  100 tokens/s"),
+        ({"state": "waiting", "loss": None}, 60.0, "waiting for the trainer"),
+        ({"loss": None}, 60.0, "reading the log"),
+        ({"state": "promoting"}, 0.0, "loading the new revision"),
+    ],
+)
+def test_an_open_job_is_told_by_its_phase(job: dict[str, Any], idle_s: float, said: str) -> None:
+    assert told({**RUNNING, **job}, idle_s) == said
 
 
 @pytest.mark.parametrize(

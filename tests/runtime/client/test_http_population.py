@@ -152,9 +152,11 @@ async def test_a_conversation_goes_on_from_the_log_and_another_one_does_not(
     await ada.chat("hello")
     await ada.chat("again")
     await ada.chat("alone", conversation=None)
+    turn = await ada.chat("anew", conversation="new")
 
     prompts = [request.prompt for request in served.engine.requests]
-    assert [len(prompt) for prompt in prompts] == [1, 3, 1]
+    assert [len(prompt) for prompt in prompts] == [1, 3, 1, 1]
+    assert turn.conversation is None
 
 
 async def test_a_reply_is_streamed_and_then_in_the_log(ada: AsyncModel, served: Population) -> None:

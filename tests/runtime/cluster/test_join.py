@@ -94,7 +94,7 @@ def test_a_head_that_stays_away_is_given_up(absent: str) -> None:
 
 @pytest.mark.parametrize("address", ["head", "head:", "head:0", "head:70000", "two words:6379"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    result = CliRunner().invoke(app, ["join", address])
+    result = CliRunner().invoke(app, ["node", "join", address])
 
     assert result.exit_code == 1
     assert "is no HOST:PORT such as 10.0.0.1:6379" in " ".join(result.stderr.split())
@@ -108,7 +108,7 @@ def test_a_terminal_that_is_closed_leaves_the_cluster_unless_nohup_was_asked_for
     kept = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGHUP, former)
     try:
-        assert CliRunner().invoke(app, ["join", HEAD]).exit_code == 1
+        assert CliRunner().invoke(app, ["node", "join", HEAD]).exit_code == 1
         expected = interrupt_once if former == signal.SIG_DFL else former
         assert signal.getsignal(signal.SIGHUP) == expected
         with pytest.raises(KeyboardInterrupt):

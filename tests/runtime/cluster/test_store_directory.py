@@ -100,9 +100,9 @@ def test_a_directory_is_laid_out_and_held_and_the_same_machine_joins_again(world
         with store_directory(HEAD, world.note(), settings):
             assert Store.open(settings.data).store_id == world.store.store_id
             # A `populace serve` does not get it, and hosts share it.
-            with pytest.raises(StoreInUse, match=r"populace join head:6379 --store"):
+            with pytest.raises(StoreInUse, match=r"populace node join head:6379 --store"):
                 DirectoryLock(settings.data, "populace serve")
-            check_refused(world, StoreInUse, "populace join head:6379 --store")
+            check_refused(world, StoreInUse, "populace node join head:6379 --store")
             DirectoryLock(settings.data, "host", is_shared=True).release()
             assert check_store(settings, HEAD, world.note(), has_joined=True).status == "ok"
     DirectoryLock(settings.data, "populace serve").release()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,8 @@ import uvicorn.server
 from typer.testing import CliRunner, Result
 
 from populace.actors.request_log import LogLine
+from populace.cli.chat import ChatSession
+from populace.cli.gateway_client import GatewayClient
 from populace.cli.main import app
 from populace.gateway import request_logs
 from populace.gateway.server import Server, bind
@@ -22,6 +24,7 @@ from populace.telemetry.request_lines import lines_of_request
 from tests.runtime.gateway.population import Population, running_population
 
 Command = Callable[..., Coroutine[Any, Any, Result]]
+Talk = Callable[..., Coroutine[Any, Any, str]]
 
 
 async def sleep_a_twentieth(seconds: float) -> None:
@@ -75,6 +78,31 @@ def command(population: Population, url: str, tmp_path: Path, monkeypatch: pytes
         return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=typed)
 
     return command
+
+
+@pytest.fixture
+def talk(population: Population, url: str, capsys: pytest.CaptureFixture[str]) -> Talk:
+    """Talk to a model of acme as at a terminal, in lines; returns what was printed."""
+
+    def converse(name: str, lines: Iterator[str], address: str) -> None:
+        def read(prompt: str) -> str:
+            del prompt
+            if (line := next(lines, None)) is None:
+                raise EOFError
+            return line
+
+        with GatewayClient(address, population.keys["acme"]) as client:
+            session = ChatSession(client, name)
+            session.resume()
+            session.converse(read)
+
+    async def talk(name: str, *lines: str, address: str = url) -> str:
+        capsys.readouterr()
+        await asyncio.to_thread(converse, name, iter(lines), address)
+        printed = capsys.readouterr()
+        return printed.out + printed.err
+
+    return talk
 
 
 class HeldSearches:

@@ -9,7 +9,7 @@ import pytest
 
 from populace.cli.gateway_client import GatewayClient
 from populace.settings.running import Running, write_running
-from tests.runtime.gateway.conftest import Command
+from tests.runtime.gateway.conftest import Command, Talk
 from tests.runtime.gateway.population import Population
 
 NO_POPULACE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -27,6 +27,7 @@ class Line:
         self._address = address
         self._writers: list[asyncio.StreamWriter] = []
         self.says: dict[bytes, bytes] = {}
+        self.url = ""
 
     async def open(self) -> str:
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", 0)
@@ -59,31 +60,31 @@ class Line:
 async def line(address: tuple[str, int], command: Command, tmp_path: Path) -> AsyncGenerator[Line, None]:
     """The commands' way to the server."""
     line = Line(address)
-    write_running(tmp_path, Running("ray", await line.open(), os.getpid(), "store"))
+    line.url = await line.open()
+    write_running(tmp_path, Running("ray", line.url, os.getpid(), "store"))
     yield line
     line.cut()
 
 
 async def test_a_chat_goes_on_when_the_server_goes_away(
-    command: Command, line: Line, population: Population
+    talk: Talk, line: Line, population: Population
 ) -> None:
     population.engine.hold_before = 1
-    talking = asyncio.create_task(command("chat", "ada", typed="hello\n/log\nagain\n/quit\n"))
+    talking = asyncio.create_task(talk("ada", "hello", "/log", "again", "/quit", address=line.url))
     await population.engine.held.wait()
     line.cut()
 
     talked = await talking
 
-    assert talked.exit_code == 0, talked.exception
-    assert "broke off" in talked.output
-    assert talked.output.count("No running Populace found") == 2
+    assert "broke off" in talked
+    assert talked.count("No running Populace found") == 2
 
 
 async def test_one_message_fails_in_a_sentence_when_the_server_goes_away(
     command: Command, line: Line, population: Population
 ) -> None:
     population.engine.hold_before = 1
-    talking = asyncio.create_task(command("chat", "ada", "-m", "hello"))
+    talking = asyncio.create_task(command("run", "ada", "hello"))
     await population.engine.held.wait()
     line.cut()
 
@@ -107,7 +108,7 @@ async def test_what_is_no_populace_is_named(
 ) -> None:
     line.says[begin] = says
 
-    talked = await command("chat", "ada", "-m", "hello")
+    talked = await command("run", "ada", "hello")
 
     assert (talked.exit_code, type(talked.exception)) == (1, SystemExit)
     assert told in " ".join(talked.output.split())
@@ -127,7 +128,7 @@ async def test_a_key_is_taken_without_what_was_pasted_around_it(
     key = "" if after is None else population.keys["acme"] + after
     monkeypatch.setenv("POPULACE_API_KEY", before + key)
 
-    listed = await command("model", "list")
+    listed = await command("model", "ls")
 
     assert listed.exit_code == status, listed.exception
     assert ("The API key has characters that no key has" in listed.output) is bool(status)
@@ -138,11 +139,11 @@ async def test_the_address_of_a_server_needs_no_data_directory(
 ) -> None:
     monkeypatch.setenv("POPULACE_DATA", str(tmp_path / "none"))
     monkeypatch.setenv("POPULACE_ADDRESS", f"{url}/v1/")
-    named = await command("model", "list")
+    named = await command("model", "ls")
     members = await command("population", "report")
-    keys = await command("key", "list")
+    keys = await command("key", "ls")
     monkeypatch.delenv("POPULACE_API_KEY")
-    without = await command("model", "list")
+    without = await command("model", "ls")
 
     assert (named.exit_code, members.exit_code) == (0, 0), (named.output, members.output)
     assert "ada" in named.output
@@ -156,7 +157,7 @@ async def test_what_is_no_address_of_a_server_is_named(
 ) -> None:
     monkeypatch.setenv("POPULACE_ADDRESS", address)
 
-    listed = await command("model", "list")
+    listed = await command("model", "ls")
 
     assert (listed.exit_code, type(listed.exception)) == (1, SystemExit)
     assert "The setting POPULACE_ADDRESS is" in " ".join(listed.output.split())
@@ -165,7 +166,8 @@ async def test_what_is_no_address_of_a_server_is_named(
 async def test_a_log_is_walked_from_its_newest_turn_to_its_oldest_over_all_pages(
     command: Command, population: Population, url: str
 ) -> None:
-    await command("chat", "ada", typed="one\ntwo\nthree\n/quit\n")
+    for said in ("one", "two", "three"):
+        await command("run", "ada", said)
 
     def walked(page: int) -> list[int]:
         with GatewayClient(url, population.keys["acme"]) as client:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from populace.cli.memory import print_known
+from populace.cli.known import print_known
 from populace.cli.population import print_answer
-from tests.runtime.gateway.conftest import Command
+from tests.runtime.gateway.conftest import Command, Talk
 from tests.runtime.gateway.population import Population, chat_body
 
 SAID = ("Use [/b] tags", "[bold]loud", "[a] or [b]", "my :key: it is", "C:\\")
@@ -26,19 +26,18 @@ async def test_a_correction_is_listed_as_it_was_given(
 
 @pytest.mark.parametrize("said", SAID)
 async def test_a_chat_prints_what_was_said_and_what_went_wrong_as_it_is(
-    command: Command, population: Population, said: str
+    command: Command, talk: Talk, population: Population, said: str
 ) -> None:
     population.engine.reply = (said,)
 
-    replied = await command("chat", "ada", "-m", "hello")
-    unknown = await command("chat", said, "-m", "hello")
-    no_command = await command("chat", "ada@" + said.replace(" ", ""), typed=f"hello\n/{said}\n/quit\n")
+    replied = await command("run", "ada", "hello")
+    unknown = await command("run", said, "hello")
+    no_command = await talk("ada", f"/{said}", "/quit")
 
     assert said in replied.output
     assert unknown.exit_code == 1
     assert repr(said) in unknown.output
-    assert no_command.exit_code == 0, no_command.output
-    assert f"There is no command {f'/{said}'!r}" in no_command.output
+    assert f"There is no command {f'/{said}'.split()[0]!r}" in no_command
 
 
 @pytest.mark.parametrize("said", SAID)
@@ -47,9 +46,7 @@ def test_facts_and_votes_are_printed_as_they_are(said: str, capsys: pytest.Captu
     fact["said"] = f"S {said}"
     vote = {"model": "ada", "revision": "f" * 64, "answer": f"V {said}", "weight": 1, "seconds": 1.0}
 
-    print_known(
-        {"id": "ada"}, {"facts": [fact], "unknown": [f"U {said}"], "position": 1, "refreshing": False}
-    )
+    print_known("ada", {"facts": [fact], "unknown": [f"U {said}"], "position": 1, "refreshing": False})
     print_answer(
         {
             "votes": [vote],

@@ -40,12 +40,14 @@ async def test_another_tenant_agrees_for_nobody_here(population: Population) -> 
 async def test_the_command_agrees_and_withdraws(command: Command) -> None:
     agreed = await command("model", "contribute", "ada")
     assert (agreed.exit_code, "may be learned from" in agreed.output) == (0, True), agreed.output
-    shown = await command("model", "contribute", "ada", "--show", "--json")
+    shown = await command("model", "show", "ada", "--json")
     assert json.loads(shown.output)["contributes"]
     assert "may be learned from" in (await command("model", "show", "ada")).output
 
-    withdrawn = await command("model", "contribute", "ada", "--withdraw")
+    withdrawn = await command("model", "withdraw", "ada")
+    formerly = await command("model", "contribute", "ada", "--withdraw")
 
     assert "is not learned from" in withdrawn.output
     assert "until its next training" in withdrawn.output
-    assert (await command("model", "contribute", "ada", "--withdraw", "--show")).exit_code == 2
+    assert formerly.exit_code == 2
+    assert "Did you mean `populace model withdraw NAME`?" in formerly.output

@@ -11,7 +11,7 @@ async def test_without_a_position_it_is_about_the_newest_turn_that_has_a_reply(
     command: Command, population: Population
 ) -> None:
     for text in ("one", "two"):
-        await command("chat", "ada", "-m", text)
+        await command("run", "ada", text)
     await command("model", "forget", "ada", "1", "--yes")
     items = (Message("user", "a fact"),)
     await add_to_conversation(
@@ -27,7 +27,7 @@ async def test_without_a_position_it_is_about_the_newest_turn_that_has_a_reply(
 async def test_where_every_reply_was_forgotten_none_is_named(
     command: Command, population: Population
 ) -> None:
-    await command("chat", "ada", "-m", "one")
+    await command("run", "ada", "one")
     await command("model", "forget", "ada", "0", "--yes")
 
     given = await command("model", "feedback", "ada", "--up")

@@ -77,9 +77,9 @@ async def test_words_show_their_turns_and_ask(forget: Forget, population: Popula
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--query", "weather in Lisbon"), "nearest"),
+        (("--query", "weather in Lisbon"), "Nearest: turn 2."),
         (("--query", "unicorn"), "Nothing was found"),
-        (("weather", "0"), "nearest"),
+        (("weather", "0"), "Nearest: turn 2."),
         (("weather", "--yes"), "Name the turns to forget by their positions."),
         (("--query", "weather", "--yes"), "Name the turns to forget by their positions."),
         (("weather", "--yes", "--json"), "Name the turns to forget by their positions."),

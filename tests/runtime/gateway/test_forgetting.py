@@ -45,7 +45,7 @@ async def test_a_turn_is_forgotten_by_its_position(ada: httpx.AsyncClient) -> No
         "jobs": [],
         "memory": None,
         "found": [],
-        "exact": True,
+        "near": [],
         "message": "Turn 0 was forgotten.",
     }
     assert "swordfish" not in (await ada.get("/v1/personal-models/ada/interactions")).text

@@ -27,12 +27,12 @@ async def test_a_key_is_made_listed_shown_rotated_limited_and_revoked(
     )
     assert made.exit_code == 0, made.output
     key = json.loads(made.stdout)
-    listed = await as_admin("key", "list", "--tenant", "acme")
+    listed = await as_admin("key", "ls", "--tenant", "acme")
     shown = await as_admin("key", "show", key["key_id"])
     rotated = await as_admin("key", "rotate", key["key_id"], "--grace", "0s", "--json")
     limited = await as_admin("key", "limit", key["key_id"], "--requests-per-minute", "600")
     revoked = await as_admin("key", "revoke", key["key_id"])
-    after = await as_admin("key", "list", "--json")
+    after = await as_admin("key", "ls", "--json")
 
     assert key["key"].startswith(f"populace_{key['key_id']}_")
     assert key["expires"] - key["created"] == 2 * 86_400
@@ -60,7 +60,7 @@ async def test_a_new_key_is_printed_whole_with_what_to_do_with_it(as_admin: Comm
 async def test_a_tenant_is_listed_shown_and_limited_limit_by_limit(as_admin: Command) -> None:
     first = await as_admin("tenant", "limit", "acme", "--people", "1000", "--bytes", "20GiB")
     second = await as_admin("tenant", "limit", "acme", "--people", "none", "--open-jobs", "16", "--json")
-    listed = await as_admin("tenant", "list")
+    listed = await as_admin("tenant", "ls")
     shown = await as_admin("tenant", "show", "acme", "--json")
 
     assert first.output == "acme: 1,000 people, 21,474,836,480 bytes.\n"
@@ -98,7 +98,7 @@ async def test_a_key_without_the_role_is_told_which_one_it_takes(
 ) -> None:
     monkeypatch.setenv("POPULACE_API_KEY", population.keys["acme"])
 
-    refused = await as_admin("tenant", "list")
+    refused = await as_admin("tenant", "ls")
 
     assert refused.exit_code == 1
     assert "needs an API key with the role `admin`, and this key has the role `tenant`" in " ".join(

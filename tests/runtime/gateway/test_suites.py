@@ -190,7 +190,7 @@ async def test_a_question_that_is_too_long_for_the_context_is_named_when_it_is_a
     await client.put(PATH, json={"questions": [DOG, long]})
 
     refused = await client.post(ASK, json={})
-    shown = await command("evaluate", "ada")
+    shown = await command("model", "evaluate", "ada")
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "questions[1]")
     message = refused.json()["error"]["message"]
@@ -213,11 +213,11 @@ async def test_another_tenant_has_nothing_of_it(client: httpx.AsyncClient, popul
 async def test_the_command_stores_asks_shows_and_removes(
     command: Command, file: Path, population: Population
 ) -> None:
-    stored = await command("evaluate", "ada", str(file))
-    again = await command("evaluate", "ada", "--json", "--revision", "base")
-    shown = await command("evaluate", "ada", "--show")
-    removed = await command("evaluate", "ada", "--remove")
-    gone = await command("evaluate", "ada")
+    stored = await command("model", "evaluate", "ada", str(file))
+    again = await command("model", "evaluate", "ada", "--json", "--revision", "base")
+    shown = await command("suite", "show", "ada")
+    removed = await command("suite", "rm", "ada")
+    gone = await command("model", "evaluate", "ada")
 
     assert stored.exit_code == 3, stored.output
     for words in (
@@ -242,7 +242,7 @@ async def test_the_command_stores_asks_shows_and_removes(
 async def test_the_command_exits_with_0_if_all_are_passed(command: Command, file: Path) -> None:
     write(file, json.dumps(DOG))
 
-    done = await command("evaluate", "ada", str(file))
+    done = await command("model", "evaluate", "ada", str(file))
 
     assert done.exit_code == 0, done.output
     assert "1 of 1 question passed (100%) by the revision base." in done.output
@@ -251,11 +251,9 @@ async def test_the_command_exits_with_0_if_all_are_passed(command: Command, file
 async def test_the_command_names_a_bad_line_and_stores_nothing(command: Command, file: Path) -> None:
     write(file, f"{json.dumps(DOG)}\nWhat is my cat called?\n")
 
-    refused = await command("evaluate", "ada", str(file))
-    both = await command("evaluate", "ada", str(file), "--remove")
-    stored = await command("evaluate", "ada", "--show")
+    refused = await command("model", "evaluate", "ada", str(file))
+    stored = await command("suite", "show", "ada")
 
-    assert refused.exit_code == both.exit_code == stored.exit_code == 1
+    assert refused.exit_code == stored.exit_code == 1
     assert "Line 2 of the suite: it is not JSON." in refused.output
-    assert "exclude each other" in both.output
     assert "has no suite" in stored.output

@@ -1,4 +1,4 @@
-"""`populace train` waits for its trainings, and its exit status says whether they were promoted."""
+"""`populace model train` waits for its trainings, and its exit status says whether they were promoted."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def train(population: Population, url: str, tmp_path: Path, monkeypatch: pytest.
     write_running(tmp_path, Running("ray", url, os.getpid(), "store"))
     monkeypatch.setenv("POPULACE_DATA", str(tmp_path))
     monkeypatch.setenv("POPULACE_API_KEY", population.keys["acme"])
-    return lambda *arguments: asyncio.to_thread(CliRunner().invoke, app, ["train", *arguments])
+    return lambda *arguments: asyncio.to_thread(CliRunner().invoke, app, ["model", "train", *arguments])
 
 
 async def promoted(population: Population, job: TrainingJob) -> None:
@@ -131,7 +131,7 @@ async def test_what_no_reward_could_judge_is_refused(
         (("ada", "--retrieve", "2"), 1, "Only distillation can have `retrieve`"),
         (("ada", "--method", "osmosis"), 2, "osmosis"),
         (("base",), 1, "does not exist. No personal model can have this name: base, import, population are"),
-        (("nobody",), 1, "does not exist. Create it with `populace model create`."),
+        (("nobody",), 1, "`populace model ls` lists those that there are."),
         (("--all",), 3, "There was no model to train."),
     ],
 )

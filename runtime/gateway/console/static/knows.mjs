@@ -129,12 +129,15 @@ function Fact({ fact, name, onGone, reload }) {
 /** Find turns by words that were said in them, to forget them. */
 function Search({ name, reload }) {
   const [found, setFound] = useState(null);
+  const [nearOnly, setNearOnly] = useState(false);
   const [chosen, setChosen] = useState(new Set());
   const box = useRef(null);
   const search = async (fields) => {
     const query = fields.get("query").trim();
     if (!query) return;
-    setFound((await post(path(name, "/forget"), { query })).found);
+    const answer = await post(path(name, "/forget"), { query });
+    setNearOnly(!answer.found.length);
+    setFound(answer.found.length ? answer.found : answer.near);
     setChosen(new Set());
   };
   const toggle = (position) => {
@@ -157,6 +160,7 @@ function Search({ name, reload }) {
       placeholder="Words that were said" dir="auto" />
       <button>Find</button></${Form}>
     ${found && !found.length && html`<p class="hint">No turn says that.</p>`}
+    ${found && found.length > 0 && nearOnly && html`<p class="hint">No turn has all of these words. Nearest:</p>`}
     ${
       found &&
       found.length > 0 &&
