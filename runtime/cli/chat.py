@@ -11,7 +11,6 @@ from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import InMemoryHistory
 from rich.markup import escape
 
-from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.actors.errors import InvalidName
 from populace.cli.console import CommandFailed, counted, err, fail, named_errors, out, print_json, print_turn
 from populace.cli.gateway_client import GatewayClient, GatewayError, model_path
@@ -57,8 +56,7 @@ def chat(
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="Sampling temperature; 0 takes the most likely token. "
-            f"Default: as the base recommends, else {TEMPERATURE_DEFAULT:g}.",
+            help="Sampling temperature; 0 takes the most likely token. Default: as the base recommends.",
             min=0,
             max=2,
         ),

@@ -18,6 +18,7 @@ from populace.base.sampling_defaults import FILE, read_sampling_defaults
             '{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.1, "min_p": 0.05}',
             SamplingDefaults(0.6, 0.95, 20, 1.1, min_p=0.05),
         ),
+        ('{"temperature": 0.2, "own_words_penalty": 1.2}', SamplingDefaults(0.2, own_words_penalty=1.2)),
         ('{"temperature": null, "top_k": 50, "eos_token_id": [1, 2]}', SamplingDefaults(top_k=50)),
     ],
 )
