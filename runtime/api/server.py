@@ -11,6 +11,9 @@ TENANT_HEADER = "Populace-Tenant"
 DISCONNECT_HEADER = "Populace-On-Disconnect"
 """``cancel`` gives a chat's turn up when its client disconnects, also with an ``Idempotency-Key``."""
 
+NEW_MODEL_HEADER = "Populace-New-Model"
+"""``refuse`` has a chat with an unknown model refused, also where it would create the model."""
+
 API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
 

@@ -15,7 +15,7 @@ from populace.api.server import TENANT_HEADER
 from populace.cli.console import CommandFailed
 from populace.client.events import END, event_in
 from populace.client.remote_errors import error_in
-from populace.gateway.http.target import impossible_name
+from populace.gateway.http.target import advice_on_missing
 from populace.settings.credentials import Credentials
 from populace.settings.running import find_running
 from populace.settings.settings import Settings
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS_MAX = 5.0
 REPLY_SECONDS_MAX = 600.0
 CHUNK_BYTES = 256 * 1024
-
-ADVICE = {ModelNotFound.code: "Create it with `populace model create`."}
-"""What to do about an error on the command line, by the error's code."""
 
 Moved = Callable[[int, int], None]
 """Called for each piece of a file with its bytes and those of the whole file."""
@@ -229,8 +226,6 @@ def model_path(name: str, rest: str = "") -> str:
 
 def _error(response: httpx.Response) -> GatewayError:
     error = error_in(response.content, response.status_code)
-    advice = ADVICE.get(error.code)
-    if isinstance(error, ModelNotFound):
-        advice = impossible_name(error.model) or advice
+    advice = advice_on_missing(error.model) if isinstance(error, ModelNotFound) else None
     message = " ".join(filter(None, (str(error), advice)))
     return GatewayError(message, response.status_code, error.code)

@@ -37,7 +37,8 @@ TrainingMode = Literal["auto", "asked", "off"]
 JournalMode = Literal["sync", "async"]
 Repetitions = Literal["end", "keep"]
 TaskPrompts = Literal["peek", "turn"]
-ToolChoiceAuto = Literal["refuse", "none"]
+ToolChoiceAuto = Literal["none", "refuse"]
+NewModels = Literal["local", "all", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
 TelemetryContent = Literal["none", "names"]
@@ -202,9 +203,13 @@ class Settings(DeviceSettings):
     tool_parser: str | None = None
     """vLLM's name of the parser of the base's own calls of tools; None is that of its template, ``none`` is
     none."""
-    tool_choice_auto: ToolChoiceAuto = "refuse"
-    """What becomes of tools whose call is left to a base that cannot choose: ``refuse``, or ``none``, a reply
-    in words with a warning."""
+    tool_choice_auto: ToolChoiceAuto = "none"
+    """What becomes of tools whose call is left to a base that cannot choose: ``none``, a reply in words with
+    a warning, or ``refuse``."""
+    new_models: NewModels = "local"
+    """Whose chats create the personal model that they name, if there is none of that name: those of the
+    tenant ``local``, whose key ``populace serve`` keeps on this machine, of ``all`` tenants, or of ``none``.
+    Names of other makers' models, such as gpt-4, never do."""
     turn_seconds_max: Seconds = 120.0
     """How long a turn may take before it ends."""
     drain_seconds_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0

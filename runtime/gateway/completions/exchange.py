@@ -16,7 +16,7 @@ from populace.actors.turn import Interaction
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
 from populace.gateway.completions.call_wire import writer_of
-from populace.gateway.completions.parameters import warnings_of_left_out
+from populace.gateway.completions.parameters import warnings_of_reply
 from populace.gateway.completions.wire import (
     DONE,
     ChunkWriter,
@@ -154,7 +154,7 @@ class Exchange(NamedTuple):
             identity = completion_id(reply.grant)
         else:
             identity = f"{'chatcmpl' if self.shape.is_chat else 'cmpl'}-{secrets.token_hex(16)}"
-        warnings = (*self.shape.warnings, *warnings_of_left_out("messages", reply.left_out))
+        warnings = (*self.shape.warnings, *warnings_of_reply("messages", reply))
         return Envelope(identity, self.model, created, self.shape._replace(warnings=warnings))
 
     def _provenance(self, reply: RunningReply) -> Provenance:

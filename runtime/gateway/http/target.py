@@ -9,6 +9,7 @@ from typing import NamedTuple
 from populace.actors.api_keys import KeyHolder
 from populace.actors.errors import InvalidName
 from populace.actors.turn import ModelId
+from populace.policies.foreign_models import is_foreign
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, is_digest, name_problem
 
@@ -52,10 +53,17 @@ def parse_target(caller: KeyHolder, text: str) -> Target:
     return Target(ModelId(caller.tenant, name), alias if at else LATEST, peek)
 
 
-def impossible_name(name: str) -> str | None:
-    """Say why no personal model can have the name, in a sentence; None if one can."""
+def advice_on_missing(name: str) -> str:
+    """Say in a sentence what to do about a personal model that is not there."""
     problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
-    return None if problem is None else f"No personal model can have this name: {problem}."
+    if problem is not None:
+        return f"No personal model can have this name: {problem}."
+    if is_foreign(name):
+        return (
+            "It is named like another maker's model, so no chat creates it: chat with one of "
+            f"`GET /v1/models`, or create it with `populace model create {name}`."
+        )
+    return f"Create it with `populace model create {name}`, or POST /v1/personal-models."
 
 
 def named_model(caller: KeyHolder, name: str) -> ModelId:

@@ -15,7 +15,7 @@ from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
 from populace.api.responses import ResponseObject
 from populace.gateway.completions.exchange import Begin, first_delta, provenance_of, recorded
-from populace.gateway.completions.parameters import warnings_of_left_out
+from populace.gateway.completions.parameters import warnings_of_reply
 from populace.gateway.completions.wire import Provenance
 from populace.gateway.http.answers import answer
 from populace.gateway.http.event_stream import EventStream
@@ -117,7 +117,7 @@ class ResponseExchange(NamedTuple):
             yield event
 
     def _draft(self, reply: RunningReply) -> Draft:
-        warnings = (*self.warnings, *warnings_of_left_out("input", reply.left_out))
+        warnings = (*self.warnings, *warnings_of_reply("input", reply))
         if reply.interaction is not None:
             return Draft.of_turn(reply.interaction, told_of(reply.interaction), warnings)
         grant, created = reply.grant, int(time.time())

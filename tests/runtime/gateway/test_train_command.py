@@ -131,7 +131,7 @@ async def test_what_no_reward_could_judge_is_refused(
         (("ada", "--retrieve", "2"), 1, "Only distillation can have `retrieve`"),
         (("ada", "--method", "osmosis"), 2, "osmosis"),
         (("base",), 1, "does not exist. No personal model can have this name: base, import, population are"),
-        (("nobody",), 1, "does not exist. Create it with `populace model create`."),
+        (("nobody",), 1, "does not exist. Create it with `populace model create nobody`"),
         (("--all",), 3, "There was no model to train."),
     ],
 )
