@@ -86,8 +86,8 @@ class GatewayOptions(NamedTuple):
     ``tenant_file_bytes_max``; ``master_key`` is the file of the key that wraps theirs, None the one in the
     store. ``cluster_key`` is that of ``Access``,
     ``recognises_tasks``, ``tools_auto`` and ``creating`` are those of ``Gateway``. Pages of the
-    ``cors_origins`` may use the gateway. ``vllm_names`` is that of ``ServedFacts``. There are ``gateways`` of these. With a
-    ``metrics_address`` the metrics are served there, and not beside the other routes; every
+    ``cors_origins`` may use the gateway. ``vllm_names`` is that of ``ServedFacts``. There are ``gateways`` of
+    these. With a ``metrics_address`` the metrics are served there, and not beside the other routes; every
     ``metrics_push_seconds``, if that is not None, the first gateway pushes them. With ``grows`` other
     machines may join with a gateway; ``joined`` says of one that it is theirs, and has no file of the store.
     """

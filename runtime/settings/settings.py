@@ -194,9 +194,9 @@ class Settings(DeviceSettings):
     own. It is created like any other; with None all begin on the base."""
 
     repetitions: Repetitions = "end"
-    """What happens to a reply of a chat that has one passage of 8 to 128 tokens four times in a row, if the
-    request does not say it: it ends there (``end``), or goes on (``keep``). With ``keep`` nothing keeps a
-    chat's later replies from the words of earlier ones either."""
+    """What happens to a reply of a chat that has become a loop, or noise, if the request does not say it: it
+    ends there (``end``), or goes on (``keep``). With ``keep`` nothing keeps a chat's later replies from the
+    words of earlier ones either."""
     task_prompts: TaskPrompts = "peek"
     """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
     leaves no trace in the person, ``turn`` is said to them like any other."""

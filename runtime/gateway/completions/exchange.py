@@ -74,7 +74,7 @@ class Exchange(NamedTuple):
             tokens = turn.completion_tokens
         else:
             tokens = sum(len(made.token_ids) for made in replies)
-        provenance = self._provenance(reply)
+        provenance = self._provenance(reply).of_reply(*(made.finish_reason for made in replies))
         body = self._envelope(reply).whole(replies, tokens, provenance)
         self.metrics.replied(self.started, self.shape.prompt_tokens(replies), tokens)
         return JSONResponse(body, headers=provenance.headers())
@@ -129,6 +129,7 @@ class Exchange(NamedTuple):
             logger.exception("a stream failed")
             yield event(internal_error_body())
             return
+        provenance = provenance.of_reply(*(ended.finish_reason for ended in last))
         for ended in last:
             yield writers[ended.choice].last(ended, provenance)
         for ending in self._ending(writers[0], self.shape.prompt_tokens(last), tokens):

@@ -24,6 +24,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.api_keys import KeyHolder
+from populace.actors.context import with_context
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.owner import Owner
@@ -330,7 +331,7 @@ async def ask_base(
     """Begin the reply of the base, to a chat or to a text."""
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
-        prompt=messages if isinstance(body, ChatBody) else body.prompts[0],
+        prompt=with_context(messages, ()) if isinstance(body, ChatBody) else body.prompts[0],
         sampling=sampling,
         stream=bool(body.stream),
         owner=Owner(caller.tenant, BASE_MODEL),

@@ -51,7 +51,7 @@ class ResponseExchange(NamedTuple):
             made, tokens = generated, len(generated.token_ids)
         else:
             made, tokens = reply_of(turn, generated), turn.completion_tokens
-        provenance = provenance_of(reply, self.base, self.peek)
+        provenance = provenance_of(reply, self.base, self.peek).of_reply(made.finish_reason)
         response = self._draft(reply).ended(made, tokens, provenance)
         self.metrics.replied(self.started, made.prompt_tokens, tokens)
         rendered = answer(response)
@@ -107,6 +107,7 @@ class ResponseExchange(NamedTuple):
             return
         tokens = len(made.token_ids)
         self.metrics.replied(self.started, made.prompt_tokens, tokens)
+        provenance = provenance.of_reply(made.finish_reason)
         for event in writer.end(deltas[-1], draft.ended(made, tokens, provenance)):
             yield event
 
