@@ -36,11 +36,11 @@ PLACES_MAX = 6
 
 ROWS_MIN = 16
 FRAME_CHARACTERS_MIN = 24
-"""So many lines in a row that begin or end with as much of the same are a loop, whatever else they have."""
+"""This number of lines in a row that begin or end with as much of the same is a loop."""
 
 NOISE_MIN = 8
 NOISE_CHARACTERS = 400
-"""So many signs of noise in the end of a text, of as many characters, are noise."""
+"""This number of signs of noise among the last characters of a text makes it noise."""
 
 _EAST = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _SCRIPTS = (
