@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 
 from populace.actors.engine import Message
+from populace.policies.degeneration import sound_part
 from populace.policies.retrieval import Exchange, context_text
 from populace.policies.tellings import READING_SHOWN, READING_TASK, telling_for
 
@@ -16,7 +17,14 @@ DIGEST_BYTES = 16
 
 
 def with_context(messages: tuple[Message, ...], exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
-    """Add the exchanges to the messages. Where one is read, the last message is another than before."""
+    """Add the exchanges to the messages. Where one is read, the last message is another than before.
+
+    Replies that degenerated go in as far as they are sound: a model goes on with the noise that it reads.
+    """
+    messages = tuple(
+        message._replace(content=sound_part(message.content)) if message.role == "assistant" else message
+        for message in messages
+    )
     if not exchanges:
         return messages
     if messages and messages[-1].role == "user":

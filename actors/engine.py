@@ -6,17 +6,24 @@ frozen dataclasses of plain data so that they cross Ray processes cheaply.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 
 from populace.actors.engine_work import EngineWork
 from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.process_use import ProcessUse
+from populace.policies.degeneration import Degeneration
 from populace.storage.records.durations import DurationCounts
 
 EngineKind = Literal["vllm", "torch"]
 """The engines that a replica can run; ``start_engine`` starts each of them."""
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", Degeneration]
+"""Why a reply ended. One that is no more than a loop, or noise, is ended there by the engine."""
+
+
+def finish_reason_in(text: str) -> FinishReason:
+    """Read one that was stored; what a newer version may have written is ``stop``."""
+    return cast("FinishReason", text) if text in get_args(FinishReason) else "stop"
 
 
 class Message(NamedTuple):
@@ -67,8 +74,9 @@ class Sampling:
 
     ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.
-    Before ``min_tokens`` nothing ends the reply. With ``repetition_detection`` it ends where it has begun to
-    repeat itself, as by a stop, unless it is held to a schema or may call tools: such JSON has to be whole.
+    Before ``min_tokens`` nothing ends the reply. With ``ends_degenerate`` a chat's reply ends where it is no
+    more than a loop or noise (``policies/degeneration.py``), with ``repetition_detection`` where the same
+    tokens have come again, unless it is held to a schema or may call tools: such JSON has to be whole.
     ``prompt_logprobs`` is like ``logprobs``, of the prompt; that or ``returns_prompt`` puts the prompt into
     the first delta.
 
@@ -102,6 +110,7 @@ class Sampling:
     response_schema: str | None = None
     response_pattern: str | None = None
     repetition_detection: RepetitionDetection | None = None
+    ends_degenerate: bool = False
 
     @property
     def wants_prompt(self) -> bool:
@@ -234,10 +243,6 @@ At 1.0 a small base, such as the default one, talks nonsense.
 """
 
 
-REPETITION_DEFAULT = RepetitionDetection(max_pattern_size=128, min_count=4, min_pattern_size=8)
-"""What ends a reply of a chat whose request does not say it. The sizes are measured: docs/front-ends.md."""
-
-
 OWN_WORDS_PENALTY_DEFAULT = 1.1
 """That of a base that recommends no sampling; measured: docs/front-ends.md."""
 
@@ -245,15 +250,16 @@ OWN_WORDS_PENALTY_DEFAULT = 1.1
 class SamplingDefaults(NamedTuple):
     """The fields of ``Sampling`` that a base recommends, for requests that do not say them.
 
-    ``repetition_detection`` is for chats alone, and not for those that ignore the base's own end of a reply;
-    ``own_words_penalty`` is not for those that say ``repetition_penalty`` themselves.
+    ``ends_degenerate`` is for chats alone, and not for those that ignore the base's own end of a reply or say
+    ``repetition_detection`` themselves; ``own_words_penalty`` is not for those that say
+    ``repetition_penalty`` themselves.
     """
 
     temperature: float = TEMPERATURE_DEFAULT
     top_p: float = 1.0
     top_k: int = 0
     repetition_penalty: float = 1.0
-    repetition_detection: RepetitionDetection | None = None
+    ends_degenerate: bool = False
     min_p: float = 0.0
     own_words_penalty: float = 1.0
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import islice
 
 from populace.actors.clock import Clock
-from populace.actors.engine import Message
+from populace.actors.engine import Message, finish_reason_in
 from populace.actors.errors import InvalidName, InvalidRequest
 from populace.actors.hosts import Lineage, ModelView, Revision
 from populace.actors.keepers.adapter_files import AdapterFiles
@@ -266,7 +266,7 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         completion_id=record.completion_id,
         messages=tuple(Message(role, content) for role, content in record.messages),
         reply=record.reply,
-        finish_reason="length" if record.finish_reason == "length" else "stop",
+        finish_reason=finish_reason_in(record.finish_reason),
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         revision=record.revision,

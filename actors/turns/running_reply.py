@@ -12,6 +12,7 @@ class RunningReply:
     ``grant`` is that of the reply's turn. It is None if the base replies, and if an earlier call with the
     same operation made the turn. ``interaction`` is the turn as recorded in the log: from the beginning if
     an earlier call made it, and otherwise once the last delta was read; None if nothing is recorded.
+    ``made_model`` is set by who created the model for this reply.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class RunningReply:
         self._retrieved = retrieved
         self.grant = grant
         self.interaction = interaction
+        self.made_model = False
 
     @property
     def left_out(self) -> int:

@@ -74,6 +74,7 @@ def may_be_told(request: ChatRequest) -> bool:
         repetition_penalty=FREE.repetition_penalty,
         own_words_penalty=FREE.own_words_penalty,
         repetition_detection=FREE.repetition_detection,
+        ends_degenerate=FREE.ends_degenerate,
     )
     is_one = request.choices == 1 and not request.raw_prompts and not request.template
     is_plain = is_one and not request.whole and drawn == FREE

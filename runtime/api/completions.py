@@ -9,11 +9,13 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from populace.actors.engine import FinishReason
 from populace.api.objects import ApiObject, Listing, example
 from populace.api.population import AnswerObject
 from populace.api.tool_choices import ToolCallObject
 from populace.api.turns import MemoryTraceObject
+from populace.policies.degeneration import Degeneration
+
+Ended = Literal["stop", "length"]
 
 MADE_WITH: dict[str, JsonValue] = {
     "revision": "base",
@@ -26,6 +28,7 @@ MADE_WITH: dict[str, JsonValue] = {
     "memory": {"read": True, "written_from": 0},
     "conversation": None,
     "peek": None,
+    "degenerate": None,
 }
 HEAD: dict[str, JsonValue] = {
     "id": "chatcmpl-5f0d7c1a9b3e4d2f8a6c0b1e2d3f4a5b",
@@ -48,7 +51,8 @@ class ProvenanceObject(ApiObject):
     """What a reply was made with. ``log_position`` null means that it is in no log.
 
     ``retrieved`` has the positions of the turns that the reply was told from; null if nothing of it is kept
-    and it is no peek. ``peek`` says why the reply leaves no trace, if it is a peek.
+    and it is no peek. ``peek`` says why the reply leaves no trace, if it is a peek. ``degenerate`` says what
+    a reply had become that was ended for it, by a finish reason of ``stop``.
     """
 
     revision: str
@@ -61,6 +65,7 @@ class ProvenanceObject(ApiObject):
     memory: MemoryTraceObject | None
     conversation: str | None
     peek: str | None
+    degenerate: Degeneration | None
 
 
 class UsageObject(ApiObject):
@@ -130,7 +135,7 @@ class ChatChoice(ApiObject):
 
     index: int
     message: AssistantMessage
-    finish_reason: FinishReason | Literal["tool_calls"]
+    finish_reason: Ended | Literal["tool_calls"]
     logprobs: ChatLogprobsObject | None
     token_ids: tuple[int, ...] | None = None
 
@@ -192,7 +197,7 @@ class ChatChunkChoice(ApiObject):
 
     index: int
     delta: ChatDelta
-    finish_reason: FinishReason | Literal["tool_calls"] | None
+    finish_reason: Ended | Literal["tool_calls"] | None
     logprobs: ChatLogprobsObject | None
     token_ids: tuple[int, ...] | None = None
 
@@ -230,13 +235,13 @@ class Continuation(PromptObject):
 class TextChoice(Continuation):
     """One whole continuation of a text."""
 
-    finish_reason: FinishReason
+    finish_reason: Ended
 
 
 class TextChunkChoice(Continuation):
     """A part of one continuation of a text; its last one has a finish reason."""
 
-    finish_reason: FinishReason | None
+    finish_reason: Ended | None
 
 
 class TextCompletionObject(CompletionPart):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from populace.actors.engine import BaseInfo, RepetitionDetection, SamplingDefaults
+from populace.actors.engine import BaseInfo, SamplingDefaults
 from populace.api.objects import ApiObject
 
 TENANT_HEADER = "Populace-Tenant"
@@ -10,6 +10,9 @@ TENANT_HEADER = "Populace-Tenant"
 
 DISCONNECT_HEADER = "Populace-On-Disconnect"
 """``cancel`` gives a chat's turn up when its client disconnects, also with an ``Idempotency-Key``."""
+
+NEW_MODEL_HEADER = "Populace-New-Model"
+"""``refuse`` has a chat with an unknown model refused, also where it would create the model."""
 
 API_VERSION = 1
 """Version of the API; it is raised when clients of the previous version could no longer work."""
@@ -38,14 +41,6 @@ class ReadinessObject(ApiObject):
     gateways: dict[str, str] = {}
 
 
-class RepetitionObject(ApiObject):
-    """See ``RepetitionDetection``."""
-
-    max_pattern_size: int
-    min_count: int
-    min_pattern_size: int
-
-
 class SamplingObject(ApiObject):
     """What a request samples by that does not say it; see ``SamplingDefaults``."""
 
@@ -53,34 +48,16 @@ class SamplingObject(ApiObject):
     top_p: float
     top_k: int
     repetition_penalty: float
-    repetition_detection: RepetitionObject | None = None
+    ends_degenerate: bool = False
     min_p: float = 0.0
     own_words_penalty: float = 1.0
 
     @classmethod
     def of(cls, sampling: SamplingDefaults) -> "SamplingObject":
-        found = sampling.repetition_detection
-        return cls(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            repetition_penalty=sampling.repetition_penalty,
-            repetition_detection=None if found is None else RepetitionObject(**found._asdict()),
-            min_p=sampling.min_p,
-            own_words_penalty=sampling.own_words_penalty,
-        )
+        return cls(**sampling._asdict())
 
     def value(self) -> SamplingDefaults:
-        found = self.repetition_detection
-        return SamplingDefaults(
-            self.temperature,
-            self.top_p,
-            self.top_k,
-            self.repetition_penalty,
-            None if found is None else RepetitionDetection(**dict(found)),
-            self.min_p,
-            self.own_words_penalty,
-        )
+        return SamplingDefaults(**dict(self))
 
 
 class BaseObject(ApiObject):

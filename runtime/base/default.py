@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -25,6 +25,7 @@ from populace.base.files import (
     read_config,
 )
 from populace.base.packaged_files import PackageNotFetched, fetched_files
+from populace.base.sampling_defaults import FILE as GENERATION_CONFIG
 from populace.settings.environment import process_environment, quiet_environment
 
 Stage = Literal["wait", "fetch", "load", "convert", "save", "fingerprint", "ready"]
@@ -40,6 +41,15 @@ RECIPE = f"{PACKAGE} 0.1 {GGUF} bfloat16 safetensors 1"
 RECORD = "populace_base.json"
 RECORD_VERSION = 1
 MAKING_PREFIX = ".making-"
+
+RECOMMENDATION: Mapping[str, bool | float] = {
+    "do_sample": True,
+    "temperature": 0.2,
+    "top_p": 0.9,
+    "own_words_penalty": 1.1,
+}
+"""What its ``generation_config.json`` is given. A GGUF carries no recommendation: temperature and top-p are
+those of the base's card, and the penalty is ours, measured: docs/front-ends.md."""
 # Measured: fetch 2 s, load 11 s, save 1 s, fingerprint 1 s.
 FETCH_SHARE = 0.15
 CONVERSION_SHARE = 0.75
@@ -55,7 +65,11 @@ def read_prepared(directory: Path) -> BaseModelFiles | None:
     """Read the record of a prepared base; None if there is none or its files are not those it lists."""
     try:
         record = cast(dict[str, Any], json.loads((directory / RECORD).read_bytes()))
-        if record["version"] != RECORD_VERSION or record["files"] != _sizes(directory):
+        # The recommendation is written beside the others, and not at once with the record.
+        rewritten = {GENERATION_CONFIG: 0}
+        if record["version"] != RECORD_VERSION:
+            return None
+        if record["files"] | rewritten != _sizes(directory) | rewritten:
             return None
         return BaseModelFiles(
             directory=directory,
@@ -84,6 +98,7 @@ def make_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
         progress("fetch", 0.0)
         gguf = _installed_gguf() or _fetch_gguf(Path(name))
         _convert(gguf, made, progress)
+        _write(made / GENERATION_CONFIG, _generation_config(made) | RECOMMENDATION)
         progress("fingerprint", FETCH_SHARE + CONVERSION_SHARE)
         _write_record(made)
         shutil.rmtree(target, ignore_errors=True)
@@ -92,6 +107,34 @@ def make_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
     if prepared is None:
         raise BaseInvalid(NAME, f"the files in {target} changed while they were made")
     return prepared
+
+
+def carries_recommendation(directory: Path) -> bool:
+    """Whether a prepared base has its recommendation; one that an earlier version made has not."""
+    return RECOMMENDATION.items() <= _generation_config(directory).items()
+
+
+def add_recommendation(directory: Path) -> None:
+    """Give a prepared base its recommendation; its fingerprint stays. The caller holds the lock of the cache.
+
+    If it is killed at any point, the base is prepared all the same.
+    """
+    record = json.loads((directory / RECORD).read_bytes())
+    with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=directory.parent) as name:
+        new = Path(name) / GENERATION_CONFIG
+        _write(new, _generation_config(directory) | RECOMMENDATION)
+        new.replace(directory / GENERATION_CONFIG)
+        new = Path(name) / RECORD
+        # Earlier versions, which may share the cache, look at all sizes.
+        _write(new, record | {"files": _sizes(directory)})
+        new.replace(directory / RECORD)
+
+
+def _generation_config(directory: Path) -> dict[str, Any]:
+    try:
+        return cast(dict[str, Any], json.loads((directory / GENERATION_CONFIG).read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _installed_gguf() -> Path | None:
@@ -156,12 +199,19 @@ def _write_record(directory: Path) -> None:
         "has_chat_template": chat_template_of(directory) is not None,
         "files": _sizes(directory),
     }
-    path = directory / RECORD
-    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _write(directory / RECORD, record)
     # A power cut after the rename must not leave a record over weights that never reached the disk.
     for file in directory.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, so that the file is whole once it is renamed."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sizes(directory: Path) -> dict[str, int]:

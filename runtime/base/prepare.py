@@ -6,6 +6,7 @@ a hub id such as ``org/name``. Nothing is downloaded from a hub unless the calle
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,15 @@ from filelock import FileLock, Timeout
 
 from populace.base.architectures import check_architecture
 from populace.base.default import NAME as DEFAULT_BASE_NAME
-from populace.base.default import Progress, Stage, default_directory, make_default, read_prepared
+from populace.base.default import (
+    Progress,
+    Stage,
+    add_recommendation,
+    carries_recommendation,
+    default_directory,
+    make_default,
+    read_prepared,
+)
 from populace.base.files import (
     NEEDED,
     BaseInvalid,
@@ -81,7 +90,9 @@ def _no_progress(stage: Stage, fraction: float) -> None:
 
 def _prepare_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
     directory = default_directory(cache_directory)
-    if (prepared := read_prepared(directory)) is not None:
+    prepared = read_prepared(directory)
+    # A cache that an earlier version filled may be one that cannot be written.
+    if prepared is not None and (carries_recommendation(directory) or not os.access(directory, os.W_OK)):
         return prepared
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / ".lock")
@@ -91,7 +102,12 @@ def _prepare_default(cache_directory: Path, progress: Progress) -> BaseModelFile
         progress("wait", 0.0)
         lock.acquire()
     try:
-        return read_prepared(directory) or make_default(cache_directory, progress)
+        prepared = read_prepared(directory)
+        if prepared is None:
+            return make_default(cache_directory, progress)
+        if not carries_recommendation(directory):
+            add_recommendation(directory)
+        return prepared
     finally:
         lock.release()
 

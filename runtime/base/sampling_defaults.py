@@ -20,6 +20,7 @@ class _GenerationConfig(BaseModel):
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    own_words_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
 
 
 def read_sampling_defaults(directory: Path) -> SamplingDefaults:

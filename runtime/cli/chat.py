@@ -10,7 +10,6 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.markup import escape
 
-from populace.actors.engine import TEMPERATURE_DEFAULT
 from populace.actors.errors import InvalidName
 from populace.cli.arguments import names_of_models
 from populace.cli.console import CommandFailed, counted, err, fail, named_errors, out, print_json, print_turn
@@ -73,8 +72,7 @@ def run(
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="Sampling temperature; 0 takes the most likely token. "
-            f"Default: as the base recommends, else {TEMPERATURE_DEFAULT:g}.",
+            help="Sampling temperature; 0 takes the most likely token. Default: as the base recommends.",
             min=0,
             max=2,
         ),

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from populace.actors.engine import FinishReason
+from populace.actors.engine import FinishReason, Sampling
 from populace.actors.errors import HostUnavailable
 from populace.actors.peek import Peek
 from populace.actors.tool_calls import said_of, wire_message
@@ -12,6 +12,7 @@ from populace.actors.turn import ChatRequest, Interaction
 from populace.api.objects import ApiObject, milliseconds
 from populace.api.turns import MemoryTraceObject
 from populace.client.events import event_in
+from populace.policies.degeneration import Degeneration
 from populace.storage.records.errors import KEY_PREFIX
 from populace.storage.rows.ledger import FIRST_ALIAS
 
@@ -43,6 +44,7 @@ class _ProvenanceObject(ApiObject):
     retrieved: tuple[int, ...] | None
     memory: MemoryTraceObject | None
     conversation: str | None
+    degenerate: Degeneration | None = None
 
 
 class _PeekProvenanceObject(ApiObject):
@@ -52,6 +54,7 @@ class _PeekProvenanceObject(ApiObject):
     base: str
     memory_version: int
     retrieved: tuple[int, ...] | None
+    degenerate: Degeneration | None = None
 
 
 class PeekCompletionObject(ApiObject):
@@ -66,7 +69,7 @@ class PeekCompletionObject(ApiObject):
         return Peek(
             model=request.turn.model,
             reply=choice.message.content,
-            finish_reason=choice.finish_reason or "stop",
+            finish_reason=made_with.degenerate or choice.finish_reason or "stop",
             prompt_tokens=self.usage.prompt_tokens,
             completion_tokens=self.usage.completion_tokens,
             revision=made_with.revision,
@@ -101,7 +104,7 @@ class CompletionObject(ApiObject):
             completion_id=self.id,
             messages=request.messages,
             reply=reply,
-            finish_reason=self.choices[0].finish_reason or "stop",
+            finish_reason=made_with.degenerate or self.choices[0].finish_reason or "stop",
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             revision=made_with.revision,
@@ -119,6 +122,13 @@ class CompletionObject(ApiObject):
 def key_header(operation: str) -> dict[str, str | bytes]:
     """Return the ``Idempotency-Key`` header of an operation; one without a caller's key can be resent too."""
     return {"Idempotency-Key": operation.removeprefix(KEY_PREFIX).encode()}
+
+
+def _repetition(sampling: Sampling) -> dict[str, int] | None:
+    """Return what ends a reply that repeats itself; null is the server's default."""
+    if sampling.ends_degenerate:
+        return None
+    return {} if (found := sampling.repetition_detection) is None else found._asdict()
 
 
 def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
@@ -146,8 +156,7 @@ def chat_body(request: ChatRequest, *, stream: bool = False) -> dict[str, Any]:
         "min_tokens": sampling.min_tokens,
         "include_stop_str_in_output": sampling.include_stop,
         "skip_special_tokens": sampling.skip_special_tokens,
-        # Null would be the server's default.
-        "repetition_detection": {} if (found := sampling.repetition_detection) is None else found._asdict(),
+        "repetition_detection": _repetition(sampling),
         "memory": request.memory._asdict(),
         "conversation": turn.history_of,
         "instructions_first": request.instructions,

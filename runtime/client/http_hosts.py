@@ -24,7 +24,7 @@ from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
 from populace.api.objects import Listing, Page
 from populace.api.population import MemberObject
-from populace.api.server import DISCONNECT_HEADER
+from populace.api.server import DISCONNECT_HEADER, NEW_MODEL_HEADER
 from populace.api.suites import DeletedSuiteObject, SuiteObject
 from populace.api.training import JobObject
 from populace.api.turns import FeedbackObject, ForgottenObject, InteractionObject
@@ -56,8 +56,12 @@ class HttpHosts:
             CompletionObject,
             repeats=True,
             json=chat_body(request),
-            # A caller who interrupts the call gives the turn up, as in the cluster.
-            headers={**key_header(request.turn.operation), DISCONNECT_HEADER: "cancel"},
+            # As in the cluster: who interrupts the call gives the turn up, and no chat makes a model.
+            headers={
+                **key_header(request.turn.operation),
+                DISCONNECT_HEADER: "cancel",
+                NEW_MODEL_HEADER: "refuse",
+            },
         )
         return completion.interaction(request)
 

@@ -55,11 +55,8 @@ def sampling_in(options: ChatOptions, base: SamplingDefaults) -> Sampling:
     if "logit_bias" in given:
         given["logit_bias"] = _biases(given["logit_bias"])
     told = options.get("repetition_detection")
-    if told is not None:
-        given["repetition_detection"] = _repetition(told)
-    else:
-        ends = not options.get("ignore_eos")
-        given["repetition_detection"] = base.repetition_detection if ends else None
+    given["repetition_detection"] = None if told is None else _repetition(told)
+    given["ends_degenerate"] = told is None and not options.get("ignore_eos") and base.ends_degenerate
     return Sampling(**given, response_schema=schema_of(options.get("response_format")))
 
 

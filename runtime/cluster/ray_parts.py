@@ -61,6 +61,9 @@ from populace.trainer.actor import STOP_SECONDS_MAX, start_trainer
 LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""
 
+CREATING = {"local": frozenset({LOCAL_TENANT}), "all": None, "none": frozenset[str]()}
+"""The tenants whose chats create models, by the setting; None: all."""
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Environment of processes that do not compute, because the cores belong to the engine."""
 
@@ -294,6 +297,7 @@ def _gateway_options(side: StoreSide, cluster_key: str) -> deployment.GatewayOpt
         recognises_tasks=settings.task_prompts == "peek",
         cors_origins=settings.allowed_origins,
         tools_auto=settings.tool_choice_auto,
+        creating=CREATING[settings.new_models],
         vllm_names=settings.metrics_vllm_names,
         metrics_address=(
             None if settings.metrics_port is None else (settings.metrics_host, settings.metrics_port)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from populace.actors.engine import REPETITION_DEFAULT, BaseInfo, EngineKind
+from populace.actors.engine import BaseInfo, EngineKind
 from populace.base.memory_module import MemoryModuleFile, find_memory_module
 from populace.base.prepare import BaseModelFiles, Progress, prepare_base
 from populace.base.sampling_defaults import read_sampling_defaults
@@ -133,7 +133,7 @@ def base_info(
     """Return what callers and hosts need to know of the base as it is served."""
     sampling = read_sampling_defaults(base.directory)
     if settings.repetitions == "end":
-        sampling = sampling._replace(repetition_detection=REPETITION_DEFAULT)
+        sampling = sampling._replace(ends_degenerate=True)
     else:
         sampling = sampling._replace(own_words_penalty=1.0)
     return BaseInfo(

@@ -19,6 +19,7 @@ from populace.engines.own_words import own_word_ids
 from populace.engines.prompts import BaseTokenizer
 from populace.engines.reply_grammar import ReplyGrammar
 from populace.engines.reply_text import ReplyText
+from populace.engines.reply_watch import ReplyWatch
 from populace.engines.sampling import said_again
 from populace.engines.token_choice import TokenChooser, prompt_logprobs
 from populace.engines.torch_adapters import AdaptedModel
@@ -73,6 +74,7 @@ class Row:
             own_word_ids=own_word_ids(request, tokenizer),
         )
         self._text = ReplyText(tokenizer.backend, sampling)
+        self._watch = ReplyWatch(request)
 
     @property
     def wants_prompt_logits(self) -> bool:
@@ -108,7 +110,9 @@ class Row:
         elif self._tokens_left == 0:
             reason = "length"
         elif self._repeats_itself():
-            reason = "stop"
+            reason = "repetition"
+        else:
+            reason = self._watch.degenerates(text)
         if reason is not None and not stopped:
             text += self._text.flush()
         self.finished = reason is not None

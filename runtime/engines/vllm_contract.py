@@ -32,6 +32,7 @@ REPLACED_ON_CPU: Mapping[str, str] = {
         "self mapping lora_index_to_id max_loras vocab_size kwargs"
     ),
     "vllm.v1.attention.backends.cpu_attn:_get_attn_isa": "dtype block_size head_size kv_cache_dtype",
+    "vllm.v1.sample.ops.topk_topp_sampler:apply_top_k_top_p_pytorch": "logits k p allow_cpu_sync",
     "vllm.v1.worker.cpu_model_runner:CPUModelRunner.sample_tokens": "self grammar_output",
 }
 

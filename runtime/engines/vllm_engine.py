@@ -29,6 +29,7 @@ from populace.actors.engine import (
     GenerateRequest,
     HeldAdapters,
     Prompt,
+    joined,
 )
 from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
 from populace.actors.owner import NO_OWNER, Owner
@@ -38,6 +39,7 @@ from populace.engines.adapter_files import AdapterFiles, OwnAdapterFiles
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
+from populace.engines.reply_watch import ReplyWatch
 from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
     check_sampling,
@@ -164,6 +166,8 @@ class VllmEngine:
             lora = None if request.adapter is None else await self._ready(request.adapter)
             call = Call(request, prompt.ids, lora, memory)
             replies = self._reply(call, tokens_max) if request.reply_ids is None else self._said_again(call)
+            if not request.stream:
+                replies = _whole(replies)
             tools = request.template.get(TOOLS)
             if tools and self._base.tool_parser is not None:
                 text = CallText(
@@ -216,7 +220,10 @@ class VllmEngine:
         """Choose the reply; fetch the memory state that it left before the last delta."""
         said: list[int] = []
         prompt_is_told = not call.request.sampling.wants_prompt
-        async with aclosing(self._outputs(call, call.prompt_ids, tokens_max)) as outputs:
+        watch = ReplyWatch(call.request)
+        in_deltas = call.request.stream or watch.is_on
+        ended: Delta | None = None
+        async with aclosing(self._outputs(call, call.prompt_ids, tokens_max, in_deltas=in_deltas)) as outputs:
             async for output in outputs:
                 delta = delta_of(call, output, self._tokenizer.token_text)
                 if not prompt_is_told:
@@ -226,7 +233,15 @@ class VllmEngine:
                 said += delta.token_ids
                 if delta.finish_reason is not None and call.writes:
                     delta = replace(delta, memory=await self._taken_state(call, said))
+                if delta.finish_reason is None and (how := watch.degenerates(delta.text)) is not None:
+                    ended = replace(delta, finish_reason=how)
+                    break
                 yield delta
+        if ended is None:
+            return
+        self._statistics.counter.finished[str(ended.finish_reason)] += 1
+        # vLLM was told to give it up, and goes on until it is: what it left is another state by now.
+        yield replace(ended, memory=await self._computed_state(call, said)) if call.writes else ended
 
     async def _said_again(self, call: Call) -> AsyncGenerator[Delta, None]:
         """Read the reply as a prompt, which leaves the same state as choosing its tokens."""
@@ -237,10 +252,10 @@ class VllmEngine:
         yield Delta(text, tuple(reply_ids), len(call.prompt_ids), finish_reason="length", memory=state)
 
     def _outputs(
-        self, call: Call, prompt_ids: list[int], tokens_max: int
+        self, call: Call, prompt_ids: list[int], tokens_max: int, *, in_deltas: bool = False
     ) -> AsyncGenerator[RequestOutput, None]:
         request, memory = call.request, call.memory
-        parameters = sampling_parameters(request, tokens_max, self._tokenizer)
+        parameters = sampling_parameters(request, tokens_max, self._tokenizer, in_deltas=in_deltas)
         salt = cache_salt(self._cache_secret, request)
         if memory is not None:
             parameters.extra_args = {**(parameters.extra_args or {}), **memory.arguments()}
@@ -368,3 +383,9 @@ class VllmEngine:
             llm.output_handler.cancel()
         await asyncio.to_thread(llm.shutdown)
         self._tokenizer.close()
+
+
+async def _whole(deltas: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
+    """Yield a reply at once; what is watched comes from vLLM in parts."""
+    async with aclosing(deltas):
+        yield joined([delta async for delta in deltas])

@@ -29,11 +29,12 @@ def register() -> None:
     prefix_cache.install()
     loading.install(on_cpu=current_platform.is_cpu())
     if current_platform.is_cpu():
-        from populace.engines import vllm_cpu_seeds
+        from populace.engines import vllm_cpu_seeds, vllm_cpu_top_p
         from populace.engines.vllm_lora import cpu
 
         cpu.install()
         vllm_cpu_seeds.install()
+        vllm_cpu_top_p.install()
         _avoid_amx_attention()
 
 

@@ -53,9 +53,12 @@ class Call(NamedTuple):
 
 
 def sampling_parameters(
-    request: GenerateRequest, tokens_max: int, tokenizer: BaseTokenizer
+    request: GenerateRequest, tokens_max: int, tokenizer: BaseTokenizer, *, in_deltas: bool
 ) -> SamplingParams:
-    """Return vLLM's sampling parameters; each of the base's ends ends a reply unless it ignores them."""
+    """Return vLLM's sampling parameters; each of the base's ends ends a reply unless it ignores them.
+
+    Without ``in_deltas`` the reply comes whole.
+    """
     sampling = request.sampling
     repeated = sampling.repetition_that_ends
     if request.template.get(TOOLS):
@@ -86,7 +89,7 @@ def sampling_parameters(
         prompt_logprobs=sampling.prompt_logprobs,
         structured_outputs=_structured(sampling),
         repetition_detection=None if repeated is None else RepetitionDetectionParams(**repeated._asdict()),
-        output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.DELTA if in_deltas else RequestOutputKind.FINAL_ONLY,
         extra_args=reply_arguments(
             kept_ids(request, tokenizer), own_word_ids(request, tokenizer), sampling.own_words_penalty
         ),
@@ -119,7 +122,7 @@ def delta_of(call: Call, output: RequestOutput, token_text: Callable[[int], str]
             if completion.finish_reason == "error" and call.request.sampling.is_held:
                 raise refused("no reply in this model's tokens satisfies it, or it is too large", None)
             raise EngineUnavailable(f"vLLM ended the request with {completion.finish_reason!r}")
-        reason = "length" if completion.finish_reason == "length" else "stop"
+        reason = cast("FinishReason", completion.finish_reason)
     token_ids = tuple(completion.token_ids)
     positions = cast("list[dict[int, Logprob]]", completion.logprobs or [])
     logprobs = tuple(

@@ -97,7 +97,8 @@ def create_app(
     recognises_tasks: bool = True,
     cors_origins: Sequence[str] = (),
     embedder: Embedder | None = None,
-    tools_auto: str = "refuse",
+    tools_auto: str = "none",
+    creating: frozenset[str] | None = frozenset(),
     upload_service: UploadService | None = None,
     vllm_names: bool = False,
     replicas: int = 1,
@@ -114,7 +115,7 @@ def create_app(
 
     ``cluster_key`` is that of ``Access``. The services need the store's files; without them models cannot be
     exported or imported, adapters published, merged or compared, nor files uploaded. Without ``aggregator``
-    the population as a whole cannot be asked. ``recognises_tasks`` and ``tools_auto`` are
+    the population as a whole cannot be asked. ``recognises_tasks``, ``tools_auto`` and ``creating`` are
     those of ``Gateway``. ``replicas`` and ``vllm_names`` are those of ``ServedFacts``. Without
     ``has_metrics`` these are not among the routes: ``metrics_app`` has them. ``logs_directory`` is where
     this machine's processes log; without it requests cannot be looked up. ``traces_directory`` is where they
@@ -147,6 +148,7 @@ def create_app(
         replicas,
         probe_trainer,
         probe_gateways,
+        creating,
     )
     longer: dict[str, int] = {}
     modules: list[Any] = [

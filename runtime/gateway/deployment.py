@@ -85,9 +85,9 @@ class GatewayOptions(NamedTuple):
     memory states that are served. An uploaded file has at most ``file_bytes_max``, all of a tenant
     ``tenant_file_bytes_max``; ``master_key`` is the file of the key that wraps theirs, None the one in the
     store. ``cluster_key`` is that of ``Access``,
-    ``recognises_tasks`` and ``tools_auto`` are those of ``Gateway``. Pages of the ``cors_origins`` may use
-    the gateway. ``vllm_names`` is that of ``ServedFacts``. There are ``gateways`` of these. With a
-    ``metrics_address`` the metrics are served there, and not beside the other routes; every
+    ``recognises_tasks``, ``tools_auto`` and ``creating`` are those of ``Gateway``. Pages of the
+    ``cors_origins`` may use the gateway. ``vllm_names`` is that of ``ServedFacts``. There are ``gateways`` of
+    these. With a ``metrics_address`` the metrics are served there, and not beside the other routes; every
     ``metrics_push_seconds``, if that is not None, the first gateway pushes them. With ``grows`` other
     machines may join with a gateway; ``joined`` says of one that it is theirs, and has no file of the store.
     """
@@ -107,7 +107,8 @@ class GatewayOptions(NamedTuple):
     cluster_key: str
     recognises_tasks: bool
     cors_origins: tuple[str, ...] = ()
-    tools_auto: str = "refuse"
+    tools_auto: str = "none"
+    creating: frozenset[str] | None = frozenset()
     telemetry: TelemetryOptions | None = None
     vllm_names: bool = False
     engine_nodes: EngineNodes | None = None
@@ -253,6 +254,7 @@ def application_of(
         cors_origins=options.cors_origins,
         embedder=engine,
         tools_auto=options.tools_auto,
+        creating=options.creating,
         vllm_names=options.vllm_names,
         probe_trainer=RayTrainerProbe(),
         probe_gateways=gateways,

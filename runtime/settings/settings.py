@@ -37,7 +37,8 @@ TrainingMode = Literal["auto", "asked", "off"]
 JournalMode = Literal["sync", "async"]
 Repetitions = Literal["end", "keep"]
 TaskPrompts = Literal["peek", "turn"]
-ToolChoiceAuto = Literal["refuse", "none"]
+ToolChoiceAuto = Literal["none", "refuse"]
+NewModels = Literal["local", "all", "none"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "text"]
 TelemetryContent = Literal["none", "names"]
@@ -193,18 +194,22 @@ class Settings(DeviceSettings):
     own. It is created like any other; with None all begin on the base."""
 
     repetitions: Repetitions = "end"
-    """What happens to a reply of a chat that has one passage of 8 to 128 tokens four times in a row, if the
-    request does not say it: it ends there (``end``), or goes on (``keep``). With ``keep`` nothing keeps a
-    chat's later replies from the words of earlier ones either."""
+    """What happens to a reply of a chat that has become a loop, or noise, if the request does not say it: it
+    ends there (``end``), or goes on (``keep``). With ``keep`` nothing keeps a chat's later replies from the
+    words of earlier ones either."""
     task_prompts: TaskPrompts = "peek"
     """What the prompts for titles, tags or summaries are that chat front ends send by themselves: ``peek``
     leaves no trace in the person, ``turn`` is said to them like any other."""
     tool_parser: str | None = None
     """vLLM's name of the parser of the base's own calls of tools; None is that of its template, ``none`` is
     none."""
-    tool_choice_auto: ToolChoiceAuto = "refuse"
-    """What becomes of tools whose call is left to a base that cannot choose: ``refuse``, or ``none``, a reply
-    in words with a warning."""
+    tool_choice_auto: ToolChoiceAuto = "none"
+    """What becomes of tools whose call is left to a base that cannot choose: ``none``, a reply in words with
+    a warning, or ``refuse``."""
+    new_models: NewModels = "local"
+    """Whose chats create the personal model that they name, if there is none of that name: those of the
+    tenant ``local``, whose key ``populace serve`` keeps on this machine, of ``all`` tenants, or of ``none``.
+    Names of other makers' models, such as gpt-4, never do."""
     turn_seconds_max: Seconds = 120.0
     """How long a turn may take before it ends."""
     drain_seconds_max: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0

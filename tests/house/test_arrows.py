@@ -75,9 +75,9 @@ ALLOWED: Mapping[str, str] = {
         "actors api archive gateway.http policies storage.records storage.training storage.uploads"
     ),
     "gateway.http": (
-        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures settings "
-        "storage.backups storage.journal storage.packed storage.records storage.resharding storage.training "
-        "storage.uploads telemetry telemetry.tracing"
+        "actors actors.aggregation actors.turns api archive base encoder gateway.metrics pictures policies "
+        "settings storage.backups storage.journal storage.packed storage.records storage.resharding "
+        "storage.training storage.uploads telemetry telemetry.tracing"
     ),
     "gateway.metrics": "actors storage.journal storage.records",
     "gateway.personal_models": (

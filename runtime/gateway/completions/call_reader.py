@@ -1,7 +1,7 @@
 """Reads the calls in a reply, whole and as it is made."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from populace.actors.engine import Delta
 from populace.actors.response_schema import NAME
@@ -87,7 +87,7 @@ def chosen_choice(reply: Delta, completion_id: str) -> dict[str, Any]:
     content, calls = calls_in(reply.text)
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if not calls:
-        return {"message": message, "finish_reason": reply.finish_reason}
+        return {"message": message, "finish_reason": ended_as(reply)}
     parts = [CallPart(number, call.name, call.arguments) for number, call in enumerate(calls)]
     message["content"] = content or None
     message["tool_calls"] = [part_of(part, completion_id, reply.choice) for part in parts]
@@ -96,7 +96,12 @@ def chosen_choice(reply: Delta, completion_id: str) -> dict[str, Any]:
 
 def finish_reason(reply: Delta, reader: CallReader) -> str | None:
     """Return the finish reason of a reply, read to its end: it called tools, or why it was cut off before."""
-    return "tool_calls" if reader.is_complete else reply.finish_reason
+    return "tool_calls" if reader.is_complete else ended_as(reply)
+
+
+def ended_as(reply: Delta) -> Literal["stop", "length"] | None:
+    """Return the finish reason as OpenAI's clients know it; ``Provenance.degenerate`` has the other ones."""
+    return reply.finish_reason if reply.finish_reason in (None, "length") else "stop"
 
 
 def part_of(part: CallPart, completion_id: str, choice: int) -> dict[str, Any]:

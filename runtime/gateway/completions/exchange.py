@@ -16,7 +16,7 @@ from populace.actors.turn import Interaction
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
 from populace.gateway.completions.call_wire import writer_of
-from populace.gateway.completions.parameters import warnings_of_left_out
+from populace.gateway.completions.parameters import warnings_of_reply
 from populace.gateway.completions.wire import (
     DONE,
     ChunkWriter,
@@ -74,7 +74,7 @@ class Exchange(NamedTuple):
             tokens = turn.completion_tokens
         else:
             tokens = sum(len(made.token_ids) for made in replies)
-        provenance = self._provenance(reply)
+        provenance = self._provenance(reply).of_reply(*(made.finish_reason for made in replies))
         body = self._envelope(reply).whole(replies, tokens, provenance)
         self.metrics.replied(self.started, self.shape.prompt_tokens(replies), tokens)
         return JSONResponse(body, headers=provenance.headers())
@@ -129,6 +129,7 @@ class Exchange(NamedTuple):
             logger.exception("a stream failed")
             yield event(internal_error_body())
             return
+        provenance = provenance.of_reply(*(ended.finish_reason for ended in last))
         for ended in last:
             yield writers[ended.choice].last(ended, provenance)
         for ending in self._ending(writers[0], self.shape.prompt_tokens(last), tokens):
@@ -154,7 +155,7 @@ class Exchange(NamedTuple):
             identity = completion_id(reply.grant)
         else:
             identity = f"{'chatcmpl' if self.shape.is_chat else 'cmpl'}-{secrets.token_hex(16)}"
-        warnings = (*self.shape.warnings, *warnings_of_left_out("messages", reply.left_out))
+        warnings = (*self.shape.warnings, *warnings_of_reply("messages", reply))
         return Envelope(identity, self.model, created, self.shape._replace(warnings=warnings))
 
     def _provenance(self, reply: RunningReply) -> Provenance:

@@ -5,12 +5,15 @@ parameter whose absence would make the reply silently wrong is refused by name, 
 for nothing. A parameter in neither list, and in no body, is refused as unknown.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
+
+from populace.actors.turns.running_reply import RunningReply
 
 
 @dataclass(frozen=True)
@@ -189,9 +192,10 @@ def warnings_of(body: BaseModel, inside: str = "") -> list[dict[str, str]]:
     return warnings
 
 
-def warnings_of_left_out(parameter: str, messages: int) -> tuple[dict[str, str], ...]:
-    """Say how many of a parameter's messages were not read, if any."""
-    if not messages:
-        return ()
-    message = f"The oldest {messages} messages were left out: the context has no room for all."
-    return ({"param": parameter, "message": message},)
+def warnings_of_reply(parameter: str, reply: RunningReply) -> Iterator[dict[str, str]]:
+    """Say how many of a parameter's messages were not read, if any, and whether the model was created."""
+    if reply.left_out:
+        message = f"The oldest {reply.left_out} messages were left out: the context has no room for all."
+        yield {"param": parameter, "message": message}
+    if reply.made_model:
+        yield {"param": "model", "message": "There was no model of this name: this request created it."}

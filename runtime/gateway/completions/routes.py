@@ -15,6 +15,7 @@ reply if that was recorded first, and else makes the turn again.
 import asyncio
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from populace.actors.api_keys import KeyHolder
+from populace.actors.context import with_context
 from populace.actors.engine import GenerateRequest, Message, Sampling
 from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
 from populace.actors.owner import Owner
@@ -57,7 +59,9 @@ from populace.gateway.http.event_stream import completion_events
 from populace.gateway.http.idempotency import idempotency_key
 from populace.gateway.http.limits import room_for
 from populace.gateway.http.needs import needs
-from populace.gateway.http.target import BASE_MODEL, POPULATION_MODEL, parse_target
+from populace.gateway.http.new_models import may_create
+from populace.gateway.http.target import BASE_MODEL, LATEST, POPULATION_MODEL, parse_target
+from populace.storage.records.errors import ModelExists, ModelNotFound
 from populace.telemetry.calls import current_caller
 from populace.telemetry.traceparent import header_of, is_sampled
 
@@ -190,20 +194,36 @@ async def _complete(
             instructions=instructions,
             turn_seconds_max=body.seconds_max(gateway.turn_seconds_max),
         )
-        begin = begin_of(gateway, chat, peeks=peek is not None, stream=_wants_deltas(body, chat))
+        begin = begin_of(request, caller, chat, peeks=peek is not None, stream=_wants_deltas(body, chat))
     is_kept = key is not None and target.model is not None and not cancels
     names = ("messages" if isinstance(body, ChatBody) else "prompt", "max_tokens")
     return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept, names=names)
 
 
-def begin_of(gateway: Gateway, chat: ChatRequest, *, peeks: bool, stream: bool) -> Begin:
-    """Return what begins a person's turn, or a peek at them."""
+def begin_of(request: Request, caller: KeyHolder, chat: ChatRequest, *, peeks: bool, stream: bool) -> Begin:
+    """Return what begins a person's turn, or a peek at them. A turn of a new person may create them."""
+    gateway = gateway_of(request)
     begins = begin_peek_reply if peeks else begin_reply
     trace = current_caller().trace
     if trace is not None and is_sampled(trace):
         operation = traced_operation(chat.turn.operation, header_of(trace))
         chat = replace(chat, turn=replace(chat.turn, operation=operation))
-    return partial(begins, gateway.hosts, gateway.engine, chat, stream=stream)
+    begin = partial(begins, gateway.hosts, gateway.engine, chat, stream=stream)
+    if peeks or chat.turn.alias != LATEST or not may_create(request, caller, chat.turn.model.name):
+        return begin
+    return partial(_begin_or_create, gateway, chat, begin)
+
+
+async def _begin_or_create(gateway: Gateway, chat: ChatRequest, begin: Begin) -> RunningReply:
+    try:
+        return await begin()
+    except ModelNotFound:
+        await room_for("people")
+        with suppress(ModelExists):  # another first request of the same name was quicker
+            await gateway.hosts.create_model(chat.turn.model)
+    reply = await begin()
+    reply.made_model = True
+    return reply
 
 
 async def replied(
@@ -285,7 +305,8 @@ def without_effect(body: ChatBody, uses: ToolUse) -> Iterator[dict[str, str]]:
         yield {"param": "messages.name", "message": message}
     if body.tools and not uses.tools and body.tool_choice != "none":
         message = (
-            "No tool is called: this base cannot choose whether to, and a setting says that it does not."
+            "No tool is called: this base knows no format of tools, so it cannot choose whether to. "
+            'Send `tool_choice` "required" or the name of a tool to have it called.'
         )
         yield {"param": "tools", "message": message}
 
@@ -310,7 +331,7 @@ async def ask_base(
     """Begin the reply of the base, to a chat or to a text."""
     request = GenerateRequest(
         request_id=secrets.token_hex(16),
-        prompt=messages if isinstance(body, ChatBody) else body.prompts[0],
+        prompt=with_context(messages, ()) if isinstance(body, ChatBody) else body.prompts[0],
         sampling=sampling,
         stream=bool(body.stream),
         owner=Owner(caller.tenant, BASE_MODEL),

@@ -396,5 +396,5 @@ class ChatBody(SamplingBody, TalkParameters, UnusedChatParameters):
             returns_prompt=bool(self.return_prompt_text),
         )
         if self.repetition_detection is None and not self.ignore_eos:
-            return replace(sampling, repetition_detection=base.repetition_detection)
+            return replace(sampling, ends_degenerate=base.ends_degenerate)
         return sampling

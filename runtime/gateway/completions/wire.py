@@ -6,12 +6,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from populace.actors.engine import BaseInfo, Delta, FinishReason, Prompt, PromptRead, TokenLogprob
 from populace.actors.turn import Interaction, TurnGrant
 from populace.api.turns import MemoryTraceObject
-from populace.gateway.completions.call_reader import calling_choice, chosen_choice
+from populace.gateway.completions.call_reader import calling_choice, chosen_choice, ended_as
+from populace.policies.degeneration import Degeneration
 
 DONE = b"data: [DONE]\n\n"
 
@@ -25,7 +26,7 @@ class Provenance(NamedTuple):
     ``retrieved`` has the positions in ``Interaction.retrieved``, or those in ``Peek.retrieved``, ``memory``
     says how the turn used the memory, ``conversation`` names the turn's conversation; each is None where none
     is recorded, but for what a peek was told from. ``peek`` says why the reply is a peek, which leaves no
-    trace: see ``reason_to_peek``.
+    trace: see ``reason_to_peek``. ``degenerate`` says what a reply had become that was ended for it.
     """
 
     revision: str
@@ -38,6 +39,7 @@ class Provenance(NamedTuple):
     memory: dict[str, bool | int | None] | None = None
     conversation: str | None = None
     peek: str | None = None
+    degenerate: Degeneration | None = None
 
     @classmethod
     def of_grant(cls, grant: TurnGrant) -> "Provenance":
@@ -61,11 +63,16 @@ class Provenance(NamedTuple):
             turn.retrieved,
             None if turn.memory is None else MemoryTraceObject.of(turn.memory).model_dump(),
             turn.conversation,
-        )
+        ).of_reply(turn.finish_reason)
 
     @classmethod
     def of_base(cls, base: BaseInfo) -> "Provenance":
         return cls("base", base.fingerprint, None, None, None)
+
+    def of_reply(self, *reasons: FinishReason | None) -> Self:
+        """Say how the first one of the replies that ended for these reasons degenerated, if one did."""
+        found = next((reason for reason in reasons if reason == "repetition" or reason == "noise"), None)
+        return self._replace(degenerate=found)
 
     def headers(self) -> dict[str, str]:
         fields = {
@@ -186,7 +193,7 @@ class Envelope(NamedTuple):
         }
 
     def _choice(self, reply: Delta) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": reply.choice, "finish_reason": reply.finish_reason}
+        choice: dict[str, Any] = {"index": reply.choice, "finish_reason": ended_as(reply)}
         choice["logprobs"] = self.shape.logprobs(reply)
         if self.shape.token_ids:
             choice["token_ids"] = list(reply.token_ids)
@@ -237,14 +244,14 @@ class ChunkWriter:
     def last(self, delta: Delta, provenance: Provenance) -> bytes:
         """Write the end of the reply, with what it was made with."""
         made_with = _encode(provenance._asdict()).encode()
-        rest = self._rest(delta, delta.finish_reason) + b"]" + self._besides(delta)
+        rest = self._rest(delta, ended_as(delta)) + b"]" + self._besides(delta)
         warned = b"," + _encode(self._envelope.warned()).encode()[1:-1] if self._shape.warnings else b""
         return self._before + rest + b',"populace":' + made_with + warned + b"}\n\n"
 
     def usage(self, usage: dict[str, int]) -> bytes:
         return self._head + b'],"usage":' + _encode(usage).encode() + b"}\n\n"
 
-    def _rest(self, delta: Delta, finish_reason: FinishReason | None) -> bytes:
+    def _rest(self, delta: Delta, finish_reason: str | None) -> bytes:
         rows = self._shape.logprobs(delta, self._text_length)
         text = delta.text if self._begun else self._shape.echoed(delta) + delta.text
         self._begun = True

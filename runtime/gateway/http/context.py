@@ -69,7 +69,8 @@ class Gateway:
     ``body_bytes_max`` what a body has, also once the items that it refers to are in it.
 
     Without an ``aggregator`` the population cannot be asked, without an ``embedder`` nothing be embedded.
-    With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. ``tools_auto`` is
+    With ``recognises_tasks`` the prompts that front ends send by themselves are peeks. A chat of a tenant in
+    ``creating``, or of any tenant if it is None, creates the model that it names. ``tools_auto`` is
     what a choice of tools comes to that is left to a base which cannot choose: see ``actors/tool_choice.py``.
     ``replicas`` is how many of the engine there should be. Without ``probe_gateways`` this gateway is the
     only one.
@@ -87,10 +88,11 @@ class Gateway:
     aggregator: Aggregator | None = None
     recognises_tasks: bool = True
     embedder: Embedder | None = None
-    tools_auto: str = "refuse"
+    tools_auto: str = "none"
     replicas: int = 1
     probe_trainer: TrainerProbe | None = None
     probe_gateways: GatewaysProbe | None = None
+    creating: frozenset[str] | None = frozenset()
     intake: Intake = field(default_factory=Intake)
 
 

@@ -17,7 +17,7 @@ from populace.actors.request_log import RequestNotFound
 from populace.base.prepare import BaseInvalid
 from populace.encoder.files import EncoderInvalid
 from populace.gateway.http.request_spans import fail_request
-from populace.gateway.http.target import impossible_name
+from populace.gateway.http.target import advice_on_missing
 from populace.pictures.figures import MatplotlibMissing
 from populace.settings.errors import ConfigFileInvalid, MemoryTooSmall, SettingsError
 from populace.storage.backups import errors as backups
@@ -155,9 +155,6 @@ TYPES: Mapping[int, str] = {
 }
 
 
-ADVICE: Mapping[str, str] = {storage.ModelNotFound.code: "Create it with POST /v1/personal-models."}
-"""What to do about an error over HTTP, by code; the errors' own messages also serve Python and the CLI."""
-
 OF_OPERATORS = (
     journal.BucketRefused,
     journal.BucketUnreachable,
@@ -213,9 +210,7 @@ def error_body(message: str, *, status: int, code: str, parameter: str | None = 
 def populace_error_body(error: PopulaceError) -> dict[str, Any]:
     """Build the body of one of our own errors; a client rebuilds it from its fields, ``details``."""
     parameter = error.parameter if isinstance(error, actors.InvalidRequest) else None
-    advice = ADVICE.get(error.code)
-    if isinstance(error, storage.ModelNotFound):
-        advice = impossible_name(error.model) or advice
+    advice = advice_on_missing(error.model) if isinstance(error, storage.ModelNotFound) else None
     told = {name: getattr(error, name) for name in error.fields if name not in ("message", "parameter")}
     message = " ".join(filter(None, (str(error), advice)))
     if isinstance(error, OF_OPERATORS):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from populace.actors.api_keys import KeyHolder
 from populace.actors.errors import InvalidName
 from populace.actors.turn import ModelId
+from populace.policies.foreign_models import is_foreign
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, alias_problem, is_digest, name_problem
 
@@ -53,9 +54,22 @@ def parse_target(caller: KeyHolder, text: str) -> Target:
 
 
 def impossible_name(name: str) -> str | None:
-    """Say why no personal model can have the name, in a sentence; None if one can."""
+    """Say why no personal model can have this name; None if one can."""
     problem = name_problem(name, reserved=RESERVED_MODEL_NAMES)
     return None if problem is None else f"No personal model can have this name: {problem}."
+
+
+def advice_on_missing(name: str) -> str:
+    """Say in a sentence what to do about a personal model that is not there."""
+    impossible = impossible_name(name)
+    if impossible is not None:
+        return impossible
+    if is_foreign(name):
+        return (
+            "It is named like another maker's model, so no chat creates it: chat with one of "
+            f"`GET /v1/models`, or create it with `populace model create {name}`."
+        )
+    return f"Create it with `populace model create {name}`, or POST /v1/personal-models."
 
 
 def named_model(caller: KeyHolder, name: str) -> ModelId:

@@ -15,7 +15,7 @@ from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
 from populace.api.responses import ResponseObject
 from populace.gateway.completions.exchange import Begin, first_delta, provenance_of, recorded
-from populace.gateway.completions.parameters import warnings_of_left_out
+from populace.gateway.completions.parameters import warnings_of_reply
 from populace.gateway.completions.wire import Provenance
 from populace.gateway.http.answers import answer
 from populace.gateway.http.event_stream import EventStream
@@ -51,7 +51,7 @@ class ResponseExchange(NamedTuple):
             made, tokens = generated, len(generated.token_ids)
         else:
             made, tokens = reply_of(turn, generated), turn.completion_tokens
-        provenance = provenance_of(reply, self.base, self.peek)
+        provenance = provenance_of(reply, self.base, self.peek).of_reply(made.finish_reason)
         response = self._draft(reply).ended(made, tokens, provenance)
         self.metrics.replied(self.started, made.prompt_tokens, tokens)
         rendered = answer(response)
@@ -107,6 +107,7 @@ class ResponseExchange(NamedTuple):
             return
         tokens = len(made.token_ids)
         self.metrics.replied(self.started, made.prompt_tokens, tokens)
+        provenance = provenance.of_reply(made.finish_reason)
         for event in writer.end(deltas[-1], draft.ended(made, tokens, provenance)):
             yield event
 
@@ -117,7 +118,7 @@ class ResponseExchange(NamedTuple):
             yield event
 
     def _draft(self, reply: RunningReply) -> Draft:
-        warnings = (*self.warnings, *warnings_of_left_out("input", reply.left_out))
+        warnings = (*self.warnings, *warnings_of_reply("input", reply))
         if reply.interaction is not None:
             return Draft.of_turn(reply.interaction, told_of(reply.interaction), warnings)
         grant, created = reply.grant, int(time.time())

@@ -121,7 +121,7 @@ async def create_response(request: Request, caller: Caller, body: ResponseBody) 
             turn_seconds_max=chat.seconds_max(gateway.turn_seconds_max),
         )
         wants_deltas = bool(body.stream) or body.includes_logprobs
-        begin = begin_of(gateway, turn, peeks=peek is not None, stream=wants_deltas)
+        begin = begin_of(request, caller, turn, peeks=peek is not None, stream=wants_deltas)
     is_kept = key is not None and target.model is not None and not cancels
     names = ("input", "max_output_tokens")
     return await replied(request, exchange, begin, stream=bool(body.stream), is_kept=is_kept, names=names)

@@ -91,9 +91,15 @@ def parse(turns: Turns) -> None:
     assert isinstance(completion.choices[0].message.parsed, Cat)
 
 
-@scenario("chat, an unknown model")
-def unknown(turns: Turns) -> None:
-    chat.create(messages=MESSAGES, **SHORT | {"model": "nobody"})
+@scenario("chat, the name of another maker's model")
+def of_another_maker(turns: Turns) -> None:
+    chat.create(messages=MESSAGES, **SHORT | {"model": "gpt-4o"})
+
+
+@scenario("chat, a name that no model has, which the first request creates")
+def created(turns: Turns) -> None:
+    chat.create(messages=MESSAGES, **SHORT | {"model": f"{MODEL}-new"})
+    assert client.models.retrieve(f"{MODEL}-new").owned_by
 
 
 @scenario("chat, an image")

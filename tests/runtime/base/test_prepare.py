@@ -11,9 +11,17 @@ import pytest
 import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 
-from populace.base.default import default_directory, make_default, read_prepared
+from populace.actors.engine import SamplingDefaults
+from populace.base.default import (
+    RECOMMENDATION,
+    RECORD,
+    default_directory,
+    make_default,
+    read_prepared,
+)
 from populace.base.files import fingerprint
 from populace.base.prepare import BaseInvalid, BaseModelFiles, is_base_prepared, prepare_base
+from populace.base.sampling_defaults import FILE, read_sampling_defaults
 from populace.settings.environment import process_environment
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 512}
@@ -74,6 +82,54 @@ def test_a_prepared_base_with_a_damaged_file_is_not_taken_for_whole(base_files: 
     (copy / "tokenizer.json").write_bytes(b"{}")
 
     assert read_prepared(copy) is None
+
+
+@pytest.fixture
+def prepared_before(small_base: Path, cache: Path) -> Path:
+    """What an earlier version prepared: a base whose ``generation_config.json`` recommends nothing."""
+    directory = default_directory(cache)
+    shutil.copytree(small_base, directory)
+    (directory / FILE).write_text('{"eos_token_id": 2}')
+    sizes = {path.name: path.stat().st_size for path in directory.iterdir()}
+    record = {"version": 1, "name": "small", "fingerprint": fingerprint(directory), "context_tokens": 512}
+    (directory / RECORD).write_text(json.dumps(record | {"has_chat_template": True, "files": sizes}))
+    return directory
+
+
+def test_the_default_base_carries_what_its_card_recommends(base_files: Path) -> None:
+    expected = SamplingDefaults(0.2, 0.9, own_words_penalty=1.1)
+
+    assert read_sampling_defaults(base_files) == expected
+
+
+def test_a_base_that_was_prepared_before_gets_the_recommendation_and_keeps_its_name(
+    prepared_before: Path, cache: Path
+) -> None:
+    before = read_prepared(prepared_before)
+    weights = (prepared_before / "model.safetensors").stat().st_mtime_ns
+
+    assert prepare_base(None, cache) == before
+    after = snapshot(prepared_before)
+
+    assert json.loads((prepared_before / FILE).read_bytes()) == {"eos_token_id": 2, **RECOMMENDATION}
+    sizes = {name: size for name, (size, _) in after.items() if name != RECORD}
+    assert json.loads((prepared_before / RECORD).read_bytes())["files"] == sizes
+    assert (prepared_before / "model.safetensors").stat().st_mtime_ns == weights
+    assert prepare_base(None, cache) == before
+    assert snapshot(prepared_before) == after
+    assert sorted(path.name for path in prepared_before.parent.iterdir()) == [".lock", prepared_before.name]
+
+
+@pytest.mark.parametrize("written", ['{"temperature": 1', "", '{"temperature": 1.0}'])
+def test_a_recommendation_that_was_written_in_part_leaves_the_base_prepared(
+    prepared_before: Path, cache: Path, written: str
+) -> None:
+    (prepared_before / FILE).write_text(written)
+
+    prepared = prepare_base(None, cache)
+
+    assert prepared.directory == prepared_before
+    assert read_sampling_defaults(prepared_before).temperature == 0.2
 
 
 def test_stopping_a_conversion_leaves_nothing_and_the_next_start_makes_it(cache: Path) -> None:

@@ -18,6 +18,7 @@ from populace.base.sampling_defaults import FILE, read_sampling_defaults
             '{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.1, "min_p": 0.05}',
             SamplingDefaults(0.6, 0.95, 20, 1.1, min_p=0.05),
         ),
+        ('{"temperature": 0.2, "own_words_penalty": 1.2}', SamplingDefaults(0.2, own_words_penalty=1.2)),
         ('{"temperature": null, "top_k": 50, "eos_token_id": [1, 2]}', SamplingDefaults(top_k=50)),
     ],
 )
@@ -33,7 +34,7 @@ def test_without_a_recommendation_the_temperature_is_low_and_nothing_else_narrow
     tmp_path: Path,
 ) -> None:
     expected: dict[str, Any] = {"temperature": 0.2, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
-    expected |= {"repetition_detection": None, "min_p": 0.0, "own_words_penalty": 1.1}
+    expected |= {"ends_degenerate": False, "min_p": 0.0, "own_words_penalty": 1.1}
 
     assert read_sampling_defaults(tmp_path)._asdict() == expected
 

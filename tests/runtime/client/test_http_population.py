@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from populace.actors.access_errors import Unauthorized
-from populace.actors.engine import RepetitionDetection, SamplingDefaults
+from populace.actors.engine import SamplingDefaults
 from populace.actors.errors import (
     ClusterNotFound,
     HostUnavailable,
@@ -54,9 +54,17 @@ from tests.runtime.gateway.test_population import profile
 from tests.runtime.telemetry.written import options
 
 URL = "http://populace"
-LOOP = RepetitionDetection(64, 4, 2)
 RECOMMENDED = SamplingDefaults._fields
-RECOMMENDATION = (0.6, 0.95, 20, 1.1, LOOP, 0.05, 1.2)
+SAID = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "repetition_penalty",
+    "repetition_detection",
+    "min_p",
+    "own_words_penalty",
+)
+RECOMMENDATION = (0.6, 0.95, 20, 1.1, True, 0.05, 1.2)
 
 
 @pytest.fixture
@@ -264,16 +272,16 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
         )
         await ada.chat("hello", repetition_penalty=1.05)
         await client.post("/v1/chat/completions", json=chat_body())
-        nulls: dict[str, Any] = dict.fromkeys(RECOMMENDED)
+        nulls: dict[str, Any] = dict.fromkeys(SAID)
         await client.post("/v1/chat/completions", json=chat_body(**nulls))
         off: tuple[Any, ...] = (0, 1, 0, 1, {}, 0, 1)
-        explicit: dict[str, Any] = dict(zip(RECOMMENDED, off, strict=True))
+        explicit: dict[str, Any] = dict(zip(SAID, off, strict=True))
         await client.post("/v1/chat/completions", json=chat_body(**explicit))
         await client.post("/v1/chat/completions", json=chat_body(repetition_penalty=1.05))
         await client.post("/v1/completions", json={"model": "base", "prompt": "once"})
 
     used = [request.sampling for request in served.engine.requests]
-    greedy = (0.0, 1.0, 0, 1.0, None, 0.0, 1.0)
+    greedy = (0.0, 1.0, 0, 1.0, False, 0.0, 1.0)
     # Who says the one penalty does not get the other.
     penalised = (*RECOMMENDATION[:3], 1.05, *RECOMMENDATION[4:6], 1.0)
     assert [tuple(getattr(one, name) for name in RECOMMENDED) for one in used] == [
@@ -284,7 +292,7 @@ async def test_what_nobody_says_of_sampling_is_as_the_base_recommends_over_http_
         RECOMMENDATION,
         greedy,
         penalised,
-        (*RECOMMENDATION[:4], None, *RECOMMENDATION[5:]),  # a text is no chat
+        (*RECOMMENDATION[:4], False, *RECOMMENDATION[5:]),  # a text is no chat
     ]
 
 

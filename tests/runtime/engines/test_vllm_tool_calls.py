@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from populace.actors.engine import REPETITION_DEFAULT, Delta, GenerateRequest, Message, Sampling
+from populace.actors.engine import Delta, GenerateRequest, Message, RepetitionDetection, Sampling
 from populace.actors.errors import InvalidRequest
 from populace.actors.tool_calls import calls_in
 from populace.engines.prompts import BaseTokenizer
@@ -30,14 +30,14 @@ CASES = [
 def test_a_reply_that_may_call_is_not_ended_for_repeating_itself(base_files: Path) -> None:
     from populace.engines.vllm_values import sampling_parameters
 
-    sampling = Sampling(repetition_detection=REPETITION_DEFAULT)
+    sampling = Sampling(repetition_detection=RepetitionDetection(64, 4))
     plain = GenerateRequest("r", (Message("user", "hi"),), sampling)
     calling = replace(plain, template={"tools": [WEATHER]})
     shaped = replace(plain, sampling=replace(sampling, response_schema="{}"))
     tokenizer = BaseTokenizer(base_files)
 
     found = [
-        sampling_parameters(request, 8, tokenizer).repetition_detection
+        sampling_parameters(request, 8, tokenizer, in_deltas=False).repetition_detection
         for request in (plain, calling, shaped)
     ]
 

@@ -380,11 +380,7 @@ async def test_calls_that_were_chosen_are_answered_as_the_same_text(
     assert second.messages[1] == Message("assistant", turn.reply)
 
 
-async def test_a_setting_makes_a_choice_that_is_left_to_the_base_a_text(
-    ada: AsyncOpenAI, population: Population
-) -> None:
-    population.app.state.gateway = replace(population.app.state.gateway, tools_auto="none")
-
+async def test_a_choice_that_is_left_to_a_base_that_knows_no_tools_is_a_text(ada: AsyncOpenAI) -> None:
     made = await ask(ada, tool_choice="auto")
 
     assert (made.output_text, made.tool_choice) == (TEXT, "none")
@@ -436,7 +432,6 @@ def _function(**fields: Any) -> list[dict[str, Any]]:
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
-    (None, {"tool_choice": "auto"}, "tool_choice"),
     (None, {"tool_choice": "any"}, "tool_choice"),
     (None, {"tool_choice": {"type": "web_search_preview"}}, "tool_choice.name"),
     (None, {"tool_choice": {**NAMED, "name": "news"}}, "tool_choice"),

@@ -248,16 +248,28 @@ async def test_without_a_choice_to_make_a_reply_is_a_text(ada: AsyncOpenAI, popu
 
 
 @pytest.mark.parametrize("options", [{"tool_choice": "auto"}, {"tool_choice": openai.omit}])
-async def test_a_setting_makes_replies_in_words_of_a_choice_that_is_left_to_the_base(
-    ada: AsyncOpenAI, population: Population, options: dict[str, Any]
+async def test_a_choice_that_is_left_to_a_base_that_knows_no_tools_is_a_reply_in_words_with_a_warning(
+    ada: AsyncOpenAI, options: dict[str, Any]
 ) -> None:
-    population.app.state.gateway = replace(population.app.state.gateway, tools_auto="none")
-
     reply = await _ask(ada, **options)
 
     assert reply.choices[0].message.content == TEXT
     told: Any = reply.model_dump()["warnings"]
     assert [warning["param"] for warning in told] == ["tools"]
+
+
+@pytest.mark.parametrize("model", ["ada", "base"])
+@pytest.mark.parametrize("options", [{"tool_choice": "auto"}, {"tool_choice": openai.omit}])
+async def test_a_setting_refuses_such_a_choice_by_name(
+    ada: AsyncOpenAI, population: Population, model: str, options: dict[str, Any]
+) -> None:
+    population.app.state.gateway = replace(population.app.state.gateway, tools_auto="refuse")
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        await _ask(ada, model=model, **options)
+
+    assert refused.value.param == "tool_choice"
+    assert population.engine.requests == []
 
 
 @pytest.fixture
@@ -467,8 +479,6 @@ def _function(**function: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("messages", "options", "parameter"),
     [
-        ([], {"tool_choice": "auto"}, "tool_choice"),
-        ([], {"tool_choice": openai.omit}, "tool_choice"),
         ([], {"tool_choice": "any"}, "tool_choice"),
         ([], {"tool_choice": 5}, "tool_choice"),
         ([], {"tool_choice": {"type": "function"}}, "tool_choice.function"),

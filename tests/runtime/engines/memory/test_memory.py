@@ -231,6 +231,24 @@ async def test_a_reply_that_a_stop_string_ends_leaves_the_state_before_its_last_
         torch.testing.assert_close(values(stopped.memory), values(again.memory), atol=STATE_TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reply_that_is_ended_as_a_loop_leaves_the_state_before_its_last_token(
+    engines: dict[str, OwnedEngine], stream: bool
+) -> None:
+    plain = await turn(engines["torch"], TELL, MemoryUse())
+    looping = replace(
+        GREEDY, max_tokens=200, ignore_eos=True, ends_degenerate=True, allowed_token_ids=plain.token_ids[:1]
+    )
+    for name in ENGINES:
+        request = GenerateRequest("loop", TELL, looping, memory=MemoryUse(), stream=stream)
+        ended = joined([delta async for delta in engines[name].generate(request)])
+        again = await turn(engines["torch"], TELL, MemoryUse(), reply_ids=ended.token_ids)
+
+        assert ended.finish_reason == "repetition"
+        assert len(ended.token_ids) < 200
+        torch.testing.assert_close(values(ended.memory), values(again.memory), atol=STATE_TOLERANCE, rtol=0)
+
+
 async def test_a_reply_said_again_leaves_the_same_state(engines: dict[str, OwnedEngine]) -> None:
     sampled = Sampling(max_tokens=30, temperature=1.0, seed=11)
     told = await turn(engines["torch"], TELL, MemoryUse(), sampling=sampled)

@@ -120,10 +120,33 @@ async def test_a_reply_ends_where_it_has_begun_to_repeat_itself(engine: OwnedEng
     larger = await ask(engine, repetition_detection=RepetitionDetection(4, 2, 3), **allowed)
     whole = await ask(engine, repetition_detection=RepetitionDetection(4, 3))
 
-    assert (len(looped.token_ids), looped.finish_reason) == (3, "stop")
+    assert (len(looped.token_ids), looped.finish_reason) == (3, "repetition")
     assert len(longer.token_ids) == 5
     assert len(larger.token_ids) == 6
     assert whole.token_ids == (await ask(engine)).token_ids
+
+
+async def test_a_chats_reply_that_is_no_more_than_a_loop_ends_streamed_or_whole(engine: OwnedEngine) -> None:
+    chat = (Message("user", FRANCE),)
+    looping = replace(GREEDY, max_tokens=200, allowed_token_ids=FRANCE_IDS[1:2], ignore_eos=True)
+
+    async def ask_for(sampling: Sampling, *, prompt: Prompt = chat, stream: bool = True) -> list[Delta]:
+        request = GenerateRequest("loop", prompt, sampling, stream=stream)
+        return [delta async for delta in engine.generate(request)]
+
+    watched = replace(looping, ends_degenerate=True)
+    streamed = joined(await ask_for(watched))
+    whole = joined(await ask_for(watched, stream=False))
+    assert streamed == whole
+    assert streamed.finish_reason == "repetition"
+    assert len(streamed.token_ids) < 40
+    for unwatched in (
+        await ask_for(looping),
+        await ask_for(replace(watched, min_tokens=1)),
+        await ask_for(watched, prompt=FRANCE),  # a text is no chat
+    ):
+        assert joined(unwatched).finish_reason == "length"
+    assert engine.statistics().running == 0
 
 
 async def test_min_p_one_leaves_the_likeliest_alone(engine: OwnedEngine) -> None:
