@@ -1,89 +1,96 @@
-// What the model knows about its person, asked of it, with the turn that each answer comes from; its memory.
+// What the model knows about its person: each fact with the sentence that it comes from.
 import { get, path, post } from "./api.mjs";
 import { forget } from "./forgetting.mjs";
 import { Form } from "./forms.mjs";
-import { Empty, Problem } from "./loading.mjs";
-import { Memory } from "./memory.mjs";
+import { Empty, Loaded, Problem, useLoaded } from "./loading.mjs";
 import { say } from "./notices.mjs";
-import { Words } from "./turn.mjs";
-import { Bar, html, useRef, useState } from "./view.mjs";
+import { at } from "./places.mjs";
+import { TurnLink, Words } from "./turn.mjs";
+import { html, useEffect, useRef, useState } from "./view.mjs";
 import { count, moment, percent } from "./words.mjs";
 
+/** The first time some forty questions are asked, which takes as long as forty short replies. */
+const KNOWN_MS = 180000;
+const PATIENCE_MS = 1500;
+/** How often it is looked for newer answers while the server has these from before. */
+const AGAIN_MS = 2000;
+
 export default function Knows({ model, reload }) {
-  return html`<div class="pair">
-    <div class="stack"><${Facts} model=${model} reload=${reload} />
-      <${Search} name=${model.id} reload=${reload} /></div>
-    <${Memory} model=${model} reload=${reload} />
-  </div>`;
+  return html`<div class="stack narrow"><${Facts} model=${model} reload=${reload} />
+    <${Search} name=${model.id} reload=${reload} /></div>`;
 }
 
-/** The answers to the questions that people are asked most. Asking costs replies, so it waits for a wish. */
+/** The facts that the log bears out: each with the sentence that it comes from, to correct or forget. */
 function Facts({ model, reload }) {
-  const [state, setState] = useState({ known: null, failure: null, busy: false });
-  const ask = async () => {
-    setState({ ...state, failure: null, busy: true });
-    try {
-      setState({ known: await get(path(model.id, "/memory/known")), failure: null, busy: false });
-    } catch (failure) {
-      if (failure.advice === undefined) throw failure;
-      setState({ known: null, failure, busy: false });
-    }
-  };
+  const [isOld, setOld] = useState(false);
+  const known = useLoaded(
+    async (signal) => {
+      const told = await get(path(model.id, "/memory/known"), { signal });
+      setOld(told.refreshing === true);
+      return told;
+    },
+    [model.id],
+    { limitMs: KNOWN_MS, everyMs: isOld ? AGAIN_MS : 0 },
+  );
+  const [gone, setGone] = useState(new Set());
   const again = useRef(null);
-  const gone = (positions) => {
-    // The button that was pressed goes with what is forgotten.
-    again.current.focus();
+  const told = () => {
     reload();
-    setState((before) => ({
-      ...before,
-      known: {
-        ...before.known,
-        facts: before.known.facts.filter((fact) => !positions.includes(fact.position)),
-      },
-    }));
+    known.reload();
   };
-  const { known, failure, busy } = state;
+  const drop = (positions) => {
+    // The button that was pressed goes with what is forgotten.
+    again.current?.focus();
+    setGone(new Set([...gone, ...positions]));
+    reload();
+  };
   return html`<section class="sheet">
     <header><h2>What it knows about ${model.id}</h2>
-      <button ref=${again} class=${known ? "" : "main"} onClick=${ask} disabled=${busy}>
-        ${known ? "Ask again" : "Ask it"}</button></header>
+      ${known.value && html`<button ref=${again} onClick=${known.reload}>Look again</button>`}</header>
     ${
-      !known &&
-      !failure &&
-      html`<p
-      class="hint">It is asked for a name, a home, work, family and what people like, and for what its log
-      speaks of. Each answer that the log bears out is shown with its turn. Nothing of this is
-      remembered.</p>`
-    }
-    ${
-      busy &&
-      html`<div role="status" class="stack"><div class="bar moving"><i /></div>
-      <p class="hint">It is being asked some forty questions. That takes as long as forty short replies.</p>
-        </div>`
-    }
-    ${failure && html`<${Problem} failure=${failure} again=${ask} />`}
-    ${
-      known &&
-      !known.facts.length &&
-      html`<${Empty} title="Nothing yet">
-      <p>Tell it something in the chat, and ask again.</p></${Empty}>`
-    }
-    ${
-      known &&
-      html`<ul class="known">
-      ${known.facts.map(
-        (fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${model.id}
-      onGone=${gone} reload=${reload} />`,
-      )}</ul>
+      known.value === undefined && !known.failure
+        ? html`<${Asking} name=${model.id} />`
+        : html`<${Loaded} of=${known}>${({ facts, unknown }) => html`
+      <${List} facts=${facts.filter((fact) => !gone.has(fact.position))} name=${model.id} onGone=${drop}
+        reload=${told} />
+      ${isOld && html`<p class="hint" role="status">It is asked again, since more was said.</p>`}
+      ${known.failure && html`<${Problem} failure=${known.failure} again=${known.reload} />`}
       ${
-        known.unknown.length > 0 &&
+        unknown.length > 0 &&
         html`<details>
-        <summary class="quiet small">${count(known.unknown.length, "question")} without an answer</summary>
-        <ul class="small quiet">${known.unknown.map((question) => html`<li>${question}</li>`)}</ul>
+        <summary class="quiet small">${count(unknown.length, "question")} without an answer</summary>
+        <ul class="small quiet">${unknown.map((question) => html`<li>${question}</li>`)}</ul>
           </details>`
-      }`
+      }`}</${Loaded}>`
     }
   </section>`;
+}
+
+function Asking({ name }) {
+  const [isLong, setLong] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLong(true), PATIENCE_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  return html`<div role="status" class="stack"><div class="bar moving"><i /></div>
+    <p class="hint">${
+      isLong
+        ? `${name}'s model is asked for a name, a home, work, family and likes, and what was spoken of. ` +
+          "That takes a while the first time. Nothing of it is remembered."
+        : "Loading what it knows"
+    }</p></div>`;
+}
+
+function List({ facts, name, onGone, reload }) {
+  if (!facts.length)
+    return html`<${Empty} title="Nothing yet"><p>Tell it something in the <a
+      href=${at("people", name, "chat")}>chat</a>: “My dog is called Bruno.” What it takes from
+      that is here then.</p>
+      </${Empty}>`;
+  return html`<ul class="known">${facts.map(
+    (fact) => html`<${Fact} key=${fact.question} fact=${fact} name=${name} onGone=${onGone}
+      reload=${reload} />`,
+  )}</ul>`;
 }
 
 function Fact({ fact, name, onGone, reload }) {
@@ -101,7 +108,7 @@ function Fact({ fact, name, onGone, reload }) {
       { headers: { "idempotency-key": key } },
     );
     close();
-    say("It was told. Ask again to see what it knows now.");
+    say("It was told, and counts from the next turn on.");
     reload();
   };
   return html`<li class="fact">
@@ -109,10 +116,8 @@ function Fact({ fact, name, onGone, reload }) {
     <${Words} text=${fact.answer} />
     <p class="small quiet"><q class="whole-text" dir="auto">${fact.said}</q></p>
     <div class="row small">
-      ${fact.read || html`<${Bar} share=${fact.sure} label=${`${percent(fact.sure)} sure`} />`}
-        <span class="quiet numbers">${
-          fact.read ? `read in turn ${fact.position}` : `${percent(fact.sure)} sure · turn ${fact.position}`
-        }</span>
+      <span class="quiet numbers">said in <${TurnLink} name=${name} position=${fact.position} />
+        ${fact.read ? "" : ` · ${percent(fact.sure)} sure`}</span>
       <button class="plain" onClick=${() => setCorrecting(!correcting)}
         aria-expanded=${correcting ? "true" : "false"}>Correct</button>
       <button class="plain danger" onClick=${forgetIt}>Forget</button>
@@ -167,7 +172,8 @@ function Search({ name, reload }) {
         (turn) => html`<li key=${turn.position}><label class="check">
       <input type="checkbox" checked=${chosen.has(turn.position)} onChange=${() => toggle(turn.position)} />
       <span><span class="whole-text" dir="auto">${turn.messages.at(-1)?.content ?? ""}</span>
-        <span class="small quiet numbers">turn ${turn.position} · ${moment(turn.created)}</span></span>
+        <span class="small quiet numbers"><${TurnLink} name=${name} position=${turn.position} /> ·
+          ${` ${moment(turn.created)}`}</span></span>
           </label></li>`,
       )}</ul>
       <div class="row end"><button class="danger" disabled=${!chosen.size}
