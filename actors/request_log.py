@@ -64,7 +64,7 @@ class RequestNotFound(PopulaceError):
     code = "request_not_found"
     template = (
         "There is no log line and no trace of a request {request:.200} of this key. A request without "
-        "trouble leaves a line with POPULACE_LOG_LEVEL=debug only, and a trace with POPULACE_TELEMETRY=file; "
+        "trouble leaves a line with POPULACE_LOG_LEVEL=debug only, and no trace with POPULACE_TELEMETRY=off; "
         "the oldest ones make room for new ones."
     )
 

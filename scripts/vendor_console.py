@@ -63,6 +63,12 @@ PACKAGES = (
         "KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
         {"dist/uPlot.iife.min.js": "uplot.mjs", "dist/uPlot.min.css": "uplot.css"},
     ),
+    Package(
+        "marked",
+        "18.2.1",
+        "ii4bxCTCqqwpT86XZWgJNs+ZnAIZksmLGYMViWA7PDIXYIeNo1x6cDdX3JOip9NM/cI6p8z57FxliACboTruMA==",
+        {"lib/marked.esm.js": "marked.mjs"},
+    ),
 )
 
 IMPORTS = {

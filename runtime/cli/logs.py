@@ -21,7 +21,7 @@ from populace.telemetry.reading import LEVELS, Logs, Selection
 FOLLOW_SECONDS = 0.3
 NO_LINE = (
     "No line belongs to {}. Of what went well little is logged; where its time went is in its trace "
-    "(`populace trace`), if the server runs with POPULACE_TELEMETRY=file."
+    "(`populace trace`), unless the server runs with POPULACE_TELEMETRY=off."
 )
 STYLES = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

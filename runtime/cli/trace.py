@@ -59,7 +59,7 @@ def trace(
 ) -> None:
     """Show where the time of a request went, in all processes of this machine's Populace, or list requests.
 
-    It reads the files that `populace serve` writes with POPULACE_TELEMETRY=file.
+    It reads the files that `populace serve` writes unless POPULACE_TELEMETRY says otherwise.
 
     Examples:
         populace trace --slowest
@@ -218,8 +218,8 @@ def _no_traces(settings: Settings, folder: Path) -> str | None:
         where = f"they go elsewhere, as POPULACE_TELEMETRY is {settings.telemetry}."
     else:
         where = (
-            "tracing is off. Start `populace serve` with POPULACE_TELEMETRY=file, or name the folder of "
-            "its traces with --folder."
+            "`populace serve` has not served with this data yet, or with POPULACE_TELEMETRY=off or "
+            "another folder for its traces, which --folder names."
         )
     return f"There are no traces in {folder}: {where}"
 

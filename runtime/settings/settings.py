@@ -109,10 +109,10 @@ class Settings(DeviceSettings):
     """Lowest level of what every process logs, in ``logs`` of ``data`` and on its standard error."""
     log_format: LogFormat | None = None
     """Format of the logs on standard error; None is text on a terminal, else JSON. The files are JSON."""
-    telemetry: str = "off"
+    telemetry: str = "file"
     """Where the traces of requests and trainings go: ``off``, ``console`` (standard error), ``file`` or
-    ``file:FOLDER`` (``traces`` of ``data``, or a folder), ``otlp`` or ``otlp:URL`` (a collector, by the
-    variables ``OTEL_EXPORTER_OTLP_…`` or at a URL)."""
+    ``file:FOLDER`` (``traces`` of ``data``, or a folder; of each process its newest), ``otlp`` or
+    ``otlp:URL`` (a collector, by the variables ``OTEL_EXPORTER_OTLP_…`` or at a URL)."""
     telemetry_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the traces that are exported. What ends in an error is exported whatever it is."""
     telemetry_content: TelemetryContent = "none"

@@ -40,10 +40,10 @@ async def test_a_person_talks_corrects_trains_rolls_back_and_is_erased(served: S
         await expect(page.get_by_role("heading", name="Training 0")).to_be_visible()
         curve = page.get_by_role("img", name=re.compile("^loss by step")).locator("canvas")
         await expect(curve).to_be_visible(timeout=ENGINE_MS)
-        await expect(page.get_by_text("passed", exact=True)).to_be_visible(timeout=ENGINE_MS)
+        await expect(page.get_by_text("promoted", exact=True)).to_be_visible(timeout=ENGINE_MS)
         assert _aliases(served) == ["latest"]
 
-        await page.get_by_role("link", name="Revisions").click()
+        await page.get_by_role("link", name="Advanced").click()
         await page.get_by_role("button", name="Roll back").click()
         await page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
         await expect(page.get_by_role("button", name="Serve it")).to_be_visible()
@@ -58,7 +58,7 @@ async def test_a_person_talks_corrects_trains_rolls_back_and_is_erased(served: S
 
         await page.get_by_role("link", name="People").click()
         await page.get_by_role("link", name=NAME).click()
-        await page.get_by_role("link", name="Sharing and erasing").click()
+        await page.get_by_role("link", name="Export and erase").click()
         await page.get_by_role("button", name="Erase", exact=True).click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label(f"Type {NAME} to go on").fill(NAME)

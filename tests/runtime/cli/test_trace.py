@@ -99,8 +99,7 @@ def test_without_traces_it_says_how_to_have_some(data: Path, monkeypatch: pytest
     shown = run("mine")
 
     assert shown.exit_code == 1
-    assert "tracing is off" in " ".join(shown.stderr.split())
-    assert "POPULACE_TELEMETRY=file" in shown.stderr
+    assert "POPULACE_TELEMETRY=off" in " ".join(shown.stderr.split())
 
     monkeypatch.setenv("POPULACE_TELEMETRY", "otlp")
     assert "they go elsewhere" in " ".join(run("mine").stderr.split())
@@ -173,6 +172,6 @@ def test_without_a_request_the_newest_are_listed(data: Path) -> None:
 
 
 def test_a_list_without_traces_says_why(data: Path) -> None:
-    assert "tracing is off" in " ".join(run().stderr.split())
+    assert "POPULACE_TELEMETRY=off" in " ".join(run().stderr.split())
     serve_request(data, "mine")
     assert "No request that failed" in " ".join(run("--failed").stderr.split())

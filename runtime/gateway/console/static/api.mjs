@@ -13,7 +13,16 @@ export function onReturn(work) {
   return returns.subscribe((times) => times > from && work());
 }
 
+/** Wait for a while, and until the server answers. Throws AbortError once the signal says so. */
+export async function returned(pauseMs, abort) {
+  const until = performance.now() + pauseMs;
+  while (!abort.aborted && (performance.now() < until || !reachable.peek()))
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+  abort.throwIfAborted();
+}
+
 const AGAIN_MS = 1500;
+const LOOK_MS = 100;
 
 /** What to do about an error whose message does not say it. */
 const ADVICE = {

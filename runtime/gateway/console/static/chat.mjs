@@ -1,18 +1,24 @@
 // Talking with a person's model: replies as they are made, what was said before, and what one thinks of it.
 import { onReturn } from "./api.mjs";
+import { Composer } from "./composer.mjs";
+import { Conversations } from "./conversations.mjs";
 import { Empty, Problem } from "./loading.mjs";
-import { tell } from "./notices.mjs";
-import { talkWith } from "./talk.mjs";
+import { Markdown } from "./markdown.mjs";
+import { attempted, tell } from "./notices.mjs";
+import { at, go, place } from "./places.mjs";
+import { asked, isNote, keyOf, talkWith } from "./talk.mjs";
 import { Turn, Words } from "./turn.mjs";
-import { Icon, html, useEffect, useLayoutEffect, useMemo, useRef } from "./view.mjs";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./view.mjs";
 
 const NEAR = 120;
 
 export default function Chat({ model, reload }) {
   const talk = useMemo(() => talkWith(model), []);
-  const feed = useRef(null);
   const box = useRef(null);
-  const held = useRef(null);
+  const [waiting, setWaiting] = useState(null);
+  const [, , , how, named] = place.value;
+  // Undefined until it is known which one was the last; null is of those who send all that was said before.
+  const which = how === "in" && named ? named : how === "single" ? null : talk.home.value;
   useEffect(() => {
     talk.newer();
     if (talk.end > model.log_position) reload();
@@ -21,57 +27,127 @@ export default function Chat({ model, reload }) {
       for (const end of ends) end();
     };
   }, []);
-  const turns = talk.turns.value;
+  useEffect(() => {
+    // Who comes back from another page goes on here.
+    if (how) talk.home.value = which;
+  }, [which]);
+  const editing = talk.editing.value?.conversation === which ? talk.editing.value : null;
+  const send = (message) => talk.send(message).catch(tell);
+  useEffect(() => {
+    // What is sent before the log was read waits for the conversation that it belongs to.
+    if (waiting === null || which === undefined) return;
+    setWaiting(null);
+    said(waiting);
+  }, [waiting, which]);
+  /** Send a message in the place of turns; if these were not forgotten, it is a draft again. */
+  const anew = async (turns, message) => {
+    const failure = await attempted(() => talk.replace(turns, message));
+    if (!failure) return;
+    tell(failure);
+    talk.draft.value ||= message.text;
+  };
+  const said = (text) => {
+    const message = { text, conversation: which, peeks: talk.peeks.value, revision: talk.revision.value };
+    talk.editing.value = null;
+    if (editing) {
+      anew(editing.turns, message);
+      return;
+    }
+    // Other programs send all that was said before, so there is nothing to go on with.
+    if (which === null) {
+      message.conversation = talk.begun();
+      go("people", model.id, "chat", "in", message.conversation);
+    }
+    send(message);
+  };
+  return html`<div class="talk-page">
+    <${Conversations} talk=${talk} which=${which} />
+    <div class="talk">
+      <${Feed} talk=${talk} model=${model} which=${which} box=${box} send=${send} anew=${anew} />
+      <${Composer} talk=${talk} box=${box} model=${model} editing=${editing} onSend=${setWaiting} />
+    </div></div>`;
+}
+
+function Feed({ talk, model, which, box, send, anew }) {
+  const feed = useRef(null);
+  const held = useRef(null);
+  // Of a turn that was forgotten the log does not say which conversation it was of.
+  const inside = (one) => (one.conversation ?? null) === which && !(one.forgotten && which === null);
   const running = talk.running.value;
-  const unsent = talk.unsent.value;
+  const turns = talk.turns.value.filter((turn) => inside(turn) && (!running || keyOf(turn) !== running.key));
+  const unsent = talk.unsent.value.filter(inside);
+  const shown = running && inside(running) ? running : null;
+  const newest = turns.findLast((turn) => !turn.forgotten && !isNote(turn));
   useLayoutEffect(() => {
     if (held.current === null) feed.current.scrollTop = feed.current.scrollHeight;
     else feed.current.scrollTop = feed.current.scrollHeight - held.current;
     held.current = null;
-  }, [turns.length, running?.key, unsent.length, talk.loaded.value]);
-  const back = () => {
+  }, [turns.length, shown?.key, unsent.length, talk.loaded.value, which]);
+  const more = async () => {
     held.current = feed.current.scrollHeight - feed.current.scrollTop;
-    talk.earlier();
+    await talk.back(() => talk.turns.value.filter(inside).length);
   };
-  const send = (message) => talk.send(message).catch(tell);
+  const isLoaded = talk.loaded.value && which !== undefined;
+  const isEmpty = isLoaded && !turns.length && !shown && !unsent.length;
+  const hasEarlier = isLoaded && talk.earliest.value > talk.oldest;
+  useEffect(() => {
+    // One that one has a link to may be further back in the log.
+    if (isEmpty && hasEarlier && !talk.isNew(which)) more();
+  }, [which, isLoaded]);
   const edit = (message) => {
     talk.edit(message);
     box.current.focus();
   };
+  const change = (turn) => {
+    talk.editing.value = { turns: talk.from(turn), conversation: which };
+    talk.draft.value = asked(turn).content;
+    box.current.focus();
+  };
+  const again = (turn) =>
+    anew([turn], {
+      text: asked(turn).content,
+      conversation: which,
+      peeks: talk.peeks.value || turn.position === null,
+      revision: talk.revision.value,
+    });
   const dropped = (positions) => {
     talk.drop(positions);
     // The buttons of the turn are gone.
     feed.current.focus({ preventScroll: true });
   };
-  const isEmpty = talk.loaded.value && !turns.length && !running && !unsent.length;
-  return html`<div class="talk">
-    <div class="feed" ref=${feed} role="log" aria-label=${`Conversation with ${model.id}`} tabindex="0">
+  return html`<div class="feed" ref=${feed} role="log" aria-label=${`Conversation with ${model.id}`}
+    tabindex="0">
       ${talk.failure.value && html`<${Problem} failure=${talk.failure.value} again=${() => talk.newer()} />`}
       ${
-        talk.loaded.value &&
-        talk.earliest.value > talk.oldest &&
+        hasEarlier &&
+        !talk.isNew(which) &&
         html`<div class="row centre">
-        <button class="plain" onClick=${back}>Earlier turns</button></div>`
+        <button class="plain" onClick=${more}>Earlier turns</button></div>`
       }
-      ${
-        isEmpty &&
-        html`<${Empty} title=${`Say something to ${model.id}`}>
-        <p>What you tell is remembered from the next turn on. What you correct is learned by the next
-          training.</p></${Empty}>`
-      }
+      ${isEmpty && html`<${Welcome} name=${model.id} />`}
       ${turns.map(
         (turn) => html`<${Turn} key=${turn.position ?? turn.created} turn=${turn} name=${model.id}
-        opinion=${talk.opinions.value.get(turn.position)}
+        opinion=${talk.opinions.value.get(turn.position)} busy=${running !== null}
+          onAgain=${turn === newest && which !== null ? again : null}
+          onEdit=${which === null ? null : change}
           onOpinion=${(given) => talk.judge(turn.position, given)} onForgotten=${dropped} />`,
       )}
       ${unsent.map(
         (message) => html`<${Unsent} key=${message.key} message=${message} again=${running ? null : send}
         edit=${edit} dismiss=${() => talk.dismiss(message)} />`,
       )}
-      ${running && html`<${Running} key=${running.key} message=${running} feed=${feed} />`}
-    </div>
-    <${Composer} talk=${talk} box=${box} busy=${running !== null} onSend=${send} />
-  </div>`;
+      ${shown && html`<${Running} key=${shown.key} message=${shown} feed=${feed} />`}
+    </div>`;
+}
+
+/** What one can do here, before anything was said. */
+function Welcome({ name }) {
+  return html`<${Empty} title=${`Say something to ${name}`}>
+    <p>What you tell is remembered from the next turn on, and what you correct is said from the next turn on.
+      Each reply names the turns that it was told from.</p>
+    <p>See <a href=${at("people", name, "knows")}>what it knows</a>, with the sentence that each fact comes
+      from, to correct or forget. <b>Leave no trace</b> below asks without being remembered. All of
+      it can be${" "}<a href=${at("people", name, "keeping")}>exported and erased</a>.</p></${Empty}>`;
 }
 
 /** What a signal calls when it changes, and not when it is begun to be watched. */
@@ -99,10 +175,12 @@ function Running({ message, feed }) {
   const text = message.reply.value;
   return html`<article class="turn">
     <div class="mine"><${Words} text=${message.text} /></div>
+    ${text && html`<div class="theirs"><${Markdown} text=${text} /></div>`}
     ${
-      text
-        ? html`<div class="theirs"><${Words} text=${text} /></div>`
-        : html`<div class="theirs thinking" role="status"
+      message.again.value
+        ? html`<p class="small quiet" role="status">The connection broke. The reply is asked for again…</p>`
+        : !text &&
+          html`<div class="theirs thinking" role="status"
       aria-label="The reply is being made"><i /><i /><i /></div>`
     }
   </article>`;
@@ -116,7 +194,7 @@ function Unsent({ message, again, edit, dismiss }) {
   const text = message.reply.value;
   return html`<article class="turn">
     <div class="mine"><${Words} text=${message.text} /></div>
-    ${text && html`<div class="theirs"><${Words} text=${text} /></div>`}
+    ${text && html`<div class="theirs"><${Markdown} text=${text} /></div>`}
     ${
       message.failure
         ? html`<${Problem} failure=${message.failure} again=${retry}>${buttons}</${Problem}>`
@@ -124,49 +202,4 @@ function Unsent({ message, again, edit, dismiss }) {
       ${retry && html`<button type="button" onClick=${retry}>Send again</button>`}${buttons}</div>`
     }
   </article>`;
-}
-
-function Composer({ talk, box, busy, onSend }) {
-  const draft = talk.draft.value;
-  useLayoutEffect(() => {
-    box.current.style.height = "auto";
-    box.current.style.height = `${Math.min(box.current.scrollHeight + 2, 220)}px`;
-  }, [draft]);
-  useEffect(() => {
-    // On a touch screen the focus would open a keyboard over half of the page.
-    if (matchMedia("(pointer: fine)").matches) box.current.focus({ preventScroll: true });
-  }, []);
-  const send = (event) => {
-    event.preventDefault();
-    const text = talk.draft.value.trim();
-    if (!text || busy) return;
-    talk.draft.value = "";
-    onSend({ text, peeks: talk.peeks.value });
-  };
-  const stop = () => talk.abort.abort();
-  const keys = (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
-    if (event.key === "Escape" && busy) stop();
-  };
-  return html`<form class="composer" onSubmit=${send}>
-    <textarea ref=${box} rows="1" value=${draft} onKeyDown=${keys} dir="auto"
-      onInput=${(event) => {
-        talk.draft.value = event.target.value;
-      }}
-      aria-label=${`Message to ${talk.name}`} placeholder=${`Message ${talk.name}`}></textarea>
-    <div class="row">
-      <label class="check quiet"
-        title="The reply reads what is remembered, and nothing of it is logged or remembered">
-        <input type="checkbox" checked=${talk.peeks.value} onChange=${(event) => {
-          talk.peeks.value = event.target.checked;
-        }} /> Leave no trace</label>
-      <span class="hint wide">Enter sends, Shift and Enter begins a line${busy ? ", Escape stops" : ""}</span>
-      ${
-        busy
-          ? html`<button type="button" class="round" aria-label="Stop the reply" onClick=${stop}>
-          <${Icon} name="stop" /></button>`
-          : html`<button class="main round" aria-label="Send"><${Icon} name="send" /></button>`
-      }
-    </div>
-  </form>`;
 }

@@ -9,8 +9,8 @@ import { html, useState } from "./view.mjs";
 
 export default function Keeping({ model, reload }) {
   return html`<div class="stack narrow">
-    <${Sharing} name=${model.id} /><${Contribution} model=${model} reload=${reload} />
-      <${Fork} name=${model.id} /><${Export} name=${model.id} /><${Erase} name=${model.id} />
+    <${Export} name=${model.id} /><${Erase} name=${model.id} /><${Sharing} name=${model.id} />
+      <${Contribution} model=${model} reload=${reload} /><${Fork} name=${model.id} />
   </div>`;
 }
 

@@ -7,6 +7,8 @@ import { count, decimal, percent, whole } from "./words.mjs";
 const WIDTH = 640;
 const HEIGHT_MAX = 400;
 const EDGE = 40;
+/** Members that are nearer than this are in one place. */
+const ALIKE = 1e-6;
 const GOLDEN = 2.399963;
 const LABELLED_MAX = 16;
 const LABEL_WIDTH = 150;
@@ -28,12 +30,20 @@ export function Landscape({ report }) {
   return html`<section class="sheet stack"><header><h2>Who answers alike</h2>
       <span class="quiet small">${count(report.members.length, "member")} in
       ${` ${count(report.clusters, "cluster")}`}</span></header>
-    <${Places} members=${report.members} cluster=${cluster} />
+    ${
+      areAlike(report.members)
+        ? html`<p class="hint">All of them answer the probes alike, so a map would be one point. They differ
+          once they were trained.</p>`
+        : html`<${Places} members=${report.members} cluster=${cluster} />`
+    }
     <${Clusters} members=${report.members} chosen=${cluster} choose=${setWanted} />
     <${Facts} report=${report} />
     ${report.curve.length > 1 && html`<${Voters} report=${report} />`}
   </section>`;
 }
+
+const areAlike = ([first, ...others]) =>
+  others.length > 0 && others.every(({ x, y }) => Math.hypot(x - first.x, y - first.y) < ALIKE);
 
 /** The members as points: arrows go from one to the next, Enter opens a person. */
 function Places({ members, cluster }) {
@@ -154,8 +164,7 @@ function Clusters({ members, chosen, choose }) {
       ${title(cluster)} <span class="numbers quiet">${whole(inside.length)}</span></button></li>`,
   )}</ul>
   ${
-    groups.size > sorted.length &&
-    html`<p class="hint">The ${NAMED_MAX} largest clusters are named here.</p>`
+    groups.size > sorted.length && html`<p class="hint">The ${NAMED_MAX} largest clusters are named here.</p>`
   }
   ${
     shown.length > 0 &&
@@ -170,7 +179,7 @@ function Facts({ report }) {
   return html`<p class="facts">
     ${
       report.disagreement !== null &&
-      html`<span>two differ in <b>${percent(report.disagreement)}</b> of the probes</span>`
+      html`<span>a pair disagrees on <b>${percent(report.disagreement)}</b> of the probes</span>`
     }
     ${
       report.error_correlation !== null &&

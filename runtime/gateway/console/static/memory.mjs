@@ -12,7 +12,7 @@ const SHAPE = 40;
 const BELOW = [52, 110, 214];
 const ABOVE = [214, 68, 62];
 
-export function Memory({ model, reload }) {
+export default function Memory({ model, reload }) {
   const { id } = model;
   const memory = useLoaded(
     (signal) => get(path(id, "/memory?state=true"), { signal }),
@@ -30,7 +30,7 @@ export function Memory({ model, reload }) {
       reload();
     }
   };
-  return html`<section class="sheet"><header><h2>Memory</h2></header>
+  return html`<section class="sheet narrow"><header><h2>Memory, as numbers</h2></header>
     <${Loaded} of=${memory}>${(told) =>
       told.state === null
         ? html`<${Nothing} module=${told.served_module} />`

@@ -17,8 +17,8 @@ export default function Population() {
   return html`<section><div class="head"><h1 class="grow">Population</h1></div>
     <${Loaded} of=${members}>${({ data }) =>
       data.length
-        ? html`<div class="stack"><${Ask} members=${data} /><${Likeness} />
-          <${Members} members=${data} /></div>`
+        ? html`<div class="stack"><${Ask} members=${data} /><${Members} members=${data} />
+          <${Advanced} /></div>`
         : html`<${Empty} title="Nobody takes part yet">
         <p>Whoever shares their votes or texts can be asked together with the others, and many may know
           more than one.
@@ -27,7 +27,13 @@ export default function Population() {
     </${Loaded}></section>`;
 }
 
-/** The map comes by itself: every pair of members is compared for it. */
+/** The map: every pair of members is compared for it, so it waits for a wish. */
+function Advanced() {
+  const [open, setOpen] = useState(false);
+  return html`<details onToggle=${(event) => setOpen(event.target.open)}>
+    <summary>Advanced: who answers alike</summary>${open && html`<${Likeness} />`}</details>`;
+}
+
 function Likeness() {
   const report = useLoaded((signal) => get("/v1/population/report", { signal }), [], {
     limitMs: REPORT_MS,

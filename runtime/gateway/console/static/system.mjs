@@ -5,7 +5,7 @@ import { all, by, fell, parsed, quantile, total } from "./metrics.mjs";
 import { at, place } from "./places.mjs";
 import { LookUp, RequestPage } from "./request.mjs";
 import { Spark } from "./spark.mjs";
-import { State } from "./training.mjs";
+import { OPEN, State } from "./training.mjs";
 import { Bar, html, useRef } from "./view.mjs";
 import { ago, bytes, compact, count, decimal, lasting, percent, short, whole } from "./words.mjs";
 
@@ -81,8 +81,8 @@ function Health({ ready }) {
     ready.status !== "ready"
       ? ["bad", "Not ready"]
       : lacking.length
-        ? ["warm", "Serves, but not all"]
-        : ["good", "Everything answers"];
+        ? ["warm", "Degraded"]
+        : ["good", "Healthy"];
   return html`<div class="stack" role="status"><p class="row">
     <span class=${`chip ${tone}`}>${words}</span>
     ${
@@ -133,8 +133,8 @@ function Traffic({ looks }) {
       unit="a second" />
     <${Tile} title="Tokens of replies" value=${compact(tokens(samples))} line=${rates(looks, tokens)}
       unit="a second" />
-    <${Tile} title="First token" value=${wait === null ? "–" : lasting(wait)} note="half come sooner" />
-    <${Tile} title="Whole reply" value=${reply === null ? "–" : lasting(reply)} note="half come sooner" />
+    <${Tile} title="First token" value=${wait === null ? "–" : lasting(wait)} note="median" />
+    <${Tile} title="Whole reply" value=${reply === null ? "–" : lasting(reply)} note="median" />
     <${Tile} title="Turns under way" value=${whole(total(samples, "populace_host_busy"))}
       note=${`${whole(total(samples, "populace_host_waiting"))} wait`} />
     <${Tile} title="Refused" value=${compact(refused)} note="because too much was asked for" />
@@ -244,7 +244,7 @@ function Tiers({ samples }) {
         ${count(adapters, "adapter")}${held ? `, ${bytes(held)}` : ""}</span></p>
         ${most > 0 && html`<${Bar} share=${held / most} label=${`${bytes(held)} of ${bytes(most)}`} />`}
         <p class="small quiet numbers">
-          ${compact(hits)} found there, ${compact(loads)} loaded, ${compact(evictions)} let go</p></div>`;
+          ${compact(hits)} found there, ${compact(loads)} loaded, ${compact(evictions)} evicted</p></div>`;
     })}
     ${!tiers.length && html`<p class="hint">No adapter was asked for yet: all lie on the disk.</p>`}
   </section>`;
@@ -287,7 +287,7 @@ function Jobs() {
         <td><a href=${at("people", job.model, "training")}>${job.model}</a></td>
         <td><${State} job=${job} /></td>
         <td>${
-          job.steps
+          job.steps && OPEN.has(job.state)
             ? html`<${Bar} share=${job.step / job.steps}
           label=${`step ${job.step} of ${job.steps}`} />`
             : ""

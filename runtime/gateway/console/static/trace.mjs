@@ -9,9 +9,8 @@ const ROOMS = /^(gen_ai\.(request|response|usage)|http\.response|populace)\./;
 export function Trace({ spans }) {
   if (!spans.length)
     return html`<section class="sheet stack"><header><h2>Its trace</h2></header>
-      <p class="hint">There is none. Traces are off unless the server is started with
-      <code> POPULACE_TELEMETRY=file</code>. If it was, this one was not sampled, has not been written yet, or
-      its file has made room for newer ones.</p></section>`;
+      <p class="hint">There is none. It has not been written yet, its file has made room for newer ones, it
+      was not sampled, or the server was started with <code> POPULACE_TELEMETRY=off</code>.</p></section>`;
   const whole = Math.max(...spans.map((span) => span.began_ms + span.ms)) || 1;
   return html`<section class="sheet flush"><header><h2>Its trace</h2><span class="quiet small">
       ${count(spans.length, "span")} in ${took(whole)}</span></header>

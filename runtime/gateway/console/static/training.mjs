@@ -7,9 +7,10 @@ import { Empty, Loaded, useLoaded } from "./loading.mjs";
 import { attempt, say } from "./notices.mjs";
 import { RequestLink } from "./places.mjs";
 import { Bar, html, useEffect, useState } from "./view.mjs";
-import { ago, compact, count, decimal, lasting, moment, percent, short } from "./words.mjs";
+import { ago, compact, count, decimal, lasting, moment, short } from "./words.mjs";
 
-const OPEN = new Set(["waiting", "running", "promoting"]);
+/** The states of a training that has not ended. */
+export const OPEN = new Set(["waiting", "running", "promoting"]);
 const TONE = {
   promoted: "good",
   rejected: "warm",
@@ -18,7 +19,7 @@ const TONE = {
   promoting: "accent",
   waiting: "accent",
 };
-const STATE = { promoted: "passed", rejected: "not good enough", skipped: "nothing to learn" };
+const STATE = { rejected: "not good enough", skipped: "nothing to learn" };
 const WATCH_MS = 1000;
 const REST_MS = 8000;
 
@@ -31,11 +32,9 @@ const METHODS = {
 
 export default function Training({ model, reload }) {
   const [watching, setWatching] = useState(false);
-  const jobs = useLoaded(
-    (signal) => get(path(model.id, "/jobs"), { signal }),
-    [model.id],
-    { everyMs: watching ? WATCH_MS : REST_MS },
-  );
+  const jobs = useLoaded((signal) => get(path(model.id, "/jobs"), { signal }), [model.id], {
+    everyMs: watching ? WATCH_MS : REST_MS,
+  });
   const newest = jobs.value?.data[0];
   const isOpen = newest !== undefined && OPEN.has(newest.state);
   useEffect(() => {
@@ -162,7 +161,7 @@ function Job({ job }) {
       }
         <span><b>${compact(job.tokens)}</b> tokens</span>
           <span><b>${lasting(job.seconds)}</b> of the trainer</span>
-        ${job.steps > 0 && html`<span><b>${percent(job.step / job.steps)}</b> of the steps</span>`}</p>
+        ${job.steps > 0 && html`<span>stopped after step <b>${job.step} of ${job.steps}</b></span>`}</p>
       ${job.plan && html`<p class="hint">${job.plan}</p>`}
       <${RequestLink} id=${job.request_id} what="Log and trace" />
     </div>`

@@ -1,27 +1,29 @@
 // One turn of a conversation: what was said, how it was made, and what one thinks of it.
 import { post } from "./api.mjs";
+import { Copy } from "./copy.mjs";
 import { forget } from "./forgetting.mjs";
 import { Form } from "./forms.mjs";
+import { Markdown } from "./markdown.mjs";
 import { attempt, say } from "./notices.mjs";
-import { Icon, html, useState } from "./view.mjs";
+import { at } from "./places.mjs";
+import { asked, isNote, keyOf } from "./talk.mjs";
+import { Icon, html, useRef, useState } from "./view.mjs";
 import { moment, short } from "./words.mjs";
 
-/** The roles of what is in the log for the memory's sake, and that nobody said. */
-const NOTES = new Set(["memory", "forget", "forgotten", "conversation"]);
-
-/** A person's or a model's own words: as they are, in the direction that they are written in. */
+/** A person's own words: as they are, in the direction that they are written in. */
 export function Words({ text }) {
   return html`<p class="whole-text" dir="auto">${text}</p>`;
 }
 
-export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
+/** `onAgain` and `onEdit` have the reply made anew, with the same message or another one, if they may. */
+export function Turn({ turn, name, opinion = {}, busy = false, onAgain, onEdit, onOpinion, onForgotten }) {
   const [correcting, setCorrecting] = useState(false);
   if (turn.forgotten)
     return html`<article
     class="turn gone quiet small">Turn ${turn.position} was forgotten.</article>`;
-  if (NOTES.has(turn.messages[0]?.role)) return null;
-  const asked =
-    [...turn.messages].reverse().find((message) => message.role === "user") ?? turn.messages.at(-1);
+  if (isNote(turn)) return null;
+  const said = asked(turn);
+  const hasReply = turn.finish_reason !== null;
   const judge = async (given) => {
     // Without an Idempotency-Key the server keeps the same opinion once, also if it is given anew.
     await post("/v1/feedback", { model: name, position: turn.position, ...given });
@@ -31,7 +33,7 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
   const correct = async (fields) => {
     await judge({ correction: fields.get("words") });
     close();
-    say("The next training learns this.");
+    say("It is said from the next turn on, and the next training learns it.");
   };
   const forgetIt = async () => {
     const gone = await forget(name, [turn.position]);
@@ -41,9 +43,26 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
     aria-pressed=${opinion.thumb === which ? "true" : "false"}
     onClick=${() => attempt(() => judge({ thumb: which }), `thumb ${name} ${turn.position}`)}>
       <${Icon} name=${which} /></button>`;
+  const again =
+    onAgain &&
+    html`<button class="plain" aria-label="Make the reply anew"
+      title="Make the reply anew: this turn is forgotten" disabled=${busy}
+      onClick=${() => onAgain(turn)}><${Icon} name="again" /></button>`;
   return html`<article class="turn">
-    ${asked && html`<div class="mine"><${Words} text=${asked.content} /></div>`}
-    <div class="theirs"><${Words} text=${turn.reply || "(nothing)"} />
+    ${
+      said &&
+      html`<div class="own">${
+        onEdit &&
+        turn.position !== null &&
+        html`<button class="plain" aria-label="Edit and send again" title="Edit and send again"
+        disabled=${busy} onClick=${() => onEdit(turn)}><${Icon} name="pencil" /></button>`
+      }<div class="mine"><${Words} text=${said.content} /></div></div>`
+    }
+    <div class="theirs">${
+      hasReply
+        ? html`<${Markdown} text=${turn.reply || "(nothing)"} />`
+        : html`<p class="quiet small">No reply was made.</p>`
+    }
       ${
         opinion.correction &&
         html`<div class="corrected"><span class="small quiet">should have been</span>
@@ -52,38 +71,62 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
     </div>
     ${
       turn.position === null
-        ? html`<p class="under small quiet">no trace of this turn is kept</p>`
+        ? html`<div class="under row"><${Copy} text=${turn.reply} />${again}
+          <span class="made small quiet">no trace of this turn is kept</span></div>`
         : html`<div class="under row">
-        ${thumb("up", "A good reply")}${thumb("down", "A bad reply")}
-        <button class="plain" onClick=${() => setCorrecting(!correcting)}
-          aria-expanded=${correcting ? "true" : "false"}>Correct</button>
+        ${
+          hasReply &&
+          html`${thumb("up", "A good reply")}${thumb("down", "A bad reply")}<${Copy} text=${turn.reply} />`
+        }${again}
+        ${
+          hasReply &&
+          html`<button class="plain" onClick=${() => setCorrecting(!correcting)}
+          aria-expanded=${correcting ? "true" : "false"}>Correct</button>`
+        }
         <button class="plain danger" onClick=${forgetIt}>Forget</button>
-        <${MadeWith} turn=${turn} />
+        <${MadeWith} turn=${turn} name=${name} />
       </div>`
     }
     ${
       correcting &&
-      html`<${Correction} reply=${opinion.correction ?? turn.reply} close=${close} correct=${correct} />`
+      html`<${Correction} reply=${turn.reply} former=${opinion.correction} close=${close}
+        correct=${correct} />`
     }
   </article>`;
 }
 
-/** The revision, memory and turns that a reply was made with. */
-function MadeWith({ turn }) {
-  const parts = [`turn ${turn.position}`, short(turn.revision)];
-  if (turn.retrieved?.length) parts.push(`read turn ${turn.retrieved.join(", ")}`);
-  if (turn.memory?.read) parts.push("memory read");
-  if (turn.finish_reason === "length") parts.push("cut off");
+/** The turn of the log, with a way to it. */
+export const TurnLink = ({ name, position }) =>
+  html`<a href=${at("people", name, "turn", String(position))}>turn ${position}</a>`;
+
+/** The turns, revision and memory that a reply was made with, and where its time went. */
+function MadeWith({ turn, name }) {
+  const { retrieved = [], position } = turn;
+  const request = keyOf(turn);
   return html`<span class="made small quiet numbers" title=${moment(turn.created)}>
-    ${parts.join(" · ")}</span>`;
+    <${TurnLink} name=${name} position=${position} /> · ${short(turn.revision)}
+    ${
+      retrieved?.length > 0 &&
+      html` · told from ${retrieved.map(
+        (one, index) => html`${index > 0 && ", "}<${TurnLink} name=${name} position=${one} />`,
+      )}`
+    }
+    ${turn.memory?.read && " · memory read"}${turn.finish_reason === "length" && " · cut off"}
+    ${request && html` · <a href=${at("system", "requests", request)}>trace</a>`}</span>`;
 }
 
-function Correction({ reply, correct, close }) {
+/** What was replied is in sight above: the box is for what is to be said instead. */
+function Correction({ reply, former, correct, close }) {
+  const box = useRef(null);
+  const start = () => {
+    box.current.value = reply;
+    box.current.focus();
+  };
   return html`<${Form} class="correction stack" send=${correct} cancel=${close}>
     <label>What the reply should have been
-      <textarea name="words" required rows="3" dir="auto" defaultValue=${reply} /></label>
-    <div class="row end"><span class="hint wide">Ctrl and Enter keeps it, Escape cancels</span>
-      <button type="button" onClick=${close}>Cancel</button>
+      <textarea ref=${box} name="words" required rows="2" dir="auto" defaultValue=${former ?? ""} /></label>
+    <div class="row end"><button type="button" class="plain" onClick=${start}>Begin with the reply</button>
+      <span class="grow"></span><button type="button" onClick=${close}>Cancel</button>
       <button class="main">Keep this</button></div>
   </${Form}>`;
 }

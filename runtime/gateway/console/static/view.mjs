@@ -34,6 +34,10 @@ const ICONS = {
     "c-.2-.9-.9-1.5-1.8-1.5H7",
   send: "M12 19V5M6 11l6-6 6 6",
   stop: "M7 7h10v10H7z",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  again: "M4 12a8 8 0 0 1 13.7-5.6L20 8.5M20 4v4.5h-4.5M20 12a8 8 0 0 1-13.7 5.6L4 15.5M4 20v-4.5h4.5",
+  pencil: "M4 20l1-4.5L16 4.5l3.5 3.5L8.5 19 4 20ZM13.5 7l3.5 3.5",
+  add: "M12 5v14M5 12h14",
 };
 
 /** An icon beside or instead of words; whoever cannot see it is told by the words or the label. */

@@ -107,7 +107,7 @@ function Answer({ answer, busy }) {
     )}</ol>
     <p class="facts"><span><b>${measures.voted}</b> of <b>${answer.votes.length}</b> voted</span>
       <span>agreement <b>${percent(measures.agreement)}</b></span>
-      <span>two differ <b>${percent(measures.disagreement)}</b></span></p>
+      <span>pairs that disagree <b>${percent(measures.disagreement)}</b></span></p>
     <ul class="votes" aria-label=${count(answer.votes.length, "member")}>
       ${answer.votes.map(
         (vote) => html`<li key=${vote.model} class=${`chip ${TONE[vote.state] ?? "warm"}`}

@@ -16,10 +16,7 @@ from tests.runtime.gateway.population import Population
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 KNOWN: dict[str, Any] = {
-    "id": "ada",
-    "position": 3,
-    "refreshing": False,
-    "sure_min": 0.8,
+    "model": "ada",
     "facts": [
         {
             "question": "What is your dog called?",
@@ -74,16 +71,15 @@ async def test_what_is_told_anew_is_told_once(
     client: httpx.AsyncClient, population: Population, open_page: Open
 ) -> None:
     await staging.talk(population, client)
-    page = await open_page("people/ada/chat")
+    page = await open_page("people")
     await page.route("**/memory/known", lambda route: route.fulfill(json=KNOWN))
-    await page.get_by_role("link", name="What it knows").click()
-    await expect(page.get_by_role("heading", name="What it knows about ada")).to_be_visible()
+    await page.evaluate("location.hash = '#/people/ada/knows'")
     await page.get_by_role("button", name="Correct").click()
     await page.get_by_label("Tell it how it is").fill("My dog is called Max.")
     async with counted(page, "/v1/chat/completions") as (keys, go_on):
         await press_twice(page, page.get_by_role("button", name="Tell it", exact=True))
         go_on.set()
-        await expect(page.get_by_text("It was told.")).to_be_visible()
+        await expect(page.get_by_text("It was told")).to_be_visible()
 
     assert len(keys) == 1
     assert keys[0]
@@ -135,21 +131,20 @@ async def test_a_correction_is_written_and_kept_with_the_keyboard(
     field = turn.get_by_label("What the reply should have been")
     await correct.press("Enter")
     await expect(field).to_be_focused()
-    await expect(field).to_have_value("Your dog is called Bruno.")
+    await expect(field).to_have_value("")
     await page.keyboard.press("Escape")
     await expect(field).to_have_count(0)
     await expect(correct).to_be_focused()
     await page.keyboard.press("Enter")
-    # The reply is chosen: what is typed takes its place.
     await page.keyboard.type("He is Bruno.")
     await page.keyboard.press("Control+Enter")
 
     await expect(field).to_have_count(0)
     await expect(turn.get_by_text("He is Bruno.")).to_be_visible()
     await expect(correct).to_be_focused()
-    notice = page.locator(".notice").filter(has_text="The next training learns this.")
+    notice = page.locator(".notice").filter(has_text="It is said from the next turn on")
     await expect(notice).to_have_count(1)
-    send = await page.get_by_role("button", name="Send").bounding_box()
+    send = await page.get_by_role("button", name="Send", exact=True).bounding_box()
     tabs = await page.locator(".tabs").bounding_box()
     said = await notice.bounding_box()
     assert send is not None
@@ -187,3 +182,26 @@ async def test_a_long_name_fits_a_phone(population: Population, open_page: Open,
     await expect(page.locator(".talk, .narrow")).to_be_visible()
 
     assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+
+
+async def test_what_it_knows_is_shown_at_once_and_again_until_it_is_of_now(open_page: Open) -> None:
+    page = await open_page("people")
+    older = asyncio.Event()
+    later: dict[str, Any] = {"facts": [], "refreshing": False}
+    answers = [KNOWN | {"refreshing": True}, KNOWN | later]
+
+    async def answer(route: Route) -> None:
+        await older.wait()
+        await route.fulfill(json=answers.pop(0))
+
+    await page.route("**/memory/known", answer)
+    await page.evaluate("location.hash = '#/people/ada/knows'")
+    await expect(page.get_by_text("Loading what it knows")).to_be_visible()
+    await expect(page.get_by_text("Find and forget")).to_be_visible()
+    older.set()
+
+    await expect(page.locator("q")).to_have_text("My dog is called Bruno")
+    await expect(page.get_by_role("link", name="turn 0")).to_be_visible()
+    await expect(page.get_by_text("It is asked again")).to_be_visible()
+    await expect(page.get_by_text("Nothing yet")).to_be_visible()
+    await expect(page.get_by_text("It is asked again")).to_have_count(0)

@@ -27,6 +27,7 @@ PLACES = {
     "revisions": "people/ada/revisions",
     "training": "people/ada/training",
     "suite": "people/ada/suite",
+    "memory": "people/ada/memory",
     "keeping": "people/ada/keeping",
     "population": "population",
     "system": "system",
@@ -38,6 +39,24 @@ SUITE = [
     {"ask": "What is 3 + 4?", "expect": "7", "check": "number"},
 ]
 DOOR_BYTES_MAX = 60_000
+KNOWN: dict[str, Any] = {
+    "facts": [
+        {
+            "question": question,
+            "answer": answer,
+            "sure": sure,
+            "position": position,
+            "said": said,
+            "read": sure == 1,
+        }
+        for question, answer, sure, position, said in (
+            ("What is my dog called?", "Bruno, a dog that is afraid of thunder", 1, 0, staging.SAID[0][0]),
+            ("Where do I live?", "In Lisbon", 0.93, 1, staging.SAID[1][0]),
+        )
+    ],
+    "unknown": ["What is my name?", "How old am I?", "What do I do for a living?"],
+}
+"""What a language model would answer; the scripted engine has one reply to all."""
 DRAWN = """() => [...document.querySelectorAll(".tiles-of-memory canvas")].map(tile => {
     const drawn = tile.getContext("2d").getImageData(0, 0, tile.width, tile.height).data;
     return drawn.some((value, index) => index % 4 === 3 && value) ? [tile.width, tile.height] : null;
@@ -94,6 +113,10 @@ async def settle(page: Page, place: str) -> None:
     if place == "people/ada/revisions":
         await expect(page.get_by_role("button", name="Roll back")).to_be_visible()
     if place == "people/ada/knows":
+        await page.route("**/memory/known", lambda route: route.fulfill(json=KNOWN))
+        await page.get_by_role("button", name="Look again").click()
+        await expect(page.get_by_text("Bruno, a dog that is afraid of thunder")).to_be_visible()
+    if place == "people/ada/memory":
         await expect(page.get_by_role("figure", name="The memory of ada: 12 layers")).to_be_visible()
         assert await page.evaluate(DRAWN) == [[8, 4]] * 12
         await expect(page.get_by_text("It is being asked")).to_have_count(0)
@@ -102,7 +125,9 @@ async def settle(page: Page, place: str) -> None:
         await page.get_by_label("Choices").fill("Paris, Rome, Oslo")
         await page.get_by_role("button", name="Ask").click()
         await expect(page.get_by_text("5 of 5 voted")).to_be_visible()
+        await page.get_by_text("Advanced: who answers alike").click()
         await expect(page.get_by_role("listbox", name="Map").get_by_role("option")).to_have_count(4)
+        await page.get_by_role("listbox", name="Map").scroll_into_view_if_needed()
     if place == "system/requests/shown":
         await expect(page.locator(".log").get_by_text("engine_unavailable")).to_be_visible()
         await expect(page.locator(".trace").get_by_text("engine_unavailable")).to_be_visible()
@@ -166,6 +191,7 @@ async def test_what_went_wrong_and_what_one_thinks_can_be_read_by_everybody(
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("button", name="Dismiss")).to_be_visible()
     await turn.get_by_role("button", name="Correct").click()
+    await turn.get_by_label("What the reply should have been").fill("Bruno.")
     await turn.get_by_role("button", name="Keep this").click()
     await good.click()
     await expect(page.locator("form .wrong, .notice.bad")).to_have_count(2)

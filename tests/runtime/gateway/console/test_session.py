@@ -105,7 +105,7 @@ async def test_after_an_upgrade_a_part_that_is_gone_is_not_taken_for_another(ope
     page = await open_page("people/ada/chat")
     await expect(page.get_by_label("Message to ada")).to_be_visible()
     await page.route("**/revisions.mjs", lambda route: route.fulfill(status=404, body=""))
-    await page.get_by_role("link", name="Revisions").click()
+    await page.get_by_role("link", name="Advanced").click()
 
     await expect(page.get_by_role("alert")).to_contain_text("the server may have a newer console")
     await expect(page.get_by_label("Message to ada")).to_have_count(0)

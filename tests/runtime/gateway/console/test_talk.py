@@ -37,9 +37,9 @@ async def test_a_reply_goes_on_while_another_tab_is_looked_at(
         await to_tab(page, "Chat")
         await expect(feed.get_by_text("Tell me a story.")).to_be_visible()
         await expect(page.get_by_label("Message to ada")).to_have_value("And then")
-        await to_tab(page, "Suite")
+        await to_tab(page, "Training")
 
-    await expect(page.get_by_text("There are no questions yet")).to_be_visible()
+    await expect(page.get_by_text("Nothing was trained yet")).to_be_visible()
     await to_tab(page, "Chat")
     await expect(feed.get_by_text("It was night.", exact=True)).to_be_visible()
     await expect(feed.get_by_role("article")).to_have_count(1)
@@ -99,7 +99,7 @@ async def test_after_an_outage_the_end_of_the_log_is_loaded(
     await say(page, "Are you there?")
     await expect(page.locator(".banner")).to_be_visible()
     async with population.client() as client:
-        await client.post("/v1/chat/completions", json=chat_body("said elsewhere"))
+        await client.post("/v1/chat/completions", json=chat_body("said elsewhere", conversation="console"))
     server.start()
 
     await expect(page.get_by_role("log").get_by_text("said elsewhere")).to_be_visible()
