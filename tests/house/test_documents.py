@@ -9,6 +9,11 @@ from scripts.mutants.faults import MUTANTS
 from tests.house.source_tree import ROOT, modules
 
 PLACE = re.compile(r"`((?:runtime|actors|storage|policies)/[\w/]+\.py)(?::(\w+))?`")
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)|src=\"(?!\w+:)([^\"]+)\"")
+"""A link or a picture of this repository: its path, its anchor, or the path of a tag."""
+
+README_LINES_MAX = 150
+
 TEST = re.compile(r"`(tests/[\w/.]+|test_\w+(?:\.py)?)`")
 NAMED = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -55,6 +60,47 @@ def _documents() -> list[Path]:
 
 def _is_there(names: dict[str, set[str]], path: str, name: str) -> bool:
     return path in names and (not name or name in names[path])
+
+
+def test_links_lead_to_files_and_headings() -> None:
+    links = [
+        (document, document.parent / (path or tagged) if path or tagged else document, anchor)
+        for document in _linked_documents()
+        for path, anchor, tagged in LINK.findall(_prose(document))
+    ]
+
+    assert len(links) > 100
+    assert [
+        f"{document.relative_to(ROOT)}: {target.name}#{anchor}"
+        for document, target, anchor in links
+        if not target.exists() or (anchor and anchor not in _anchors(target))
+    ] == []
+
+
+def test_the_index_of_the_documents_names_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == set()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES_MAX
+
+
+def _linked_documents() -> list[Path]:
+    return [*_documents(), ROOT / "SECURITY.md", *sorted((ROOT / "docs/measurements").glob("*.md"))]
+
+
+def _prose(document: Path) -> str:
+    """Return the document without its blocks of code, whose ``#`` begin no headings."""
+    return re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(document: Path) -> set[str]:
+    """Return the anchors of the document's headings as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", _prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_mutant_can_be_planted() -> None:
