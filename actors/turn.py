@@ -172,6 +172,7 @@ class TurnGrant:
     ``forgotten`` are the digests of turns that must not come back with the request's own history.
     ``brought`` are the turns that it follows, if others were said in their conversation since: the turn
     begins a conversation of its own, ``history_of``, and has them in its messages, as a chat client would.
+    ``goes_on``: the turn is in the log already, accepted by an earlier call and without a reply.
     """
 
     model: ModelId
@@ -193,6 +194,7 @@ class TurnGrant:
     brought: tuple[tuple[Message, ...], ...] = ()
     correction: Exchange | None = None
     telling: Exchange | None = None
+    goes_on: bool = False
 
     @property
     def request(self) -> TurnRequest:
@@ -207,7 +209,7 @@ class TurnGrant:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete reply, ready to be committed.
+    """A complete reply, ready to be committed; without a ``finish_reason`` a message that has none yet.
 
     ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns of the
     grant's history. ``memory`` is the memory after the turn; None: it had none. ``retrieved`` are the
@@ -216,7 +218,7 @@ class Reply:
 
     messages: tuple[Message, ...]
     text: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     prompt_tokens: int
     completion_tokens: int
     completion_id: str
@@ -232,6 +234,9 @@ class Reply:
 class Interaction:
     """An acknowledged turn, as recorded in the log. ``replayed`` is true if an earlier call made it.
 
+    One without a reply has an empty ``reply`` and no ``finish_reason``: its message was accepted, and its
+    caller left, or the reply failed, or it is still being made.
+
     ``retrieved`` are the positions of the logged turns that its prompt had besides the conversation.
     ``forgotten``: the turn at this position was forgotten, and nothing of its words is left.
     ``instructions`` and ``note`` are those of ``ChatRequest``.
@@ -243,7 +248,7 @@ class Interaction:
     completion_id: str
     messages: tuple[Message, ...]
     reply: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     prompt_tokens: int
     completion_tokens: int
     revision: str
@@ -261,6 +266,11 @@ class Interaction:
 
     def __str__(self) -> str:
         return self.reply
+
+    @property
+    def answer(self) -> str | None:
+        """The reply; None if the turn has none."""
+        return None if self.finish_reason is None else self.reply
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

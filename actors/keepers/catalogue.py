@@ -266,7 +266,11 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         completion_id=record.completion_id,
         messages=tuple(Message(role, content) for role, content in record.messages),
         reply=record.reply,
-        finish_reason="length" if record.finish_reason == "length" else "stop",
+        finish_reason=None
+        if record.answer is None
+        else "length"
+        if record.finish_reason == "length"
+        else "stop",
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         revision=record.revision,

@@ -126,7 +126,9 @@ class ChatSession:
             spoken = [message for message in turn["messages"] if message["role"] == "user"]
             # A turn that was forgotten, or that set the memory, has nothing, and what was added no reply.
             if spoken and turn["messages"][0]["role"] != ADDED_ROLE:
-                self._messages += [spoken[-1], {"role": "assistant", "content": turn["reply"]}]
+                replied = turn["finish_reason"] is not None
+                self._messages += [spoken[-1]]
+                self._messages += [{"role": "assistant", "content": turn["reply"]}] if replied else []
 
     def ask_once(self, message: str, *, as_json: bool) -> None:
         self._messages.append({"role": "user", "content": message})
@@ -203,7 +205,7 @@ class ChatSession:
             err.print(str(error), style="red", highlight=False, markup=False)
         except KeyboardInterrupt:
             self._messages = before
-            out.print("\n[dim](given up; nothing was recorded)[/]")
+            out.print("\n[dim](given up; the log has your message, without a reply)[/]")
 
     def _reply(self) -> None:
         out.print(f"[bold green]{escape(self._name)}[/] ", end="")

@@ -24,6 +24,7 @@ export default function Chat({ model, reload }) {
   const turns = talk.turns.value;
   const running = talk.running.value;
   const unsent = talk.unsent.value;
+  const isUnsent = (turn) => unsent.some((message) => turn.operation === `key-${message.key}`);
   useLayoutEffect(() => {
     if (held.current === null) feed.current.scrollTop = feed.current.scrollHeight;
     else feed.current.scrollTop = feed.current.scrollHeight - held.current;
@@ -59,7 +60,7 @@ export default function Chat({ model, reload }) {
         <p>What you tell is remembered from the next turn on. What you correct is learned by the next
           training.</p></${Empty}>`
       }
-      ${turns.map(
+      ${turns.filter((turn) => !isUnsent(turn)).map(
         (turn) => html`<${Turn} key=${turn.position ?? turn.created} turn=${turn} name=${model.id}
         opinion=${talk.opinions.value.get(turn.position)}
           onOpinion=${(given) => talk.judge(turn.position, given)} onForgotten=${dropped} />`,
@@ -120,7 +121,9 @@ function Unsent({ message, again, edit, dismiss }) {
     ${
       message.failure
         ? html`<${Problem} failure=${message.failure} again=${retry}>${buttons}</${Problem}>`
-        : html`<div class="row small quiet stopped" role="status">Stopped: nothing of this turn is kept.
+        : html`<div class="row small quiet stopped" role="status">${
+      message.peeks ? "Stopped." : "Stopped: what you said is kept, without a reply."
+    }
       ${retry && html`<button type="button" onClick=${retry}>Send again</button>`}${buttons}</div>`
     }
   </article>`;

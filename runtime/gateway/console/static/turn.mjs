@@ -27,6 +27,7 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
     await post("/v1/feedback", { model: name, position: turn.position, ...given });
     onOpinion(given);
   };
+  const hasReply = turn.finish_reason !== null;
   const close = () => setCorrecting(false);
   const correct = async (fields) => {
     await judge({ correction: fields.get("words") });
@@ -43,7 +44,11 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
       <${Icon} name=${which} /></button>`;
   return html`<article class="turn">
     ${asked && html`<div class="mine"><${Words} text=${asked.content} /></div>`}
-    <div class="theirs"><${Words} text=${turn.reply || "(nothing)"} />
+    <div class="theirs">${
+      hasReply
+        ? html`<${Words} text=${turn.reply || "(nothing)"} />`
+        : html`<span class="small quiet">No reply</span>`
+    }
       ${
         opinion.correction &&
         html`<div class="corrected"><span class="small quiet">should have been</span>
@@ -54,9 +59,12 @@ export function Turn({ turn, name, opinion = {}, onOpinion, onForgotten }) {
       turn.position === null
         ? html`<p class="under small quiet">no trace of this turn is kept</p>`
         : html`<div class="under row">
-        ${thumb("up", "A good reply")}${thumb("down", "A bad reply")}
+        ${
+          hasReply &&
+          html`${thumb("up", "A good reply")}${thumb("down", "A bad reply")}
         <button class="plain" onClick=${() => setCorrecting(!correcting)}
-          aria-expanded=${correcting ? "true" : "false"}>Correct</button>
+          aria-expanded=${correcting ? "true" : "false"}>Correct</button>`
+        }
         <button class="plain danger" onClick=${forgetIt}>Forget</button>
         <${MadeWith} turn=${turn} />
       </div>`
