@@ -366,7 +366,8 @@ def _stays(record: InteractionRecord, kept: Mapping[int, Sequence[int]]) -> list
     own = kept.get(record.position)
     indices = range(len(record.messages))
     stays = [own is not None and index in own for index in indices]
-    return stays if was_added(record.messages) else [*stays, own is not None]
+    has_none = record.answer is None or was_added(record.messages)
+    return stays if has_none else [*stays, own is not None]
 
 
 def _history(

@@ -245,6 +245,15 @@ class Hosts(Protocol):
         """
         ...
 
+    async def accept_turn(self, grant: TurnGrant, message: Reply) -> TurnGrant:
+        """Commit the turn's message durably, as a turn without a reply; return the grant to go on with.
+
+        ``finish_turn`` puts the reply into the same turn. If it never does, the turn stays in the log as it
+        is, later turns of its conversation read it, and the same operation makes its reply as long as it is
+        the newest turn; else it is said again, at the end of the log. Raises as ``finish_turn``.
+        """
+        ...
+
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         """Commit the turn durably, then return it. The next turn is granted afterwards.
 
@@ -253,8 +262,11 @@ class Hosts(Protocol):
         """
         ...
 
-    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
-        """Abandon the turn; nothing is recorded and the next one is granted."""
+    async def abandon_turn(self, grant: TurnGrant, reason: str, *, refused: bool = False) -> None:
+        """Abandon the turn; no reply is recorded and the next one is granted.
+
+        If it was ``refused``, the message that it accepted is withdrawn from the log.
+        """
         ...
 
     async def begin_peek(self, request: TurnRequest) -> TurnGrant:

@@ -96,12 +96,17 @@ class Memory:
         """
         if not (choice.read or choice.write):
             return None
-        new_from = max(earlier, first_new(messages, frozenset(self.turns)))
+        # By itself: the messages before may end with one that has no reply, which is no part of its turns.
+        new_from = earlier + first_new(messages[earlier:], frozenset(self.turns))
         return MemoryUse(self.state, choice.read, new_from if choice.write else None)
 
-    def after(self, messages: Sequence[Message], reply: str, state: bytes | None) -> Self:
-        """The memory after a turn that left ``state``; None means that it did not write."""
-        digest = turn_digest(messages, reply)
+    def after(self, own: Sequence[Message], reply: str, state: bytes | None) -> Self:
+        """The memory after a turn that left ``state``; None means that it did not write.
+
+        It is known by its ``own`` messages: those before may have no reply, and a client that sends the turn
+        again need not have them.
+        """
+        digest = turn_digest(own, reply)
         return type(self)(state if state is not None else self.state, with_turn(self.turns, digest))
 
 

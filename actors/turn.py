@@ -173,6 +173,7 @@ class TurnGrant:
     ``forgotten`` are the digests of turns that must not come back with the request's own history.
     ``brought`` are the turns that it follows, if others were said in their conversation since: the turn
     begins a conversation of its own, ``history_of``, and has them in its messages, as a chat client would.
+    ``goes_on``: the turn is in the log already, accepted by an earlier call and without a reply.
     """
 
     model: ModelId
@@ -194,6 +195,7 @@ class TurnGrant:
     brought: tuple[tuple[Message, ...], ...] = ()
     correction: Exchange | None = None
     telling: Exchange | None = None
+    goes_on: bool = False
 
     @property
     def request(self) -> TurnRequest:
@@ -208,7 +210,7 @@ class TurnGrant:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete reply, ready to be committed.
+    """A complete reply, ready to be committed; without a ``finish_reason`` a message that has none yet.
 
     ``messages`` are the request's own; the model saw them after the ``history_turns`` newest turns of the
     grant's history. ``memory`` is the memory after the turn; None: it had none. ``retrieved`` are the
@@ -217,7 +219,7 @@ class Reply:
 
     messages: tuple[Message, ...]
     text: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     prompt_tokens: int
     completion_tokens: int
     completion_id: str
@@ -233,6 +235,9 @@ class Reply:
 class Interaction:
     """An acknowledged turn, as recorded in the log. ``replayed`` is true if an earlier call made it.
 
+    One without a reply has an empty ``reply`` and no ``finish_reason``: its message was accepted, and its
+    caller left, or the reply failed, or it is still being made.
+
     ``retrieved`` are the positions of the logged turns that its prompt had besides the conversation.
     ``forgotten``: the turn at this position was forgotten, and nothing of its words is left.
     ``instructions`` and ``note`` are those of ``ChatRequest``.
@@ -244,7 +249,7 @@ class Interaction:
     completion_id: str
     messages: tuple[Message, ...]
     reply: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     prompt_tokens: int
     completion_tokens: int
     revision: str
@@ -274,6 +279,11 @@ class Interaction:
     @property
     def _asked(self) -> str:
         return self.messages[-1].content if self.messages else ""
+
+    @property
+    def answer(self) -> str | None:
+        """The reply; None if the turn has none."""
+        return None if self.finish_reason is None else self.reply
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -16,6 +16,9 @@ DIGEST_BYTES = 8
 TURNS_KNOWN_MAX = 512
 """A conversation that is resumed after this many turns in others is taken for a new one."""
 
+UNANSWERED_MAX = 8
+"""A turn is looked for behind at most this many messages before it that have no reply."""
+
 ADDED_ROLE = "added"
 """The role of the first message, which is empty, of a turn whose other messages were put into a conversation
 by hand: no model replied to them, so its reply is none."""
@@ -111,14 +114,23 @@ def without_turns(messages: Sequence[RoleAndContent], forgotten: Container[bytes
     System messages never do, nor does the mark of what was added by hand.
 
     Messages after the last reply are no turn yet. Of them, and of those before another reply, all but the
-    last are of earlier turns whose reply was left out, if such a message is ``forgotten`` by itself.
+    last are of earlier turns whose reply was left out, if such a message is ``forgotten`` by itself. So are
+    those before the messages that are a ``forgotten`` turn with the reply: they had none.
     """
     gone = _unanswered(messages, range(turn_start(messages), len(messages)), forgotten)
     for turn, digest in _turns(messages):
         earlier = _unanswered(messages, turn[:-1], forgotten)
         rest = [messages[index] for index in turn[:-1] if index not in earlier]
-        is_gone = digest in forgotten or turn_digest(rest, messages[turn[-1]][1]) in forgotten
-        gone |= set(turn) if is_gone else earlier
+        reply = messages[turn[-1]][1]
+        if digest in forgotten or turn_digest(rest, reply) in forgotten:
+            gone |= set(turn)
+            continue
+        gone |= earlier
+        for first in turn[1:-1][-UNANSWERED_MAX:]:
+            begins = messages[first][0] == "user"
+            if begins and turn_digest(messages[first : turn[-1]], reply) in forgotten:
+                gone |= set(range(first, turn.stop))
+                break
     return [index for index, (role, _) in enumerate(messages) if index not in gone or role in UNSPOKEN_ROLES]
 
 
@@ -174,10 +186,10 @@ def with_turn(known: Sequence[bytes], digest: bytes) -> tuple[bytes, ...]:
 
 
 def shown_later(
-    messages: Sequence[RoleAndContent], reply: str, instructions: int
+    messages: Sequence[RoleAndContent], reply: str | None, instructions: int
 ) -> tuple[RoleAndContent, ...]:
     """Return what later turns of its conversation are shown: not its instructions, and its reply if any."""
-    replied = () if was_added(messages) else (("assistant", reply),)
+    replied = () if reply is None or was_added(messages) else (("assistant", reply),)
     return (*messages[instructions:], *replied)
 
 

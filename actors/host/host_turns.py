@@ -95,6 +95,8 @@ class HostTurns:
                     await self._adapters.fetch(grant.adapter.digest)
                 with self._tracer.span(RETRIEVE):
                     grant = self._turn_log.completed(grant, request.follows)
+                    if grant.goes_on:  # another turn may have read it as it is
+                        self._retriever.forget(model, vectors=False)
                     grant = await self._retriever.completed(model, grant, request.retrieval)
         except BaseException:  # the caller may be cancelled while the log is searched
             model.release(grant)
@@ -129,13 +131,23 @@ class HostTurns:
             wanted = replace(wanted, corrections=False, told=False)
         return await self._retriever.completed(active, grant, wanted)
 
+    async def accept_turn(self, grant: TurnGrant, message: Reply) -> TurnGrant:
+        if not self._is_ours(grant):
+            again = await self._granted_again(grant)
+            if isinstance(again, Interaction):
+                raise TurnExpired(grant.model.name, "another call of the same operation made it")
+            grant = again
+        await self.finish_made(grant, lambda txn: message)
+        return grant
+
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         if is_peek(grant):
             raise TurnExpired(grant.model.name, "it is a peek, and was never a turn")
         if grant.grant_id in self._commits:
             return await asyncio.shield(self._commits[grant.grant_id])
-        if not self._grant_ids.is_ours(grant.grant_id, self._catalogue.shard(grant.model)):
-            return await self._adopt(grant, reply)
+        if not self._is_ours(grant):
+            again = await self._granted_again(grant)
+            return again if isinstance(again, Interaction) else await self.finish_turn(again, reply)
         model = self._active.get(grant.model)
         if model is None or not model.is_running(grant):
             replay = self._turn_log.find(grant.request)
@@ -145,7 +157,10 @@ class HostTurns:
         return await self.finish_made(grant, lambda txn: reply)
 
     async def finish_made(self, grant: TurnGrant, make: MakeReply) -> Interaction:
-        """Commit a running turn. ``make`` runs in its transaction and returns the turn's reply."""
+        """Commit a running turn. ``make`` runs in its transaction and returns the turn's reply.
+
+        A turn whose message alone is committed so goes on.
+        """
         model = self._active.get(grant.model)
         if model is None:
             raise TurnExpired(grant.model.name, "its shard was lost")
@@ -154,10 +169,18 @@ class HostTurns:
         commit.add_done_callback(lambda _: self._commits.pop(grant.grant_id))
         return await asyncio.shield(commit)
 
-    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
+    async def abandon_turn(self, grant: TurnGrant, reason: str, *, refused: bool = False) -> None:
         del reason
         model = self._active.get(grant.model)
-        if model is not None:
+        if model is None or not model.is_running(grant):
+            return
+        if refused:
+            model.claim(grant)
+            try:
+                model.stored = await self._turn_log.withdraw(grant)
+            finally:
+                model.release(grant)
+        else:
             model.abandon(grant)
 
     async def end_all(self, error: Exception, seconds_max: float) -> None:
@@ -209,8 +232,11 @@ class HostTurns:
         self._grant_ids.activations += 1
         return model
 
-    async def _adopt(self, grant: TurnGrant, reply: Reply) -> Interaction:
-        """Commit a turn whose activation was lost with its host or shard, if the log has not moved since."""
+    def _is_ours(self, grant: TurnGrant) -> bool:
+        return self._grant_ids.is_ours(grant.grant_id, self._catalogue.shard(grant.model))
+
+    async def _granted_again(self, grant: TurnGrant) -> TurnGrant | Interaction:
+        """Begin a turn anew whose activation was lost with its host or shard, if the log has not moved."""
         turn = await self.begin_turn(grant.request)
         if isinstance(turn, Interaction):
             return turn
@@ -220,7 +246,7 @@ class HostTurns:
         if turn.position != grant.position:
             await self.abandon_turn(turn, "the log moved on")
             raise PositionConflict(grant.model.name, grant.position, turn.position)
-        return await self.finish_turn(replace(grant, grant_id=turn.grant_id), reply)
+        return replace(grant, grant_id=turn.grant_id)
 
     async def _commit(self, model: PersonalModel, grant: TurnGrant, make: MakeReply) -> Interaction:
         try:
@@ -229,6 +255,10 @@ class HostTurns:
         except BaseException:
             model.release(grant)
             raise
+        if interaction.answer is None:
+            if model.is_running(grant):
+                model.go_on(grant, stored)
+            return interaction_view(grant.model, interaction)
         if model.is_running(grant):
             before = model.resident_bytes
             model.advance(grant, stored)

@@ -256,7 +256,7 @@ class MemoryKeeper:
             adapter = self._adapter_of(record.revision) if is_live else None
             owner = Owner(*stretch.model)
             state = await self._said_again(record, messages, exchanges, memory, adapter, owner)
-        return memory.after(messages, record.reply, state)
+        return memory.after(own, record.reply, state)
 
     async def _said_again(
         self,
@@ -392,6 +392,6 @@ def _history(records: Mapping[int, InteractionRecord], place: int) -> list[list[
             "position",
         )
     return [
-        [Message(*pair) for pair in shown_later(other.messages, other.reply, other.instructions)]
+        [Message(*pair) for pair in shown_later(other.messages, other.answer, other.instructions)]
         for other in reversed(wanted)
     ]

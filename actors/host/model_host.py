@@ -175,11 +175,14 @@ class ModelHost:
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         return await self._turns.begin_turn(request)
 
+    async def accept_turn(self, grant: TurnGrant, message: Reply) -> TurnGrant:
+        return await self._turns.accept_turn(grant, message)
+
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         return await self._turns.finish_turn(grant, reply)
 
-    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
-        await self._turns.abandon_turn(grant, reason)
+    async def abandon_turn(self, grant: TurnGrant, reason: str, *, refused: bool = False) -> None:
+        await self._turns.abandon_turn(grant, reason, refused=refused)
 
     async def begin_peek(self, request: TurnRequest) -> TurnGrant:
         return await self._turns.begin_peek(request)

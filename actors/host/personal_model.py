@@ -35,12 +35,16 @@ TURN_SECONDS_EXPECTED = 2.0
 
 @dataclass(slots=True)
 class RunningTurn:
-    """The turn that has the model now. While ``committing``, the deadline does not end it."""
+    """The turn that has the model now. While ``committing``, the deadline does not end it.
+
+    One that was ``given_up`` while its message was committed ends afterwards.
+    """
 
     grant: TurnGrant
     started_s: float
     deadline: Timer
     committing: bool = False
+    given_up: bool = False
 
 
 class PersonalModel:
@@ -119,12 +123,25 @@ class PersonalModel:
         running.committing = True
         running.deadline.cancel()
 
+    def go_on(self, grant: TurnGrant, stored: StoredModel) -> None:
+        """Adopt the state with the turn's message; the turn goes on, unless it ended meanwhile."""
+        running = self._running
+        assert running is not None
+        assert running.grant.grant_id == grant.grant_id
+        self.stored = stored
+        running.committing = False
+        left_s = running.started_s + grant.turn_seconds_max - self._clock.monotonic()
+        if running.given_up or left_s <= 0:
+            self._end_running()
+        else:
+            running.deadline = self._clock.call_later(left_s, lambda: self._expire(grant))
+
     def advance(self, grant: TurnGrant, stored: StoredModel) -> None:
         """Adopt the committed state and grant the next turn."""
         running = self._running
         assert running is not None
         assert running.grant.grant_id == grant.grant_id
-        assert stored.head.log_position > self.stored.head.log_position
+        assert stored.head.log_position >= self.stored.head.log_position
         self.stored = stored
         took_s = self._clock.monotonic() - running.started_s
         self._turn_s_mean += 0.2 * (took_s - self._turn_s_mean)
@@ -132,8 +149,10 @@ class PersonalModel:
 
     def abandon(self, grant: TurnGrant) -> None:
         """Abandon the turn, unless it has ended or is being committed: a commit cannot be undone."""
-        if self._running is not None and self.is_running(grant) and not self._running.committing:
-            self._end_running()
+        if self._running is not None and self.is_running(grant):
+            self._running.given_up = True
+            if not self._running.committing:
+                self._end_running()
 
     def release(self, grant: TurnGrant) -> None:
         """End the turn without a record, if it is still running, and grant the next."""
@@ -202,7 +221,8 @@ class PersonalModel:
             assert running is not None, "mail waits although no turn runs"
         if running is not None:
             assert running.grant.model == self.id
-            assert running.grant.position == self.stored.head.log_position
+            accepted = self.stored.head.log_position - running.grant.position
+            assert accepted in (0, 1), "of a running turn the log has its message at most"
 
     def _grant_next(self) -> None:
         if self._running is not None:

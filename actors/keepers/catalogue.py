@@ -266,7 +266,7 @@ def interaction_view(model: ModelId, record: InteractionRecord, *, replayed: boo
         completion_id=record.completion_id,
         messages=tuple(Message(role, content) for role, content in record.messages),
         reply=record.reply,
-        finish_reason=finish_reason_in(record.finish_reason),
+        finish_reason=None if record.answer is None else finish_reason_in(record.finish_reason),
         prompt_tokens=record.prompt_tokens,
         completion_tokens=record.completion_tokens,
         revision=record.revision,

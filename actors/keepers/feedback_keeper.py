@@ -42,11 +42,11 @@ class FeedbackKeeper:
 
         def give(txn: WriteTransaction) -> FeedbackRecord:
             about = ledger.read_interaction(txn, *model, position) if position >= 0 else None
-            # A correction there could be neither found nor forgotten.
-            if about is not None and about.messages[0][0] in SAID_ROLES - {FORGOTTEN_ROLE}:
+            # A correction of a note could be neither found nor forgotten.
+            is_note = about is not None and about.messages[0][0] in SAID_ROLES - {FORGOTTEN_ROLE}
+            if is_note or (about is not None and about.answer is None):
                 raise InvalidRequest(
-                    f"Turn {position} has no reply that feedback could be about: name one in which something "
-                    "was said.",
+                    f"Turn {position} has no reply that feedback could be about: name one that was answered.",
                     "position",
                 )
             named = _named(txn, model, record) if key is None else record

@@ -137,7 +137,7 @@ class JobKeeper:
             if asked != open_number:
                 raise JobEnded(model.name, asked, record.state)
             # Also for a job that never started: a policy must not ask again for what is not wanted now.
-            log_range = record.log_range or (head.log_start, head.log_position)
+            log_range = record.log_range or (head.log_start, ledger.settled_position(txn, *model))
             ended = self._ended(record, "cancelled", "somebody cancelled it")
             return jobs.change_job(txn, *model, ended.model_copy(update={"log_range": log_range}))
 
@@ -211,7 +211,7 @@ class JobKeeper:
                 "options": json.dumps(asdict(options), sort_keys=True),
                 "started_ms": now_ms,
                 "feedback_until_ms": now_ms,
-                "log_range": (stored.head.log_start, stored.head.log_position),
+                "log_range": (stored.head.log_start, ledger.settled_position(txn, *model)),
                 "parent": (
                     None if options.from_base or options.contributors else stored.aliases.get(FIRST_ALIAS)
                 ),

@@ -14,7 +14,7 @@ from populace.actors.turn import FIRST, Interaction, ModelId, Reply, TurnGrant, 
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation
 from populace.policies.ingestion import shown_later, turn_digest, turn_parts, turn_start
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
-from populace.storage.records.records import InteractionRecord, MemoryRecord
+from populace.storage.records.records import NO_REPLY, InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import forgetting, jobs, ledger
 from populace.storage.rows.ledger import StoredModel
@@ -50,7 +50,7 @@ class TurnLog:
         self._operation_ms_kept = int(operation_seconds_kept * 1000)
 
     def find(self, request: TurnRequest) -> Interaction | None:
-        """Return the interaction that the operation made if its id is kept, else None.
+        """Return the interaction that the operation made if its id is kept and it has a reply, else None.
 
         Raises ``OperationConflict``, and ``InteractionForgotten`` if that was forgotten since.
         """
@@ -66,6 +66,8 @@ class TurnLog:
             raise InteractionForgotten(name, interaction.position)
         if not operation.is_of(request.body_hash):
             raise OperationConflict(request.operation)
+        if interaction.answer is None:
+            return None
         return interaction_view(request.model, interaction, replayed=True)
 
     async def append(self, grant: TurnGrant, make: MakeReply) -> tuple[InteractionRecord, StoredModel]:
@@ -102,8 +104,7 @@ class TurnLog:
             own = interaction.messages[turn_start(interaction.messages) :]
             said = (turn_digest(own, interaction.reply), *turn_parts(own, interaction.reply))
             forgetting.tell_anew(txn, tenant, name, *said)
-            stored = ledger.read_model(txn, tenant, name)
-            assert stored is not None, "a model that a turn was committed for exists"
+            stored = _stored(txn, grant.model)
             written_s = self._clock.monotonic()
             return interaction, stored
 
@@ -112,20 +113,40 @@ class TurnLog:
         self._tracer.record(FSYNC, written_s, self._clock.monotonic())
         return appended
 
+    async def withdraw(self, grant: TurnGrant) -> StoredModel:
+        """Remove the turn's message from the log, if it has no reply; return the model after that."""
+
+        def withdraw(txn: WriteTransaction) -> StoredModel:
+            ledger.withdraw_turn(txn, *grant.model, grant.operation, grant.body_hash)
+            return _stored(txn, grant.model)
+
+        return await self._shards.write(self._shard_of(grant.model), withdraw)
+
     def completed(self, grant: TurnGrant, follows: int | None = None) -> TurnGrant:
         """Return the grant with the earlier turns of its conversation and the digests of forgotten turns.
+
+        If the newest turn of the log waits for the reply, the grant is of that turn.
 
         ``follows`` is that of its request. Raises ``InteractionNotFound`` and ``InteractionForgotten`` if
         there is no turn to follow.
         """
         with self._shards.read(self._shard_of(grant.model)) as transaction:
             forgotten = forgetting.forgotten_turns(transaction, *grant.model)
+            accepted = ledger.unanswered(transaction, *grant.model, grant.operation, grant.body_hash)
+            if accepted is not None:
+                grant = replace(grant, position=accepted.position, goes_on=True)
             if follows is not None:
                 grant = _following(transaction, grant, follows)
             elif grant.history_of is not None:
                 earlier = _earlier(transaction, grant.model, grant.history_of, before=grant.position)
                 grant = replace(grant, history=_turns(earlier))
         return replace(grant, forgotten=forgotten)
+
+
+def _stored(txn: ReadTransaction, model: ModelId) -> StoredModel:
+    stored = ledger.read_model(txn, *model)
+    assert stored is not None, "a model that a turn was written for exists"
+    return stored
 
 
 def _following(txn: ReadTransaction, grant: TurnGrant, follows: int) -> TurnGrant:
@@ -173,7 +194,7 @@ def _earlier(
 
 def _turns(records: Sequence[InteractionRecord]) -> tuple[tuple[Message, ...], ...]:
     """The messages of each turn but for its own instructions, and its reply."""
-    shown = (shown_later(record.messages, record.reply, record.instructions) for record in records)
+    shown = (shown_later(record.messages, record.answer, record.instructions) for record in records)
     return tuple(tuple(Message(*pair) for pair in turn) for turn in shown)
 
 
@@ -195,7 +216,7 @@ def interaction_record(
         completion_id=reply.completion_id,
         messages=tuple((message.role, message.content) for message in reply.messages),
         reply=reply.text,
-        finish_reason=reply.finish_reason,
+        finish_reason=reply.finish_reason or NO_REPLY,
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         revision=grant.revision,

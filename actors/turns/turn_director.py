@@ -1,7 +1,8 @@
 """Directs one turn from grant to log, in a gateway that streams or in a host that does not.
 
-The last delta is held back until the turn is committed, so that no client sees a finished reply that a
-crash could lose.
+The turn's message is durable before anything is generated: who leaves, or gets an error, has said it all the
+same. Only a request that is refused before the first delta takes its message back. The last delta is held
+back until the reply is durable too, so that no client sees a finished one that a crash could lose.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from populace.actors.context import context_digest, with_context
 from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
-from populace.actors.errors import InvalidRequest, PromptTooLong, TurnExpired
+from populace.actors.errors import InvalidRequest, PromptTooLong, Refused, TurnExpired
 from populace.actors.memory import Memory
 from populace.actors.owner import Owner
 from populace.actors.tool_calls import TOOL_ROLE
@@ -57,9 +58,11 @@ class TurnHost(Protocol):
 
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction: ...
 
+    async def accept_turn(self, grant: TurnGrant, message: Reply) -> TurnGrant: ...
+
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction: ...
 
-    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None: ...
+    async def abandon_turn(self, grant: TurnGrant, reason: str, *, refused: bool = False) -> None: ...
 
 
 def completion_id(grant: TurnGrant) -> str:
@@ -78,8 +81,8 @@ async def begin_reply(
     """Begin one turn and return its reply, which has deltas as they come with ``stream``, and else none.
 
     The reply of an operation that took effect before has its interaction at once and no deltas. A reply that
-    is closed early, or fails, abandons the turn with nothing recorded. So does a request that keeps none of
-    its choices, whose reply has no interaction.
+    is closed early, or fails, leaves a turn without a reply. A request that keeps none of its choices records
+    nothing, and its reply has no interaction.
     """
     turn = await hosts.begin_turn(request.turn)
     if isinstance(turn, Interaction):
@@ -101,6 +104,7 @@ class DirectedReply(RunningReply):
         self._reply: ReplyBuilder | None = None
         self._hosts = hosts
         self._grant = grant
+        self._refused = False
         self._settled = False
 
     async def aclose(self) -> None:
@@ -110,7 +114,7 @@ class DirectedReply(RunningReply):
             if not self._settled:
                 self._settled = True
                 # Shielded: the caller may be cancelled, and the model must not stay taken until the deadline.
-                await asyncio.shield(_abandon(self._hosts, self._grant))
+                await asyncio.shield(_abandon(self._hosts, self._grant, refused=self._refused))
 
     async def _generate_and_commit(
         self, engine: Engine, request: ChatRequest, grant: TurnGrant, *, stream: bool
@@ -118,12 +122,20 @@ class DirectedReply(RunningReply):
         granted = as_granted(request, grant, engine.base)
         last: list[Delta] = []
         reply = self._reply = ReplyBuilder(granted, completion_id(grant))
+        if request.kept is not None:
+            grant = self._grant = await self._hosts.accept_turn(grant, reply.message())
+        is_begun = grant.goes_on
         async with aclosing(generate_reply(engine, granted, grant, reply, stream=stream)) as deltas:
-            async for delta in deltas:
-                if delta.finish_reason is not None:
-                    last.append(delta)
-                elif stream:
-                    yield delta
+            try:
+                async for delta in deltas:
+                    is_begun = True
+                    if delta.finish_reason is not None:
+                        last.append(delta)
+                    elif stream:
+                        yield delta
+            except (InvalidRequest, Refused):
+                self._refused = not is_begun and request.kept is not None
+                raise
         assert len(last) == request.choices * max(1, len(request.prompts)), (
             "an engine ends a reply with a finish reason"
         )
@@ -214,6 +226,19 @@ class ReplyBuilder:
         """The positions of the turns that the reply is told from, in the order of its prompt."""
         return tuple(exchange.position for exchange in self.exchanges)
 
+    def message(self) -> Reply:
+        """What is committed before the reply is made."""
+        return Reply(
+            messages=self.messages,
+            text="",
+            finish_reason=None,
+            prompt_tokens=0,
+            completion_tokens=0,
+            completion_id=self._completion_id,
+            instructions=self._request.instructions,
+            note=self._request.note,
+        )
+
     def finish(self) -> Reply:
         last = self._last
         assert last is not None
@@ -227,7 +252,11 @@ class ReplyBuilder:
             completion_tokens=len(self._token_ids),
             completion_id=self._completion_id,
             history_turns=self.history_turns,
-            memory=None if self.memory is None else self.memory.outcome(text, self._token_ids, last.memory),
+            memory=(
+                None
+                if self.memory is None
+                else self.memory.outcome(self.messages, text, self._token_ids, last.memory)
+            ),
             retrieved=self.retrieved,
             context_digest=context_digest(self.exchanges),
             instructions=self._request.instructions,
@@ -380,9 +409,9 @@ def _kept_text(correction: Exchange | None, shown: Sequence[Exchange]) -> str:
     return correction.answered
 
 
-async def _abandon(hosts: TurnHost, grant: TurnGrant) -> None:
+async def _abandon(hosts: TurnHost, grant: TurnGrant, *, refused: bool) -> None:
     try:
-        await hosts.abandon_turn(grant, "the turn did not finish")
+        await hosts.abandon_turn(grant, "the turn did not finish", refused=refused)
     except PopulaceError as error:
         # The caller gets the error of the turn and not this one; the deadline ends the turn.
         logger.warning("A turn of %s could not be given back: %s", grant.model, error)

@@ -23,11 +23,12 @@ class TurnMemory:
         self._memory = memory
         self._choice = choice
         self._module = module
-        self._messages = messages
         self.use: MemoryUse | None = memory.use(choice, messages, earlier=earlier)
 
-    def outcome(self, text: str, token_ids: Sequence[int], state: bytes | None) -> MemoryOutcome:
-        """Return what to store after the reply that left ``state``.
+    def outcome(
+        self, own: Sequence[Message], text: str, token_ids: Sequence[int], state: bytes | None
+    ) -> MemoryOutcome:
+        """Return what to store after the reply to the turn's ``own`` messages, which left ``state``.
 
         The digest of a turn that did not write is kept too: the turn must not be written later, when its
         client sends the conversation again.
@@ -39,4 +40,4 @@ class TurnMemory:
             reply_ids=() if written_from is None else tuple(token_ids),
             module=self._module,
         )
-        return MemoryOutcome(self._memory.after(self._messages, text, state).pack(), trace)
+        return MemoryOutcome(self._memory.after(own, text, state).pack(), trace)

@@ -32,7 +32,7 @@ class MemoryTraceObject(ApiObject):
 
 
 class InteractionObject(ApiObject):
-    """A turn of the log; see ``Interaction``."""
+    """A turn of the log; see ``Interaction``. ``finish_reason`` null says that it has no reply."""
 
     object: Literal["interaction"] = "interaction"
     position: int
@@ -44,7 +44,7 @@ class InteractionObject(ApiObject):
     created: int
     messages: tuple[MessageObject, ...]
     reply: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     prompt_tokens: int
     completion_tokens: int
     revision: str

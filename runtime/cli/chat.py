@@ -150,10 +150,10 @@ def _reader(session: "ChatSession") -> Read:
 
 
 class Exchange(NamedTuple):
-    """A message and its reply; ``position`` is the turn's in the log, None for one that left no trace."""
+    """A message and its reply, if it has one; ``position`` is the turn's in the log, None for no trace."""
 
     said: str
-    reply: str
+    reply: str | None
     position: int | None
 
 
@@ -183,7 +183,10 @@ class ChatSession:
             spoken = [message["content"] for message in turn["messages"] if message["role"] == "user"]
             # A turn that was forgotten, or that set the memory, has nothing, and what was added no reply.
             if spoken and turn["messages"][0]["role"] != ADDED_ROLE:
-                self._exchanges.append(Exchange(spoken[-1], turn["reply"], turn["position"]))
+                replied = turn["finish_reason"] is not None
+                self._exchanges.append(
+                    Exchange(spoken[-1], turn["reply"] if replied else None, turn["position"])
+                )
 
     def ask_once(self, message: str, *, as_json: bool) -> None:
         """Send one message; print its reply and nothing else."""
@@ -307,7 +310,7 @@ class ChatSession:
             err.print(str(error), style="red", highlight=False, markup=False)
             return
         except KeyboardInterrupt:
-            out.print("\n[dim](given up; nothing was recorded)[/]")
+            out.print("\n[dim](given up; the log has your message, without a reply)[/]")
             return
         out.print()
         self._exchanges.append(Exchange(line, reply, position))
@@ -336,6 +339,7 @@ class ChatSession:
                 {"role": role, "content": content}
                 for exchange in self._exchanges
                 for role, content in (("user", exchange.said), ("assistant", exchange.reply))
+                if content is not None
             ]
             try:
                 return send({**self._options, "messages": [*shown, {"role": "user", "content": message}]})

@@ -59,7 +59,8 @@ def print_turn(turn: dict[str, Any]) -> None:
     elif asked["role"] == "memory":
         out.print(f"[dim]{turn['position']:>5} set the memory {escape(asked['content'])}[/]", highlight=False)
     else:
-        said = escape(f"{asked['content']!r} → {turn['reply']!r}")
+        replied = "no reply" if turn["finish_reason"] is None else repr(turn["reply"])
+        said = escape(f"{asked['content']!r} → {replied}")
         out.print(f"[dim]{turn['position']:>5}[/] {said}", highlight=False)
 
 

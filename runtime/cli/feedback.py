@@ -62,7 +62,7 @@ def feedback(
 def newest_reply(client: GatewayClient, name: str) -> int:
     """Return the position of the newest turn that has a reply. Raises ``CommandFailed`` if none has."""
     for turn in client.newest_turns(name):
-        if turn["messages"][0]["role"] not in ROLES_WITHOUT_REPLY:
+        if turn["finish_reason"] is not None and turn["messages"][0]["role"] not in ROLES_WITHOUT_REPLY:
             return turn["position"]
     raise CommandFailed(f"{name} has said nothing yet that feedback could be about.")
 

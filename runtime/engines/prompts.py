@@ -238,7 +238,7 @@ class BaseTokenizer:
     def _render(self, messages: tuple[Message, ...], *, template: Mapping[str, Any]) -> str:
         if taken := [name for name in template if name in TEMPLATE_PARAMETERS]:
             raise InvalidRequest(f"`{taken[0]}` is no variable of a chat template.", "chat_template_kwargs")
-        conversation = [self._spoken(message) for message in messages]
+        conversation = self._conversation(messages)
         try:
             rendered = self._tokenizer.apply_chat_template(
                 conversation, tokenize=False, add_generation_prompt=True, **template
@@ -253,7 +253,7 @@ class BaseTokenizer:
         self, text: str, messages: tuple[Message, ...], template: Mapping[str, Any], *, with_ends: bool
     ) -> tuple[list[int], list[int]]:
         """Return the tokens of the rendered messages, and ``with_ends`` where in the text each ends."""
-        conversation = [self._spoken(message) for message in messages]
+        conversation = self._conversation(messages)
         if spelled := self._control.spelled([conversation, dict(template)]):
             return self._control.read(self._told_apart(text, conversation, template, spelled))
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=with_ends)
@@ -287,6 +287,32 @@ class BaseTokenizer:
 
     def _marked_template(self, source: str) -> MarkedTemplate:
         return MarkedTemplate(source, self._control, self._tokenizer.special_tokens_map)
+
+    def _conversation(self, messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+        """Render the messages for the template.
+
+        A person says several things in a row where one had no reply. A template that takes them so gets them
+        so, which is how its makers write it; one that refuses them, or leaves some out, gets them as one
+        message, with an empty line between.
+        """
+        conversation: list[dict[str, Any]] = []
+        for message in messages:
+            before = conversation[-1] if conversation else None
+            if before is not None and before["role"] == message.role == "user" and self._joins:
+                before["content"] += f"\n\n{message.content}"
+            else:
+                conversation.append(self._spoken(message))
+        return conversation
+
+    @functools.cached_property
+    def _joins(self) -> bool:
+        said = ("said first", "said then")
+        messages = [{"role": "user", "content": text} for text in said]
+        try:
+            rendered = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception:  # templates raise jinja2 errors, ValueError, TypeError at will
+            return True
+        return not all(text in cast("str", rendered) for text in said)
 
     def _spoken(self, message: Message) -> dict[str, Any]:
         """Render a message for the template, with its calls if there are any and the template shows them."""

@@ -41,15 +41,15 @@ class Example(NamedTuple):
 def examples_of(log: Sequence[Interaction], feedback: Sequence[Feedback]) -> list[Example]:
     """Make an example of each conversational turn. ``log`` is in the log's order, without gaps.
 
-    Turns that only set the memory, forgotten turns, raw prompts and what was put into a conversation by hand
-    make no example, nor do results of tools whose call is held out. Earlier and retrieved turns that are not
-    in ``log`` are left out of the prompts.
+    Turns that only set the memory, forgotten turns, raw prompts, turns without a reply and what was put into
+    a conversation by hand make no example, nor do results of tools whose call is held out. Earlier and
+    retrieved turns that are not in ``log`` are left out of the prompts.
     """
     opinions = feedback_by_position(feedback)
-    held_out = {turn.reply for turn in log if is_held_out(turn.position)}
+    held_out = {turn.answer for turn in log if is_held_out(turn.position)}
     examples: list[Example] = []
     for index, turn in enumerate(log):
-        if turn.messages[0].role in (RAW_ROLE, ADDED_ROLE, *SAID_ROLES):
+        if turn.answer is None or turn.messages[0].role in (RAW_ROLE, ADDED_ROLE, *SAID_ROLES):
             continue
         prompt = tuple(with_history(_history(log[:index], turn), turn.messages, turn.instructions))
         retrieved = turn.retrieved
@@ -102,7 +102,7 @@ def _history(earlier: Sequence[Interaction], turn: Interaction) -> list[tuple[Me
         return []
     same = [other for other in earlier if is_same_conversation(other.conversation, turn.conversation)]
     shown = (
-        shown_later(other.messages, other.reply, other.instructions) for other in same[-turn.history_turns :]
+        shown_later(other.messages, other.answer, other.instructions) for other in same[-turn.history_turns :]
     )
     return [tuple(Message(*pair) for pair in turn) for turn in shown]
 

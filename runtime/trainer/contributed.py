@@ -19,7 +19,7 @@ from populace.actors.turn import Interaction, ModelId
 from populace.learning.examples import Example, examples_of
 from populace.policies.community import HELD_OUT_MAX, LIKED_MAX, Liked, ToldWords, for_everybody
 from populace.storage.records.errors import ModelNotFound
-from populace.trainer.log_data import PAGE, read_log_data
+from populace.trainer.log_data import PAGE, read_log_data, settled_position
 
 _TurnId = tuple[str, int]
 """The completion id of a turn, which is of its model and operation, and its time; copies have the same."""
@@ -78,15 +78,13 @@ async def collect(hosts: Hosts, job: TrainingJob) -> Contributions:
         if consent.model == job.model or consent.since_ms >= started_ms:
             continue
         view = await hosts.show_model(consent.model)
-        span = (view.log_start, view.log_position)
+        span = (view.log_start, await settled_position(hosts, view))
         whole, given = await read_log_data(hosts, consent.model, span, started_ms)
         log = [turn for turn in whole if turn.created_ms < started_ms]
         turns.append(frozenset((turn.completion_id, turn.created_ms) for turn in log))
         texts.append(list(_told(log, given)))
         liked = await asyncio.to_thread(_liked, log, given)
-        people.append(
-            Contributed(consent.model, consent.id, consent.since_ms, view.log_position, tuple(liked))
-        )
+        people.append(Contributed(consent.model, consent.id, consent.since_ms, span[1], tuple(liked)))
     told = await asyncio.to_thread(_told_words, texts, one_persons(turns))
     ordered = sorted(people, key=lambda person: person.id)
     candidates = [[_exchange(example, at) for at, example in enumerate(one.examples)] for one in ordered]

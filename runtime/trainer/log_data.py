@@ -1,10 +1,17 @@
 """Reads what a job learns from a log: its turns, and the feedback on them that was given in time."""
 
 from populace.actors.feedback import Feedback
-from populace.actors.hosts import Hosts
+from populace.actors.hosts import Hosts, ModelView
 from populace.actors.turn import Interaction, ModelId
 
 PAGE = 1000
+
+
+async def settled_position(hosts: Hosts, view: ModelView) -> int:
+    """Return where the log ends without a newest turn that may still get its reply."""
+    end = view.log_position
+    newest = await hosts.read_log(view.model, start=end - 1, limit=1) if end else ()
+    return end - 1 if newest and newest[-1].answer is None else end
 
 
 async def read_log_data(

@@ -54,6 +54,7 @@ from populace.trainer.job_traces import JobTraces, phase_of_job, record_training
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
+from populace.trainer.log_data import settled_position
 from populace.trainer.plans import plan_of, too_few_held_out
 from populace.trainer.reading import log_of, memory_of, suite_of_model
 from populace.trainer.room import learns_parents_lessons
@@ -199,7 +200,7 @@ class TrainingLoop:
                 served=view.aliases.get(FIRST_ALIAS) or view.begins_on,
                 memory=memory,
                 # What is kept of a training goes with the turns of its range, if one of them is forgotten.
-                learns_with_memory=job.log_range == (now.log_start, now.log_position),
+                learns_with_memory=job.log_range == (now.log_start, await settled_position(self._hosts, now)),
             )
         make = partial(runs.make, job, open_job.session_key, data, saved, kept)
         async with while_open(self._jobs, job, self._stopping):

@@ -4,6 +4,9 @@ from typing import Literal
 
 from populace.storage.records.record import Record
 
+NO_REPLY = ""
+"""The finish reason in the log of a turn without a reply."""
+
 
 class IdentityRecord(Record):
     """The identity of a personal model, which exists from this record's commit until its deletion.
@@ -114,6 +117,9 @@ class InteractionRecord(Record):
 
     ``forgotten`` replaces a forgotten turn: the time of forgetting in ms, the digest that recognises the turn
     in a client's history (``policies/ingestion.py``), and the hash of its operation id.
+
+    A turn without a reply has the ``finish_reason`` ``NO_REPLY``, and nothing of what a reply leaves: its
+    message was accepted, and the reply is not made yet or never was.
     """
 
     KIND = "interaction"
@@ -145,6 +151,11 @@ class InteractionRecord(Record):
     forgotten: tuple[int, bytes, bytes] | None = None
     instructions: int = 0
     note: str = ""
+
+    @property
+    def answer(self) -> str | None:
+        """The reply; None if the turn has none."""
+        return None if self.finish_reason == NO_REPLY else self.reply
 
 
 class OperationRecord(Record):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from populace.storage.records import keys
 from populace.storage.records.errors import (
+    KEY_PREFIX,
     InteractionForgotten,
     ModelExists,
     ModelNotFound,
@@ -91,7 +92,10 @@ def commit_turn(
 ) -> InteractionRecord:
     """Append the interaction, move the head, keep the operation id and the memory: all or nothing.
 
-    If the operation id took effect before and has not expired, return the interaction that it
+    A turn is committed once when its message is accepted, without a reply, and once with it: the second takes
+    the place of the first, which has to be the newest turn of the log. No other record ever changes so.
+
+    If the operation id has its reply and has not expired, return the interaction that it
     made and change nothing. The record's ``previous`` is filled in here. Raises
     ``ModelNotFound``, ``OperationConflict`` (same id, other body), ``PositionConflict``, and
     ``InteractionForgotten`` if what the operation made was forgotten since.
@@ -105,7 +109,11 @@ def commit_turn(
             raise InteractionForgotten(name, recorded.position)
         if not operation.is_of(body_hash):
             raise OperationConflict(interaction.operation)
-        return recorded
+        if recorded.answer is not None:
+            return recorded
+    accepted = unanswered(txn, tenant, name, interaction.operation, body_hash)
+    if accepted is not None and accepted.position == expected_position:
+        head = _without_newest(txn, tenant, name, head, accepted)
     if head.log_position != expected_position:
         raise PositionConflict(name, expected_position, head.log_position)
 
@@ -129,6 +137,64 @@ def commit_turn(
         rows[keys.memory(tenant, name)] = memory.pack()
     _put_all(txn, rows)
     return appended
+
+
+def withdraw_turn(txn: WriteTransaction, tenant: str, name: str, operation: str, body_hash: bytes) -> None:
+    """Remove the newest turn of the log if it is the operation's and has no reply: it was refused.
+
+    Raises ``ModelNotFound``.
+    """
+    head = read_head(txn, tenant, name)
+    accepted = unanswered(txn, tenant, name, operation, body_hash)
+    if accepted is not None:
+        key = keys.interaction(tenant, name, accepted.position)
+        head = _without_newest(txn, tenant, name, head, accepted)
+        txn.delete(key)
+        txn.put(keys.head(tenant, name), head.pack())
+
+
+def unanswered(
+    txn: ReadTransaction, tenant: str, name: str, operation: str, body_hash: bytes
+) -> InteractionRecord | None:
+    """Return the newest turn of the log if it waits for the reply that the operation makes, else None.
+
+    It is the operation's own turn, or one of the same body whose caller gave no key and so cannot have its
+    reply under another operation: who sends a message again that was not answered says it once.
+    """
+    head = read_head(txn, tenant, name)
+    newest = read_interaction(txn, tenant, name, head.log_position - 1) if head.log_position else None
+    if newest is None or newest.answer is not None or newest.position < head.operations_start:
+        return None
+    data = txn.get(keys.operation(tenant, name, newest.operation))
+    is_same = data is not None and OperationRecord.unpack(data).is_of(body_hash)
+    is_own = newest.operation == operation
+    return newest if is_same and (is_own or not newest.operation.startswith(KEY_PREFIX)) else None
+
+
+def settled_position(txn: ReadTransaction, tenant: str, name: str) -> int:
+    """Return where the log ends without a newest turn that may still get its reply.
+
+    Raises ``ModelNotFound``.
+    """
+    position = read_head(txn, tenant, name).log_position
+    newest = read_interaction(txn, tenant, name, position - 1) if position else None
+    return position - 1 if newest is not None and newest.answer is None else position
+
+
+def _without_newest(
+    txn: WriteTransaction, tenant: str, name: str, head: HeadRecord, newest: InteractionRecord
+) -> HeadRecord:
+    """Free the operation id of the newest turn, and return the head before it; its row stays."""
+    data = txn.get(keys.interaction(tenant, name, newest.position))
+    assert data is not None, "it was just read"
+    txn.delete(keys.operation(tenant, name, newest.operation))
+    return head.model_copy(
+        update={
+            "log_position": newest.position,
+            "log_bytes": None if head.log_bytes is None else head.log_bytes - len(data),
+            "chain": newest.previous,
+        }
+    )
 
 
 def register_revision(txn: WriteTransaction, tenant: str, name: str, revision: RevisionRecord) -> None:

@@ -30,11 +30,15 @@ class Taken:
 
 @dataclass
 class ExpectedModel:
-    """``start`` is the oldest position that was seen to be kept; ``made_s`` says when each turn was made."""
+    """``start`` is the oldest position that was seen to be kept; ``made_s`` says when each turn was made.
+
+    ``accepted`` are the operations whose turns have no reply, until they get one.
+    """
 
     log: list[Interaction] = field(default_factory=list[Interaction])
     made_s: list[float] = field(default_factory=list[float])
     taken: dict[str, Taken] = field(default_factory=dict[str, Taken])
+    accepted: dict[str, Taken] = field(default_factory=dict[str, Taken])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     start: int = 0
 
@@ -48,18 +52,43 @@ class ExpectedModel:
                 for operation, taken in self.taken.items()
                 if taken.is_kept(now_s)
             },
+            accepted={
+                operation: replace(taken, at_s=now_s)
+                for operation, taken in self.accepted.items()
+                if taken.is_kept(now_s) or taken.position == len(self.log) - 1
+            },
             aliases=dict(self.aliases),
             start=self.start,
         )
 
     def append(self, made: Interaction, body: bytes, now_s: float) -> None:
-        """Add a turn that was just acknowledged; its id must not be one that still names another."""
+        """Add a turn that was just acknowledged; its id must not be one that still names another.
+
+        It takes the place of the newest turn if that is its own, or of the same body, and has no reply.
+        """
         before = self.taken.get(made.operation)
         assert before is None or not before.is_kept(now_s), f"{made.operation} took effect twice"
+        if made.position == len(self.log) - 1:
+            gone = self.log.pop()
+            assert gone.answer is None
+            assert self.accepted.pop(gone.operation).body == body
+            self.made_s.pop()
         assert made.position == len(self.log)
         self.log.append(replace(made, replayed=False))
         self.made_s.append(now_s)
-        self.taken[made.operation] = Taken(body, made.position, now_s)
+        self.accepted.pop(made.operation, None)
+        is_answered = made.answer is not None
+        (self.taken if is_answered else self.accepted)[made.operation] = Taken(body, made.position, now_s)
+
+    def withdraw(self, operation: str) -> None:
+        """Remove a message that was refused."""
+        assert self.log.pop().operation == operation
+        self.made_s.pop()
+        del self.accepted[operation]
+
+    def body_of(self, operation: str) -> bytes:
+        """The body that the operation was used with last."""
+        return {**self.taken, **self.accepted}[operation].body
 
     def check_replay(self, request: TurnRequest, answer: Interaction) -> None:
         """Check the answer to a request whose operation took effect before."""
@@ -76,7 +105,8 @@ class ExpectedModel:
             is_over = len(self.log) - position > LIMITS.log.interactions_max
             is_old = now_s - self.made_s[position] >= LIMITS.log.seconds_kept
             assert is_over or (is_old and position < len(self.log) - LIMITS.log.interactions_min)
-        pinned = [one.position for one in self.taken.values() if one.is_kept(now_s)]
+        used = {**self.taken, **self.accepted}.values()
+        pinned = [one.position for one in used if one.is_kept(now_s)]
         assert view.log_start <= min(pinned, default=len(self.log))
         assert list(kept) == self.log[view.log_start :]
         self.start = view.log_start

@@ -1,11 +1,13 @@
 """A model that is told things to forget, with a memory whose state is what was read and written, in order."""
 
+import contextlib
 import hashlib
 import itertools
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
+from populace.actors.errors import EngineUnavailable
 from populace.actors.forgetting import Forgotten, MemoryAfter
 from populace.actors.host.model_host import ModelHost
 from populace.actors.memory import MemoryChoice
@@ -15,11 +17,15 @@ from tests.actors.fakes import BASE, ScriptedEngine
 
 ADA = ModelId("acme", "ada")
 MODULE = "m" * 64
+LOST = "lost"
+"""What begins so gets no reply."""
 
 
 async def remembering(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
-    """Leave a digest of the state, of all that was read, and of which of it was new."""
+    """Leave a digest of the state, of all that was read, and of which of it was new; fail if so told."""
     contents = _contents(request)
+    if contents[-1].startswith(LOST):
+        raise EngineUnavailable("it died")
     ids = request.reply_ids or tuple(map(ord, f"I heard: {contents[-1]}"))
     state: bytes | None = None
     if request.memory is not None and request.memory.new_from is not None:
@@ -73,6 +79,14 @@ class Ada:
         if sends_history:
             self.sent = (*messages, Message("assistant", made.reply))
         return made
+
+    async def lose(
+        self, text: str, *, conversation: str | None = None, sends_history: bool = False
+    ) -> Interaction:
+        """Say something that gets no reply; a client that sends its history leaves it out there."""
+        with contextlib.suppress(EngineUnavailable):
+            await self.say(f"{LOST} {text}", conversation=conversation, sends_history=sends_history)
+        return (await self.log())[-1]
 
     async def forget(
         self, *positions: int, operation: str | None = None, memory: MemoryAfter = "folded"

@@ -21,7 +21,7 @@ from populace.storage.shards.ownership import stored_epoch, stored_owner
 from populace.storage.store import Store
 from tests.actors.expected_model import LIMITS, ExpectedModel
 from tests.actors.fakes import BASE, FakeClock
-from tests.actors.turns import reply, turn_of
+from tests.actors.turns import message, reply, turn_of
 from tests.limits import HANG_SECONDS
 
 T = TypeVar("T")
@@ -41,10 +41,14 @@ class Waiting(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A model's running turn, and those that wait behind it in the order in which they came."""
+    """A model's running turn, and those that wait behind it in the order in which they came.
+
+    ``is_new``: its message was accepted, and was not before.
+    """
 
     grant: TurnGrant
     waiting: list[Waiting]
+    is_new: bool = False
 
 
 async def settle() -> None:
@@ -149,6 +153,13 @@ class HostsUnderTest(RuleBasedStateMachine):
         self.models[name].append(made, grant.body_hash, self.now_s)
         return made
 
+    async def accept(self, name: str, grant: TurnGrant) -> TurnGrant:
+        granted = await self.host(name).accept_turn(grant, message())
+        made = (await self.host(name).read_log(grant.model, start=grant.position))[0]
+        assert (made.operation, made.answer) == (grant.operation, None)
+        self.models[name].append(made, grant.body_hash, self.now_s)
+        return granted
+
     async def answered(
         self, name: str, request: TurnRequest, outcome: TurnGrant | Interaction | BaseException
     ) -> None:
@@ -156,20 +167,23 @@ class HostsUnderTest(RuleBasedStateMachine):
         if isinstance(outcome, ModelNotFound):
             assert name not in self.models
         elif isinstance(outcome, OperationConflict):
-            assert self.models[name].taken[request.operation].body != request.body_hash
+            assert self.models[name].body_of(request.operation) != request.body_hash
         elif isinstance(outcome, Interaction):
             self.models[name].check_replay(request, outcome)
         else:
             assert not isinstance(outcome, BaseException), outcome
-            assert outcome.position == len(self.models[name].log)
+            assert outcome.position == len(self.models[name].log) - outcome.goes_on
             await self.commit(name, outcome)
 
-    async def end_held(self, name: str, held: Held, *, committed: bool) -> None:
+    async def end_held(self, name: str, held: Held, *, committed: bool, refused: bool = False) -> None:
         """End the running turn; each that waited has its turn next, in the order of arrival."""
         if committed:
             await self.commit(name, held.grant)
         else:
-            await self.host(name).abandon_turn(held.grant, "its reader left")
+            refused = refused and held.is_new
+            await self.host(name).abandon_turn(held.grant, "its reader left", refused=refused)
+            if refused:
+                self.models[name].withdraw(held.grant.operation)
         for number, (request, task) in enumerate(held.waiting):
             outcome = await outcome_of(task)
             await settle()

@@ -108,12 +108,14 @@ async def test_the_memory_is_that_of_a_log_in_which_it_was_never_said(ada: Ada) 
 class Said(NamedTuple):
     """One turn of a life; ``how``: its client sends the history, or it is of a conversation, or both.
 
-    A client that "brings" sends another turn before it, which it had elsewhere.
+    A client that "brings" sends another turn before it, which it had elsewhere. One that is not ``answered``
+    gets no reply.
     """
 
     text: str
     how: str | None
     writes: bool
+    answered: bool = True
 
 
 LIVES = st.lists(
@@ -122,6 +124,7 @@ LIVES = st.lists(
         st.sampled_from(["red", "green dog", "a longer message of five"]),
         st.sampled_from([None, "client", "main", "other", "client main", "client brings"]),
         st.sampled_from([True, True, True, False]),
+        st.sampled_from([True, True, False]),
     ),
     min_size=1,
     max_size=9,
@@ -134,12 +137,13 @@ async def live(ada: Ada, life: list[Said], *, without: frozenset[int] = frozense
             if said.how == "client brings":
                 ada.sent += (Message("user", f"elsewhere {number}"), Message("assistant", f"noted {number}"))
             conversation = (said.how or "").removeprefix("client").removesuffix("brings").strip() or None
-            await ada.say(
-                f"{said.text} {number}",
-                conversation=conversation,
-                sends_history=said.how is not None and "client" in said.how,
-                write=said.writes,
-            )
+            sends_history = said.how is not None and "client" in said.how
+            text = f"{said.text} {number}"
+            if not said.answered:
+                lost = await ada.lose(text, conversation=conversation, sends_history=sends_history)
+                assert lost.answer is None
+                continue
+            await ada.say(text, conversation=conversation, sends_history=sends_history, write=said.writes)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.actors.conftest import MakeHost
 from tests.actors.fakes import FakeClock, ScriptedEngine, spoken
 from tests.actors.populations import IN_ONE_PROCESS
 from tests.actors.trainings import DONE, trained
-from tests.actors.turns import grant_of, reply, revision, take_turn, turn_of
+from tests.actors.turns import grant_of, message, reply, revision, take_turn, turn_of
 
 UP, DOWN = Opinion(thumb=True), Opinion(thumb=False)
 OLD = revision("old")
@@ -48,6 +48,16 @@ async def promote(hosts: Directory, model: ModelId, seed: str = "new", key: str 
     made = trained(job, seed)
     assert (await hosts.jobs.finish(model, job.number, made, DONE)).state == "promoted"
     return made
+
+
+async def test_a_training_does_not_take_the_newest_turn_if_it_may_still_be_answered(
+    hosts: Directory, ada: ModelId
+) -> None:
+    grant = await grant_of(hosts, turn_of(ada, "op-lost"))
+    await hosts.abandon_turn(await hosts.accept_turn(grant, message()), "its reader left")
+    assert (await hosts.show_model(ada)).log_position == 4
+
+    assert (await started(hosts, ada, "train-1")).log_range == (0, 3)
 
 
 async def test_a_training_begins_with_all_that_was_said_and_ends_with_a_revision_that_answers(

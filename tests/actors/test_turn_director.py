@@ -4,17 +4,26 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
-from populace.actors.errors import EngineUnavailable, HostUnavailable, PromptTooLong, TurnExpired
+from populace.actors.errors import (
+    EngineOverloaded,
+    EngineUnavailable,
+    HostUnavailable,
+    PromptTooLong,
+    TurnExpired,
+)
 from populace.actors.host.model_host import ModelHost
 from populace.actors.turn import ChatRequest, Interaction, ModelId, TurnRequest
 from populace.actors.turns.turn_director import begin_reply, completion_id
 from populace.hosting.directory.directory import Directory, LocalHostClient
-from tests.actors.fakes import Dictation, FailingClient, ScriptedEngine, delta, spoken
+from populace.storage.store import Store
+from tests.actors.fakes import BASE, Dictation, FailingClient, FakeClock, ScriptedEngine, delta, spoken
 from tests.actors.turns import grant_of, reply, take_turn, turn_of
+from tests.storage.processes import line_of, running
 
 ADA = ModelId("acme", "ada")
 ASKED = (Message("user", "Hi."),)
@@ -77,9 +86,9 @@ async def test_the_last_delta_is_held_back_until_the_turn_is_in_the_log(
     engine = ScriptedEngine(spoken("Hel", "lo."))
 
     async with aclosing(await begin_reply(host, engine, chat(turn_of(ada)), stream=True)) as reply:
-        seen = [(delta.text, len(await host.read_log(ada))) async for delta in reply]
+        seen = [(delta.text, (await host.read_log(ada))[0].answer) async for delta in reply]
 
-    assert seen == [("Hel", 0), ("lo.", 1)]
+    assert seen == [("Hel", None), ("lo.", "Hello.")]
 
 
 async def test_an_operation_that_took_effect_asks_the_engine_nothing(host: ModelHost, ada: ModelId) -> None:
@@ -111,7 +120,21 @@ async def test_an_operation_that_is_tried_again_keeps_its_completion_id(
     assert completion_id(first) == completion_id(again) != completion_id(other)
 
 
-async def test_a_reader_that_closes_early_gives_up_the_turn_and_the_engines_slot(
+async def test_a_message_is_in_the_log_before_the_engine_is_asked_for_a_reply(
+    host: ModelHost, ada: ModelId
+) -> None:
+    async def script(request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        [accepted] = await host.read_log(ada)
+        assert (accepted.messages, accepted.answer, accepted.position) == (ASKED, None, 0)
+        yield delta("Hello.", "stop")
+
+    made = await host_chat(host, ScriptedEngine(script), turn_of(ada))
+
+    assert await host.read_log(ada) == (made,)
+    assert (made.position, made.answer) == (0, "Hello.")
+
+
+async def test_a_reader_that_closes_early_leaves_a_turn_without_a_reply_and_the_engines_slot(
     host: ModelHost, ada: ModelId
 ) -> None:
     dictation = Dictation()
@@ -122,8 +145,86 @@ async def test_a_reader_that_closes_early_gives_up_the_turn_and_the_engines_slot
         await anext(aiter(reply))
 
     assert engine.slots_held == 0
-    assert await host.read_log(ada) == ()
-    assert (await take_turn(host, turn_of(ada))).position == 0
+    await check_unanswered(host, ada)
+    again = await take_turn(host, turn_of(ada))
+    assert await host.read_log(ada) == (again,)
+
+
+async def test_the_next_turn_reads_a_message_that_was_not_answered(host: ModelHost, ada: ModelId) -> None:
+    dictation = Dictation()
+    dictation.say(EngineUnavailable("it died"))
+    rex = Message("user", "My dog is called Rex.")
+    with pytest.raises(EngineUnavailable):
+        await host_chat(host, ScriptedEngine(dictation), turn_of(ada, history_of="main"), (rex,))
+    engine = ScriptedEngine(spoken("Rex."))
+
+    made = await host_chat(host, engine, turn_of(ada, "op-2", history_of="main", body=b"other"))
+
+    assert engine.requests[0].prompt == (rex, *ASKED)
+    assert (made.position, made.messages, made.history_turns) == (1, ASKED, 1)
+
+
+async def test_who_sends_an_unanswered_message_again_says_it_once(host: ModelHost, ada: ModelId) -> None:
+    """Clients retry without a key of their own what failed, and people send again what got no reply."""
+    dictation = Dictation()
+    dictation.say(EngineUnavailable("it died"))
+    with pytest.raises(EngineUnavailable):
+        await host_chat(host, ScriptedEngine(dictation), turn_of(ada, "auto-1", history_of="main"))
+    engine = ScriptedEngine(spoken("Hello."))
+
+    made = await host_chat(host, engine, turn_of(ada, "auto-2", history_of="main"))
+
+    assert engine.requests[0].prompt == ASKED
+    assert await host.read_log(ada) == (made,)
+    assert (made.position, made.operation) == (0, "auto-2")
+
+
+async def test_a_message_with_a_key_waits_for_its_own_call(host: ModelHost, ada: ModelId) -> None:
+    dictation = Dictation()
+    dictation.say(EngineUnavailable("it died"))
+    with pytest.raises(EngineUnavailable):
+        await host_chat(host, ScriptedEngine(dictation), turn_of(ada, "key-1"))
+    engine = ScriptedEngine(spoken("Hello."))
+
+    other = await host_chat(host, engine, turn_of(ada, "key-2"))
+    late = await host_chat(host, engine, turn_of(ada, "key-1"))
+    again = await host.begin_turn(turn_of(ada, "key-1"))
+
+    assert [(turn.position, turn.operation, turn.answer) for turn in await host.read_log(ada)] == [
+        (0, "key-1", None),
+        (1, "key-2", "Hello."),
+        (2, "key-1", "Hello."),
+    ], "it is said again behind what was said since"
+    assert (other.position, late.position) == (1, 2)
+    assert isinstance(again, Interaction)
+    assert (again.position, again.replayed) == (2, True)
+
+
+@pytest.mark.parametrize("error", [EngineOverloaded("full", 1.0), PromptTooLong(9, 9, 9)])
+async def test_a_request_that_is_refused_leaves_nothing_in_the_log(
+    host: ModelHost, ada: ModelId, error: Exception
+) -> None:
+    await converse(host, 1)
+    before = await host.read_log(ada)
+    dictation = Dictation()
+    dictation.say(error)
+
+    with pytest.raises(type(error)):
+        await host_chat(host, ScriptedEngine(dictation), turn_of(ada, "op-1"))
+
+    assert await host.read_log(ada) == before
+    assert (await host.show_model(ada)).log_position == 1
+    assert (await take_turn(host, turn_of(ada, "op-2", body=b"other"))).position == 1
+
+
+async def test_a_message_that_was_accepted_outlives_a_later_refusal(host: ModelHost, ada: ModelId) -> None:
+    for error in (EngineUnavailable("it died"), EngineOverloaded("full", 1.0)):
+        dictation = Dictation()
+        dictation.say(error)
+        with pytest.raises(type(error)):
+            await host_chat(host, ScriptedEngine(dictation), turn_of(ada))
+
+    await check_unanswered(host, ada)
 
 
 async def test_a_reply_that_is_closed_unread_gives_up_the_turn(host: ModelHost, ada: ModelId) -> None:
@@ -180,7 +281,7 @@ async def test_an_engines_error_reaches_the_reader_and_gives_up_the_turn(
         await host_chat(host, engine, turn_of(ada))
 
     assert engine.slots_held == 0
-    assert await host.read_log(ada) == ()
+    await check_unanswered(host, ada)
     assert (await take_turn(host, turn_of(ada))).position == 0
 
 
@@ -195,7 +296,7 @@ async def test_the_reader_learns_why_its_turn_failed_also_when_the_host_is_away(
     with pytest.raises(EngineUnavailable):
         await host_chat(directory, ScriptedEngine(dictation), turn_of(ada))
 
-    assert client.calls == ["begin_turn", "abandon_turn"]
+    assert client.calls == ["begin_turn", "accept_turn", "abandon_turn"]
 
 
 async def test_a_prompt_that_is_too_long_is_tried_with_half_of_the_history(
@@ -386,8 +487,60 @@ async def test_generation_stops_before_the_deadline(host: ModelHost, ada: ModelI
         await host_chat(host, engine, turn_of(ada, turn_seconds_max=0.02))
 
     assert engine.slots_held == 0
-    assert await host.read_log(ada) == ()
+    await check_unanswered(host, ada)
     assert (await take_turn(host, turn_of(ada), reply().text)).position == 0
+
+
+SPEAKER = """
+import asyncio, os, sys
+from contextlib import aclosing
+from pathlib import Path
+from populace.actors.host.model_host import ModelHost
+from populace.actors.turns.turn_director import begin_reply
+from populace.storage.store import Store
+from tests.actors.fakes import BASE, FakeClock, ScriptedEngine
+from tests.actors.test_turn_director import ADA, chat
+from tests.actors.turns import turn_of
+
+async def script(request):
+    os.write(1, b"asked\\n")
+    await asyncio.Event().wait()
+    yield
+
+async def main():
+    store = Store.create_or_open(Path(sys.argv[1]), 1)
+    host = ModelHost("victim", store, [0], base=BASE.fingerprint, clock=FakeClock())
+    await host.create_model(ADA)
+    request = chat(turn_of(ADA, history_of="main"))
+    async with aclosing(await begin_reply(host, ScriptedEngine(script), request)) as reply:
+        await anext(aiter(reply))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault
+async def test_a_message_is_there_after_kill_9_before_the_first_token(tmp_path: Path) -> None:
+    with running(SPEAKER, tmp_path / "store") as victim:
+        assert line_of(victim) == "asked"
+    host = ModelHost("heir", Store.open(tmp_path / "store"), [0], base=BASE.fingerprint, clock=FakeClock())
+    engine = ScriptedEngine(spoken("Hello."))
+
+    await check_unanswered(host, ADA)
+    made = await host_chat(host, engine, turn_of(ADA, history_of="main"))
+    again = await host_chat(host, engine, turn_of(ADA, history_of="main"))
+
+    assert await host.read_log(ADA) == (made,)
+    assert again == replace(made, replayed=True)
+    assert [request.prompt for request in engine.requests] == [ASKED]
+    host.check_integrity()
+    host.close()
+
+
+async def check_unanswered(host: ModelHost, model: ModelId) -> None:
+    """The log has one turn, of one message, and no reply."""
+    [turn] = await host.read_log(model)
+    assert (turn.position, turn.messages, turn.reply, turn.answer) == (0, ASKED, "", None)
 
 
 async def host_chat(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -51,6 +52,11 @@ def reply(text: str = "Hello.", *, asked: str = "Hi.") -> Reply:
         completion_tokens=2,
         completion_id=f"c-{text}",
     )
+
+
+def message(asked: str = "Hi.") -> Reply:
+    """What a turn is accepted with, before it has a reply."""
+    return replace(reply("", asked=asked), finish_reason=None, prompt_tokens=0, completion_tokens=0)
 
 
 def revision(seed: str = "one", created_ms: int = 1) -> Revision:

@@ -154,6 +154,13 @@ def test_a_turn_is_taken_out_in_whatever_shape_it_is_sent_and_what_is_told_anew_
     assert [sent[index][1] for index in kept] == (left or ["so?", "yes", "and?"])
 
 
+def test_a_turn_is_taken_out_behind_messages_that_nobody_answered() -> None:
+    sent = [("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]
+
+    assert without_turns(sent, {turn_digest(sent[1:2], "c")}) == [0, 3]
+    assert without_turns(sent, {turn_digest((), "c")}) == [0, 1, 2, 3], "a reply alone is no turn"
+
+
 def test_a_turn_that_began_with_a_part_of_another_is_known_with_it_and_without() -> None:
     sent = [("user", "a"), ("user", "b"), ("assistant", "c"), ("user", "d")]
     part = turn_parts([("user", "a")], "x")

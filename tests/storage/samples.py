@@ -5,6 +5,7 @@ from pathlib import Path
 
 from populace.storage.records.master_key import MasterKey
 from populace.storage.records.records import (
+    NO_REPLY,
     ApiKeyRecord,
     IdentityRecord,
     InteractionRecord,
@@ -68,14 +69,16 @@ def revision(seed: str = "one", created_ms: int = 1) -> RevisionRecord:
     )
 
 
-def interaction(position: int, operation: str, reply: str = "Hello.") -> InteractionRecord:
+def interaction(
+    position: int, operation: str, reply: str = "Hello.", *, finish_reason: str = "stop"
+) -> InteractionRecord:
     return InteractionRecord(
         position=position,
         operation=operation,
         completion_id=f"c-{operation}",
         messages=(("user", f"turn {position}"),),
         reply=reply,
-        finish_reason="stop",
+        finish_reason=finish_reason,
         prompt_tokens=3,
         completion_tokens=2,
         revision="base",
@@ -100,12 +103,16 @@ def commit(
     body: bytes = b"body",
     now_ms: int = 0,
     expires_ms: int = FOREVER_MS,
+    answered: bool = True,
 ) -> InteractionRecord:
+    """Commit a turn, or only its message."""
+    made = interaction(position, operation)
+    accepted = interaction(position, operation, "", finish_reason=NO_REPLY)
     return ledger.commit_turn(
         txn,
         TENANT,
         name,
-        interaction(position, operation),
+        made if answered else accepted,
         body_hash=body,
         expected_position=position,
         expires_ms=expires_ms,

@@ -47,7 +47,7 @@ from tests.torture import amounts
 T = TypeVar("T")
 
 names = st.sampled_from(["a", "a-b", "b"])
-operations = st.sampled_from(["op-1", "op-2", "op-3", "op-4"])
+operations = st.sampled_from(["op-1", "op-2", "key-3", "key-4"])
 bodies = st.sampled_from([b"one", b"two"])
 
 
@@ -55,10 +55,12 @@ bodies = st.sampled_from([b"one", b"two"])
 class Expected:
     """A model as the dict knows it; ``taken`` maps an operation to its body, position and expiry.
 
-    Interactions are kept from ``start`` on, and operation ids from ``operations_start`` on.
+    Interactions are kept from ``start`` on, and operation ids from ``operations_start`` on. Those at the
+    positions ``unanswered`` have no reply.
     """
 
     log: list[str] = field(default_factory=list[str])
+    unanswered: set[int] = field(default_factory=set[int])
     taken: dict[str, tuple[bytes, int, int]] = field(default_factory=dict[str, tuple[bytes, int, int]])
     aliases: dict[str, str] = field(default_factory=dict[str, str])
     revisions: set[str] = field(default_factory=set[str])
@@ -67,8 +69,21 @@ class Expected:
 
     def holds(self, position: int, now_ms: int) -> bool:
         """Whether the operation id of this position was not used again and has not expired."""
-        _, at, expires_ms = self.taken[self.log[position]]
+        _, at, expires_ms = self.taken.get(self.log[position], (b"", None, 0))
         return at == position and expires_ms > now_ms
+
+    def waits_for(self, operation: str, body: bytes) -> bool:
+        """Whether the newest turn waits for the reply that the operation makes."""
+        newest = len(self.log) - 1
+        if newest not in self.unanswered or newest < self.operations_start:
+            return False
+        own = self.log[newest]
+        return self.taken[own][0] == body and (own == operation or not own.startswith("key-"))
+
+    def without_newest(self) -> None:
+        """Drop the newest turn, and its operation id."""
+        del self.taken[self.log.pop()]
+        self.unanswered.discard(len(self.log))
 
 
 Exported = tuple[PortableModel, Expected]
@@ -104,8 +119,18 @@ class LedgerMachine(RuleBasedStateMachine):
         assert isinstance(outcome, ModelExists) == (name in self.models)
         self.models.setdefault(name, Expected())
 
-    @rule(name=names, operation=operations, body=bodies, stale=st.booleans(), kept_ms=st.integers(1, 5))
-    def commit(self, name: str, operation: str, body: bytes, stale: bool, kept_ms: int) -> None:
+    @rule(
+        name=names,
+        operation=operations,
+        body=bodies,
+        stale=st.booleans(),
+        kept_ms=st.integers(1, 5),
+        answered=st.booleans(),
+    )
+    def commit(
+        self, name: str, operation: str, body: bytes, stale: bool, kept_ms: int, answered: bool = True
+    ) -> None:
+        """Commit a turn with its reply or without: the newest may get its reply later."""
         expected = self.models.get(name, Expected())
         position = max(len(expected.log) - stale, 0)
         before = expected.taken.get(operation)
@@ -119,23 +144,40 @@ class LedgerMachine(RuleBasedStateMachine):
                 body=body,
                 now_ms=self.now_ms,
                 expires_ms=self.now_ms + kept_ms,
+                answered=answered,
             )
         )
 
         if name not in self.models:
             assert isinstance(outcome, ModelNotFound)
-        elif before is not None and before[2] > self.now_ms:
+            return
+        if before is not None and before[2] > self.now_ms:
             if before[0] != body:
                 assert isinstance(outcome, OperationConflict)
-            else:
+                return
+            if before[1] not in expected.unanswered:
                 assert not isinstance(outcome, Exception)
-                assert outcome.position == before[1]
-        elif position != len(expected.log):
+                assert (outcome.position, outcome.answer) == (before[1], "Hello.")
+                return
+        if position == len(expected.log) - 1 and expected.waits_for(operation, body):
+            expected.without_newest()
+        if position != len(expected.log):
             assert isinstance(outcome, PositionConflict)
-        else:
-            assert not isinstance(outcome, Exception)
-            expected.log.append(operation)
-            expected.taken[operation] = (body, position, self.now_ms + kept_ms)
+            return
+        assert not isinstance(outcome, Exception)
+        expected.log.append(operation)
+        expected.taken[operation] = (body, position, self.now_ms + kept_ms)
+        if not answered:
+            expected.unanswered.add(position)
+
+    @rule(name=names, operation=operations, body=bodies)
+    def withdraw(self, name: str, operation: str, body: bytes) -> None:
+        outcome = self.run(lambda txn: ledger.withdraw_turn(txn, TENANT, name, operation, body))
+
+        assert isinstance(outcome, ModelNotFound) == (name not in self.models)
+        expected = self.models.get(name, Expected())
+        if expected.waits_for(operation, body):
+            expected.without_newest()
 
     @rule(name=names, count=st.integers(2, 6), kept_ms=st.integers(1, 5))
     def take_turns(self, name: str, count: int, kept_ms: int) -> None:
@@ -241,6 +283,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert [interaction.position for interaction in kept] == list(
                     range(expected.start, len(expected.log))
                 )
+                without = {interaction.position for interaction in kept if interaction.answer is None}
+                assert without == {at for at in expected.unanswered if at >= expected.start}
+                settled = len(expected.log) - (len(expected.log) - 1 in expected.unanswered)
+                assert ledger.settled_position(txn, TENANT, name) == settled
                 assert model.head.log_position == len(expected.log)
                 assert model.head.operations_start == expected.operations_start
                 for operation, (_, position, expires_ms) in expected.taken.items():

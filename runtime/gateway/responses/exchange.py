@@ -13,7 +13,7 @@ from populace.actors.engine import BaseInfo, Delta, joined
 from populace.actors.turn import Interaction
 from populace.actors.turns.running_reply import RunningReply
 from populace.actors.turns.turn_director import completion_id
-from populace.api.responses import ResponseObject
+from populace.api.responses import ResponseObject, ResponseProblem
 from populace.gateway.completions.exchange import Begin, first_delta, provenance_of, recorded
 from populace.gateway.completions.parameters import warnings_of_reply
 from populace.gateway.completions.wire import Provenance
@@ -25,6 +25,12 @@ from populace.gateway.responses.wire import Draft, TurnKey, calling_in, problem_
 from populace.storage.records.errors import PopulaceError
 
 logger = logging.getLogger(__name__)
+
+NO_REPLY = ResponseProblem(
+    code="server_error",
+    message="The log has its message and no reply: its caller left, it failed, or it is being made just now.",
+    type="no_reply",
+)
 
 
 class ResponseExchange(NamedTuple):
@@ -134,10 +140,14 @@ class ResponseExchange(NamedTuple):
 def response_of(turn: Interaction) -> ResponseObject:
     """Return the response of a turn in the log."""
     draft = Draft.of_turn(turn, told_of(turn))
+    if turn.answer is None:
+        return draft.failed(NO_REPLY)
     return draft.ended(reply_of(turn), turn.completion_tokens, Provenance.of_interaction(turn))
 
 
 def events_of(turn: Interaction) -> Sequence[bytes]:
     """Return the events of a turn in the log, with its reply in one part."""
     writer, made = EventWriter(Draft.of_turn(turn, told_of(turn))), reply_of(turn)
+    if turn.answer is None:
+        return [*writer.begin(), *writer.fail(NO_REPLY)]
     return [*writer.begin(), *writer.end(made, response_of(turn))]

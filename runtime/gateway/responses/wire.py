@@ -207,8 +207,8 @@ def input_of(turn: Interaction) -> tuple[Item, ...]:
 
 
 def items_of(turn: Interaction) -> tuple[Item, ...]:
-    """Return the input of a turn and its reply as items, or those that it added by hand."""
-    if was_added(turn.messages):
+    """Return the input of a turn and its reply, if it has one, as items, or those that it added by hand."""
+    if turn.answer is None or was_added(turn.messages):
         return input_of(turn)
     return (*input_of(turn), *Draft.of_turn(turn, told_of(turn)).output(reply_of(turn))[0])
 

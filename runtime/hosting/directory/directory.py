@@ -66,12 +66,15 @@ class Directory:
     async def begin_turn(self, request: TurnRequest) -> TurnGrant | Interaction:
         return await self.retried(request.model, Hosts.begin_turn, request)
 
+    async def accept_turn(self, grant: TurnGrant, message: Reply) -> TurnGrant:
+        return await self.retried(grant.model, Hosts.accept_turn, grant, message)
+
     async def finish_turn(self, grant: TurnGrant, reply: Reply) -> Interaction:
         # Retrying is safe: the operation id makes the commit take effect once.
         return await self.retried(grant.model, Hosts.finish_turn, grant, reply)
 
-    async def abandon_turn(self, grant: TurnGrant, reason: str) -> None:
-        await self._of(grant.model).call(Hosts.abandon_turn, grant, reason)
+    async def abandon_turn(self, grant: TurnGrant, reason: str, *, refused: bool = False) -> None:
+        await self._of(grant.model).call(Hosts.abandon_turn, grant, reason, refused=refused)
 
     async def begin_peek(self, request: TurnRequest) -> TurnGrant:
         return await self.retried(request.model, Hosts.begin_peek, request)

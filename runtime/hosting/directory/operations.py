@@ -85,7 +85,9 @@ def _abandon_grant(result: object) -> Call | None:
     return ("abandon_turn", (result, "its caller left"), {}) if isinstance(result, TurnGrant) else None
 
 
-_ON_LOST: dict[Callable[..., Any], Callable[[Any], Call | None]] = {Hosts.begin_turn: _abandon_grant}
+_ON_LOST: dict[Callable[..., Any], Callable[[Any], Call | None]] = dict.fromkeys(
+    (Hosts.begin_turn, Hosts.accept_turn), _abandon_grant
+)
 
 _FOR_CALLER = (Hosts.begin_turn, Hosts.begin_peek, Hosts.chat, Hosts.peek)
 

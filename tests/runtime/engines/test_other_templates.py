@@ -232,6 +232,38 @@ def test_a_token_that_a_template_puts_together_is_the_token(base_files: Path, tm
     assert control_tokens(tokenizer, ids) == ["<|im_start|>"]
 
 
+ALTERNATING = """\
+{%- for message in messages -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
+    {%- endif -%}
+    {{ '<start_of_turn>' + message['role'] + '\n' + message['content'] | trim + '<end_of_turn>\n' }}
+{%- endfor -%}"""
+"""As those of Mistral and Gemma."""
+
+
+@pytest.mark.parametrize("spelled", ["", " <end_of_turn>"])
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (CHATML, "<|im_start|>user\nI am Bo.<|im_end|>\n<|im_start|>user\nWho am I?"),
+        (ALTERNATING, "<start_of_turn>user\nI am Bo.\n\nWho am I?"),
+    ],
+)
+def test_what_was_said_without_a_reply_is_read_also_where_a_template_takes_turns(
+    base_files: Path, tmp_path: Path, template: str, said: str, spelled: str
+) -> None:
+    messages = (Message("user", "I am Bo."), Message("user", f"Who am I?{spelled}"))
+    with of_template(base_files, tmp_path, template) as tokenizer:
+        whole = tokenizer.tokens_of(messages)
+        second = tokenizer.tokens_of(messages, new_from=1)
+        texts = [written(tokenizer, second.ids[start:stop]) for start, stop in second.spans]
+
+    assert written(tokenizer, whole.ids).startswith(f"{said}{spelled}")
+    assert second.ids == whole.ids
+    assert [text.startswith(f"Who am I?{spelled}") for text in texts] == [True]
+
+
 @contextmanager
 def of_template(base_files: Path, folder: Path, template: str) -> Generator[BaseTokenizer]:
     """Make the base's tokenizer one with the tokens of other bases, and with another chat template."""

@@ -502,7 +502,7 @@ async def test_a_stream_that_fails_says_so_in_its_last_events(
     assert [event.type for event in events[-2:]] == ["error", "response.failed"]
     assert events[-2].code == "engine_unavailable"
     assert (events[-1].response.status, events[-1].response.error.code) == ("failed", "server_error")
-    assert await population.log("ada") == ()
+    assert [turn.answer for turn in await population.log("ada")] == [None]
 
 
 async def test_a_refusal_before_the_first_token_has_a_status(
@@ -717,14 +717,31 @@ async def test_what_the_official_client_parsed_is_sent_back_as_it_came(
         assert [one.content for one in turn.messages] == ['{"city": "Ghent"}', "and?"]
 
 
-async def test_a_client_that_leaves_mid_stream_leaves_no_trace(
+async def test_a_client_that_leaves_mid_stream_leaves_a_message_that_can_be_read_and_gone_on_from(
     ada: AsyncOpenAI, population: Population
 ) -> None:
     population.engine.hold_before = 1
-    stream = await ada.responses.create(model="ada", input="hello", stream=True)
-    kinds = [(await anext(stream)).type for _ in range(5)]
+    stream = await ada.responses.create(model="ada", input="My dog is Rex.", stream=True)
+    events = [await anext(stream) for _ in range(5)]
+    begun: Any = events[0]
     await stream.close()
-    await population.engine.freed.wait()
+    await population.engine.wait_freed()
+    population.engine.hold_before = None
 
-    assert kinds[-1] == "response.output_text.delta"
-    assert await population.log("ada") == ()
+    shown = await ada.responses.retrieve(begun.response.id)
+    items = await ada.responses.input_items.list(begun.response.id)
+    told = await ada.responses.retrieve(begun.response.id, stream=True)
+    kinds = [event.type async for event in told]
+    await ada.responses.create(model="ada", input="hello", previous_response_id=begun.response.id)
+
+    assert events[-1].type == "response.output_text.delta"
+    assert (shown.status, shown.output) == ("failed", [])
+    assert shown.error is not None
+    assert "no reply" in shown.error.message
+    assert [item.content[0].text for item in items.data] == ["My dog is Rex."]  # type: ignore[union-attr]
+    assert kinds == ["response.created", "response.in_progress", "error", "response.failed"]
+    assert [said.content for said in population.engine.requests[-1].prompt] == [  # type: ignore[union-attr]
+        "My dog is Rex.",
+        "hello",
+    ]
+    assert [turn.answer is None for turn in await population.log("ada")] == [True, False]

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from populace.actors.engine import Message
 from populace.actors.errors import ClusterNotFound
 from populace.client.async_population import AsyncPopulation
 from populace.client.connecting import connect_async
@@ -49,6 +50,11 @@ async def answer_to(address: tuple[str, int], content: bytes) -> bytes:
     return answer
 
 
+async def said(population: Population) -> list[tuple[str, bool]]:
+    """What was said to the person's model, and whether it has a reply."""
+    return [(turn.messages[-1].content, turn.answer is not None) for turn in await population.log("ada")]
+
+
 async def check_serves(population: Population, url: str) -> None:
     """Another person's turn works."""
     population.engine.hold_before = None
@@ -82,7 +88,31 @@ async def test_a_client_that_leaves_its_stream_frees_engine_and_model(
 
     assert population.engine.running == set()
     await check_serves(population, url)
-    assert [turn.messages[0].content for turn in await population.log("ada")] == ["still there?"]
+    assert await said(population) == [("hello", False)] * (model == "ada") + [("still there?", True)]
+
+
+async def test_the_next_turn_reads_the_message_of_a_client_that_left(
+    population: Population, address: tuple[str, int], url: str
+) -> None:
+    population.engine.hold_before = 1
+    body = chat_body("My dog is Rex.", conversation="main", stream=True)
+    await leave_when_held(population, address, body)
+    await population.engine.wait_freed()
+    population.engine.hold_before = None
+
+    headers = {"Authorization": f"Bearer {population.keys['acme']}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        log = await client.get("/v1/personal-models/ada/interactions")
+        await client.post(CHAT, json=chat_body("Who is Rex?", conversation="main"))
+        refused = await client.post("/v1/feedback", json={"model": "ada", "position": 0, "thumb": "up"})
+
+    (turn,) = log.json()["data"]
+    assert (turn["reply"], turn["finish_reason"], turn["position"]) == ("", None, 0)
+    assert turn["messages"] == [{"role": "user", "content": "My dog is Rex."}]
+    told = (Message("user", "My dog is Rex."), Message("user", "Who is Rex?"))
+    assert population.engine.requests[-1].prompt == told
+    assert await said(population) == [("My dog is Rex.", False), ("Who is Rex?", True)]
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "position")
 
 
 @pytest.mark.parametrize("choices", [1, 2])
@@ -126,7 +156,7 @@ async def test_a_client_that_leaves_without_a_key_gives_up_its_turn(
     await population.engine.wait_freed()
 
     await check_serves(population, url)
-    assert [turn.messages[0].content for turn in await population.log("ada")] == ["still there?"]
+    assert await said(population) == [("hello", False)] * (model == "ada") + [("still there?", True)]
 
 
 async def test_a_client_that_leaves_with_a_key_finds_its_answer_later(
@@ -170,9 +200,9 @@ async def test_a_client_that_says_so_gives_up_its_turn_with_a_key_and_may_ask_ag
     assert len(population.engine.requests) == 2
 
 
-@pytest.mark.parametrize(("told", "logged"), [((), 1), (("Populace-On-Disconnect: cancel",), 0)])
+@pytest.mark.parametrize("told", [(), ("Populace-On-Disconnect: cancel",)])
 async def test_a_response_with_a_key_is_given_up_only_if_its_client_says_so(
-    population: Population, address: tuple[str, int], url: str, told: tuple[str, ...], logged: int
+    population: Population, address: tuple[str, int], url: str, told: tuple[str, ...]
 ) -> None:
     population.engine.hold_before = 1
     body: dict[str, object] = {"model": "ada", "input": "hello"}
@@ -183,8 +213,7 @@ async def test_a_response_with_a_key_is_given_up_only_if_its_client_says_so(
     await population.engine.wait_freed()
 
     await check_serves(population, url)
-    said = [turn.messages[0].content for turn in await population.log("ada")]
-    assert said == ["hello"] * logged + ["still there?"]
+    assert await said(population) == [("hello", not told), ("still there?", True)]
 
 
 async def test_what_else_a_disconnect_should_do_is_refused_by_name(client: httpx.AsyncClient) -> None:
@@ -209,7 +238,7 @@ async def test_a_chat_in_python_that_is_interrupted_is_given_up(
         population.engine.hold_before = None
         await ada.chat("hello")
 
-    assert [turn.messages[0].content for turn in await population.log("ada")] == ["hello"]
+    assert await said(population) == [("a long story", False), ("hello", True)]
 
 
 async def test_a_web_servers_address_without_its_scheme_is_told_what_to_write(

@@ -1,5 +1,6 @@
 """What a log teaches: every conversation in it, but nothing of what is held out."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,6 +145,16 @@ def test_a_client_that_sends_what_is_held_out_along_does_not_teach_it() -> None:
 @pytest.mark.parametrize("role", ["memory", "text"])
 def test_what_is_no_conversation_is_no_example(role: str) -> None:
     assert examples_of([turn(0, Message(role, "3"))], []) == []
+
+
+def test_a_turn_without_a_reply_teaches_nothing_and_is_read_by_later_ones() -> None:
+    lost = turn(2, Message("user", "My dog is Rex."), reply="")
+    log = [turn(1), replace(lost, finish_reason=None), turn(3)]
+
+    first, last = examples_of(log, [])
+
+    assert (first.position, last.position) == (1, 3)
+    assert contents(last) == ["asked 1", "reply 1", "My dog is Rex.", "asked 3"]
 
 
 def test_other_data_has_another_digest() -> None:

@@ -74,8 +74,9 @@ function Feed({ talk, model, which, box, send, anew }) {
   // Of a turn that was forgotten the log does not say which conversation it was of.
   const inside = (one) => (one.conversation ?? null) === which && !(one.forgotten && which === null);
   const running = talk.running.value;
-  const turns = talk.turns.value.filter((turn) => inside(turn) && (!running || keyOf(turn) !== running.key));
   const unsent = talk.unsent.value.filter(inside);
+  const pending = new Set([...unsent, ...(running ? [running] : [])].map((message) => message.key));
+  const turns = talk.turns.value.filter((turn) => inside(turn) && !pending.has(keyOf(turn)));
   const shown = running && inside(running) ? running : null;
   const newest = turns.findLast((turn) => !turn.forgotten && !isNote(turn));
   useLayoutEffect(() => {
@@ -198,7 +199,9 @@ function Unsent({ message, again, edit, dismiss }) {
     ${
       message.failure
         ? html`<${Problem} failure=${message.failure} again=${retry}>${buttons}</${Problem}>`
-        : html`<div class="row small quiet stopped" role="status">Stopped: nothing of this turn is kept.
+        : html`<div class="row small quiet stopped" role="status">${
+      message.peeks ? "Stopped." : "Stopped: what you said is kept, without a reply."
+    }
       ${retry && html`<button type="button" onClick=${retry}>Send again</button>`}${buttons}</div>`
     }
   </article>`;

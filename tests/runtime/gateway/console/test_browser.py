@@ -97,17 +97,25 @@ async def test_replies_are_judged_corrected_and_forgotten(
     await expect(page.get_by_text("Say something to ada")).to_be_visible()
 
 
-async def test_a_reply_that_is_stopped_leaves_no_trace(population: Population, open_page: Open) -> None:
+async def test_of_a_reply_that_is_stopped_the_message_is_kept(
+    population: Population, open_page: Open
+) -> None:
     population.engine.reply = ("Once", " upon", " a", " time")
     page = await open_page("people/ada/chat")
     async with held_reply(population, before=1):
         await say(page, "Tell me a story.")
         await expect(page.get_by_role("log").get_by_text("Once", exact=True)).to_be_visible()
         await page.get_by_role("button", name="Stop the reply").click()
-        await expect(page.get_by_text("nothing of this turn is kept")).to_be_visible()
+        await expect(page.get_by_text("what you said is kept, without a reply")).to_be_visible()
         await population.engine.wait_freed()
 
-    assert await population.log("ada") == ()
+    assert [turn.answer for turn in await population.log("ada")] == [None]
+    await page.reload()
+    turn = page.get_by_role("log").get_by_role("article")
+    await expect(turn.get_by_text("Tell me a story.")).to_be_visible()
+    await expect(turn.get_by_text("No reply")).to_be_visible()
+    await expect(turn.get_by_role("button", name="Correct")).to_have_count(0)
+    await expect(turn.get_by_role("button", name="Forget")).to_be_visible()
 
 
 async def test_a_training_is_watched_cancelled_promoted_and_rolled_back(
