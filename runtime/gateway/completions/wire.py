@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
-from populace.actors.engine import BaseInfo, Delta, FinishReason, Prompt, PromptRead, TokenLogprob
+from populace.actors.engine import BaseInfo, Delta, Prompt, PromptRead, TokenLogprob
 from populace.actors.turn import Interaction, TurnGrant
 from populace.api.turns import MemoryTraceObject
 from populace.gateway.completions.call_reader import calling_choice, chosen_choice, ended_as
@@ -69,7 +69,7 @@ class Provenance(NamedTuple):
     def of_base(cls, base: BaseInfo) -> "Provenance":
         return cls("base", base.fingerprint, None, None, None)
 
-    def of_reply(self, *reasons: FinishReason | None) -> Self:
+    def of_reply(self, *reasons: str | None) -> Self:
         """Say how the first one of the replies that ended for these reasons degenerated, if one did."""
         found = next((reason for reason in reasons if reason == "repetition" or reason == "noise"), None)
         return self._replace(degenerate=found)

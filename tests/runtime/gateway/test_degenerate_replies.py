@@ -1,6 +1,7 @@
 """A reply that was ended as a loop is marked, is in the log as that, and is no part of the next prompt."""
 
 import json
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -28,12 +29,14 @@ async def test_openais_clients_read_a_stop_and_a_mark_whole_and_streamed(
     broken: Population, model: str
 ) -> None:
     async with broken.client() as transport:
-        client = AsyncOpenAI(
-            base_url="http://populace/v1", api_key=broken.keys["acme"], http_client=transport
+        client: Any = AsyncOpenAI(
+            base_url="http://populace/v1", api_key=broken.keys["acme"], http_client=cast("Any", transport)
         )
         asked = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
-        whole = await client.chat.completions.create(**asked)  # type: ignore[call-overload]
-        chunks = [chunk async for chunk in await client.chat.completions.create(**asked, stream=True)]  # type: ignore[call-overload]
+        whole = await client.chat.completions.create(**asked)
+        chunks: list[Any] = [
+            chunk async for chunk in await client.chat.completions.create(**asked, stream=True)
+        ]
         response = await client.responses.create(model=model, input="hi")
 
     assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (BROKEN, "stop")
@@ -77,7 +80,7 @@ async def test_the_next_prompt_has_what_was_good_of_it(
 
 @pytest.mark.parametrize("options", [{"repetition_detection": {}}, {"ignore_eos": True}])
 async def test_a_request_may_have_its_reply_go_on(
-    broken: Population, client: httpx.AsyncClient, options: dict[str, object]
+    broken: Population, client: httpx.AsyncClient, options: dict[str, Any]
 ) -> None:
     reply = await client.post(CHAT, json=chat_body(**options))
 

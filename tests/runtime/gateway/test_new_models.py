@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -43,7 +43,7 @@ async def test_the_first_chat_with_a_name_creates_the_model_and_says_so_once(
 async def test_openais_client_needs_no_other_request_first(population: Population) -> None:
     async with population.client() as transport:
         ada = AsyncOpenAI(
-            base_url="http://populace/v1", api_key=population.keys["acme"], http_client=transport
+            base_url="http://populace/v1", api_key=population.keys["acme"], http_client=cast("Any", transport)
         )
         said = await ada.chat.completions.create(model="zoe", messages=[{"role": "user", "content": "hi"}])
         followed = await ada.responses.create(model="yan", input="hi")
