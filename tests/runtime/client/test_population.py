@@ -200,7 +200,7 @@ def test_parts_of_a_message_are_joined_as_over_http() -> None:
         (
             SamplingOptions,
             Sampling,
-            {"prompt_logprobs", "returns_prompt", "response_schema", "response_pattern"},
+            {"ends_degenerate", "prompt_logprobs", "returns_prompt", "response_schema", "response_pattern"},
         ),
         (TrainOptions, TrainingOptions, set[str]()),
         (AskOptions, Question, {"messages"}),

@@ -39,6 +39,7 @@ async def test_a_reply_names_revision_log_position_and_base(client: httpx.AsyncC
         "memory": None,
         "conversation": None,
         "peek": None,
+        "degenerate": None,
     }
 
 
@@ -146,6 +147,7 @@ async def test_a_stream_has_openais_shape(client: httpx.AsyncClient, population:
         "memory": None,
         "conversation": None,
         "peek": None,
+        "degenerate": None,
     }
     tokens = turn.prompt_tokens
     usage = {"prompt_tokens": tokens, "completion_tokens": 3, "total_tokens": tokens + 3}
@@ -245,6 +247,7 @@ async def test_the_base_answers_and_records_nothing(
         "memory": None,
         "conversation": None,
         "peek": None,
+        "degenerate": None,
     }
     assert await population.log("ada") == ()
 
@@ -281,7 +284,7 @@ async def test_a_chat_that_is_sent_whole_is_read_from_its_newest_exchanges_on_an
 ) -> None:
     system = {"role": "system", "content": "Be kind."}
     told = [
-        {"role": role, "content": f"{at} " + "word " * 60}
+        {"role": role, "content": f"{at} " + " ".join(f"word{n}" for n in range(60))}
         for at in range(20)
         for role in ("user", "assistant")
     ]

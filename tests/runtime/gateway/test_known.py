@@ -78,14 +78,14 @@ async def test_a_certainty_that_is_none_is_refused_by_name(
 async def test_it_is_the_same_in_python_and_at_the_command_line(
     client: httpx.AsyncClient, told: Population, url: str, command: Command
 ) -> None:
-    shown = await command("model", "memory", "ada")
-    as_json = await command("model", "memory", "ada", "--json", "--sure-min", "0.5")
+    shown = await command("model", "known", "ada")
+    as_json = await command("model", "known", "ada", "--json", "--sure-min", "0.5")
     async with AsyncPopulation(await HttpConnection.open(url, told.keys["acme"])) as population:
         facts = (await population.model("ada").known(wait=True)).facts
 
     assert shown.exit_code == 0, shown.output
     assert ANSWER in shown.output
     assert "read there" in shown.output
-    body = json.loads(as_json.output)["known"]
+    body = json.loads(as_json.output)
     assert (body["position"], body["sure_min"]) == (1, 0.5)
     assert [fact.answer for fact in facts] == [fact["answer"] for fact in body["facts"]] == [ANSWER]
