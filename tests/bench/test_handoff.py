@@ -11,15 +11,16 @@ from populace.learning.methods.objective import TrainSequence
 from populace.learning.packed_row import Reading
 from scripts.bench.handoff import Handoff, HandoffBench, compared
 from scripts.bench.merged_handoff import Learner
+from tests.small_base import make_small_base
 
 pytestmark = pytest.mark.engine
 
 SEQUENCE = TrainSequence((5, 17, 40, 8, 100), (0.0, 1.0, 1.0, 1.0, 1.0))
 
 
-def test_a_merged_model_says_what_the_base_says_with_its_adapter(
-    small_base_f32: Path, tmp_path: Path
-) -> None:
+def test_a_merged_model_says_what_the_base_says_with_its_adapter(base_files: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    small_base_f32 = make_small_base(tmp_path / "small", base_files, torch.float32)
     learner = Learner(small_base_f32, "f" * 64, rank=4, dtype=torch.float32)
     for _ in range(3):
         learner.step()

@@ -122,7 +122,9 @@ def check_killed_gateway(served: Served) -> None:
         assert all(isinstance(one.exception(), httpx.TransportError) for one in told)
     again = [chat(served, model, f"again-{model}")["id"] for model in models]
 
-    assert [turn["completion_id"] for model in models for turn in served.log_of(model)] == again
+    logs = [served.log_of(model) for model in models]
+    assert [[turn["finish_reason"] is None for turn in log] for log in logs] == [[True, False]] * TALKING
+    assert [log[-1]["completion_id"] for log in logs] == again
 
 
 def restore(bucket: str, key: Path, data: Path) -> None:

@@ -91,8 +91,9 @@ def test_a_stream_that_is_left_gives_its_turn_back(population: populace.Populati
     for _ in model.chat("Count to a thousand.", stream=True, ignore_eos=True, max_tokens=1000):
         break
 
-    # The model is free at once, and not after the turn's time.
-    assert model.chat(QUESTION, max_tokens=8, turn_seconds_max=60).position == 0
+    # The model is free at once, and not after the turn's time; what was asked first is in the log.
+    assert model.chat(QUESTION, max_tokens=8, turn_seconds_max=60).position == 1
+    assert [turn.answer is None for turn in model.log()] == [True, False]
 
 
 def test_a_turn_is_the_same_over_http_and_in_the_cluster(served: Served, ada: str) -> None:

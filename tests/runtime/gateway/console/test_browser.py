@@ -292,7 +292,7 @@ async def test_a_turn_leads_to_where_its_time_went(population: Population, open_
     await trace.click()
 
     table = page.get_by_role("region", name="Its trace")
-    await expect(table.get_by_role("row").filter(has_text="populace.commit")).to_be_visible()
+    await expect(table.get_by_role("row").filter(has_text="populace.commit").first).to_be_visible()
     log.end()
 
 

@@ -95,7 +95,9 @@ async def staged(population: Population, client: httpx.AsyncClient) -> AsyncGene
         await profile(population, name, seed // 2)
     log = Logging(population, traces=True)
     population.engine.failure = EngineUnavailable("gone")
-    failed = await client.post("/v1/chat/completions", json=chat_body(), headers={"x-request-id": "shown"})
+    failed = await client.post(
+        "/v1/chat/completions", json=chat_body(conversation="console"), headers={"x-request-id": "shown"}
+    )
     assert failed.status_code == 503
     population.engine.failure = None
     log.settle()
