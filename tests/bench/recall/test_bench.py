@@ -24,7 +24,7 @@ from tests.small_base import make_small_base
 
 pytestmark = pytest.mark.slow
 
-HELD_OUT = Path(__file__).parents[4] / CHECKOUT
+HELD_OUT = Path(__file__).parents[3] / CHECKOUT
 
 
 @pytest.fixture(scope="module")
