@@ -116,13 +116,17 @@ class Recaller:
 
     def _begin(self, model: ModelId) -> asyncio.Task[None]:
         """Return the task that asks the model anew; it goes on if its caller is cancelled."""
-        if self._engine is None:
-            raise EngineUnavailable("this host was started without one, and asking takes one")
+        self._needed_engine()
         asking = self._asking.get(model)
         if asking is None:
             asking = self._asking[model] = asyncio.create_task(self._ask_anew(model))
             asking.add_done_callback(partial(self._note_asked, model))
         return asking
+
+    def _needed_engine(self) -> Engine:
+        if self._engine is None:
+            raise EngineUnavailable("this host was started without one, and asking takes one")
+        return self._engine
 
     def _note_asked(self, model: ModelId, asking: asyncio.Task[None]) -> None:
         del self._asking[model]
@@ -179,9 +183,7 @@ class Recaller:
         self, model: ModelId, given: Sequence[str] = ()
     ) -> tuple[TurnGrant, tuple[KnownFact, ...]]:
         """Ask the model as it is now; return what it was asked with, and what its turns bear out."""
-        engine = self._engine
-        if engine is None:
-            raise EngineUnavailable("this host was started without one, and asking takes one")
+        engine = self._needed_engine()
         turn = await self._peek(model)
         turns = await self._read_log(model, _said)
         asked = given or (*QUESTIONS, *log_questions(turns))

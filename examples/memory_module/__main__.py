@@ -9,6 +9,7 @@ import typer
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from populace.cli.arguments import AsJson, Base
 from populace.cli.console import CommandFailed, err, named_errors, out, print_json, progress
 from populace.settings.environment import enter_quiet_environment
 from populace.settings.settings import Settings
@@ -42,11 +43,6 @@ python -m examples.memory_module train hard.jsonl --held-out h.jsonl --first m.s
 
 populace serve --memory-module module.safetensors
 """
-
-Base = Annotated[
-    str | None, typer.Option(help="Base model: a local directory or a hub id. Default: the default base.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(epilog=CORPUS_EXAMPLES)

@@ -76,7 +76,7 @@ _PROFILE = b"P"
 _CONTRIBUTOR = b"C"
 _FORGOTTEN = b"F"
 _SUITE = b"q"
-KNOWN = b"w"
+_KNOWN = b"w"
 _MEMORY = b"m"
 _SNAPSHOT = b"s"
 _ERASURE = b"e"
@@ -93,7 +93,7 @@ _KINDS = {
     _PROFILE[0]: "profile",
     _FORGOTTEN[0]: "forgotten",
     _SUITE[0]: "suite",
-    KNOWN[0]: "known",
+    _KNOWN[0]: "known",
     _MEMORY[0]: "memory",
     _SNAPSHOT[0]: "snapshot",
 }
@@ -309,6 +309,10 @@ def forgotten(tenant: str, name: str) -> bytes:
 
 def suite(tenant: str, name: str) -> bytes:
     return _SUITE + model_part(tenant, name)
+
+
+def known(tenant: str, name: str) -> bytes:
+    return _KNOWN + model_part(tenant, name)
 
 
 def memory(tenant: str, name: str) -> bytes:

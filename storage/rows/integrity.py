@@ -97,8 +97,8 @@ def check_contents(txn: ReadTransaction, tenant: str, name: str) -> None:
 
     answered = known.read_known(txn, tenant, name)
     for fact in () if answered is None else answered.facts:
-        told = ledger.read_interaction(txn, tenant, name, fact[3])
-        _law(told is not None and told.forgotten is None, f"{tenant}/{name} knows it from no turn: {fact[3]}")
+        is_told = known.is_told(txn, tenant, name, fact[3])
+        _law(is_told, f"{tenant}/{name} knows it from no turn: {fact[3]}")
 
     memory = txn.get(keys.memory(tenant, name))
     version = 0 if memory is None else MemoryRecord.unpack(memory).version

@@ -9,17 +9,13 @@ model was corrected meanwhile, erased, or created anew.
 from collections.abc import Container
 
 from populace.storage.records import keys
-from populace.storage.records.records import InteractionRecord, KnownRecord
+from populace.storage.records.records import KnownRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import ledger
 
 
-def key(tenant: str, name: str) -> bytes:
-    return keys.KNOWN + keys.model_part(tenant, name)
-
-
 def read_known(txn: ReadTransaction, tenant: str, name: str) -> KnownRecord | None:
-    data = txn.get(key(tenant, name))
+    data = txn.get(keys.known(tenant, name))
     return None if data is None else KnownRecord.unpack(data)
 
 
@@ -35,7 +31,7 @@ def keep_known(txn: WriteTransaction, tenant: str, name: str, record: KnownRecor
     kept = read_known(txn, tenant, name)
     if kept is None or kept.asking != record.asking:
         return False
-    facts = tuple(fact for fact in record.facts if _is_there(txn, tenant, name, fact[3]))
+    facts = tuple(fact for fact in record.facts if is_told(txn, tenant, name, fact[3]))
     _put(txn, tenant, name, record.model_copy(update={"facts": facts}))
     return True
 
@@ -50,13 +46,14 @@ def drop_of(txn: WriteTransaction, tenant: str, name: str, positions: Container[
 
 def drop_all(txn: WriteTransaction, tenant: str, name: str) -> None:
     """Drop all facts; an asking that has begun keeps none."""
-    txn.delete(key(tenant, name))
+    txn.delete(keys.known(tenant, name))
 
 
-def _is_there(txn: ReadTransaction, tenant: str, name: str, position: int) -> bool:
-    data = txn.get(keys.interaction(tenant, name, position))
-    return data is not None and InteractionRecord.unpack(data).forgotten is None
+def is_told(txn: ReadTransaction, tenant: str, name: str, position: int) -> bool:
+    """Return whether the log has a turn at the position that was not forgotten."""
+    turn = ledger.read_interaction(txn, tenant, name, position)
+    return turn is not None and turn.forgotten is None
 
 
 def _put(txn: WriteTransaction, tenant: str, name: str, record: KnownRecord) -> None:
-    txn.put(key(tenant, name), record.pack())
+    txn.put(keys.known(tenant, name), record.pack())

@@ -5,7 +5,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from populace.storage.records import keys
-from populace.storage.rows import known
 
 names = st.from_regex(keys.NAME_PATTERN, fullmatch=True)
 positions = st.integers(0, 2**64 - 1)
@@ -59,7 +58,7 @@ def test_every_key_is_unique_covered_and_fits_lmdb(
         keys.contributor(tenant, name),
         keys.forgotten(tenant, name),
         keys.suite(tenant, name),
-        known.key(tenant, name),
+        keys.known(tenant, name),
         keys.memory(tenant, name),
         keys.snapshot(tenant, name),
     ]

@@ -58,7 +58,7 @@ def correct(shard: Shard, **said: str | bool) -> None:
 
 def test_what_was_answered_is_kept_and_sealed(ada: Shard, tmp_path: Path) -> None:
     assert kept(ada) == RECORD
-    assert keys.is_sealed(known.key(TENANT, "ada"))
+    assert keys.is_sealed(keys.known(TENANT, "ada"))
     files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert files
     assert not any(b"Xanthippe" in data for data in files)
@@ -121,5 +121,5 @@ def test_an_archive_has_no_answers(ada: Shard) -> None:
     with ada.read() as txn:
         rows = portable_rows(read_portable(txn, TENANT, "ada"), TENANT, "ada")
 
-    assert known.key(TENANT, "ada") not in rows
+    assert keys.known(TENANT, "ada") not in rows
     assert rows
