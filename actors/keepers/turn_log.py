@@ -16,7 +16,7 @@ from populace.policies.ingestion import shown_later, turn_digest, turn_parts, tu
 from populace.storage.records.errors import InteractionForgotten, InteractionNotFound, OperationConflict
 from populace.storage.records.records import NO_REPLY, InteractionRecord, MemoryRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
-from populace.storage.rows import forgetting, jobs, ledger
+from populace.storage.rows import forgetting, jobs, ledger, log
 from populace.storage.rows.ledger import StoredModel
 
 MEMORY_KEPT_EVERY = 64
@@ -117,7 +117,7 @@ class TurnLog:
         """Remove the turn's message from the log, if it has no reply; return the model after that."""
 
         def withdraw(txn: WriteTransaction) -> StoredModel:
-            ledger.withdraw_turn(txn, *grant.model, grant.operation, grant.body_hash)
+            log.withdraw_turn(txn, *grant.model, grant.operation, grant.body_hash)
             return _stored(txn, grant.model)
 
         return await self._shards.write(self._shard_of(grant.model), withdraw)

@@ -139,18 +139,22 @@ def commit_turn(
     return appended
 
 
-def withdraw_turn(txn: WriteTransaction, tenant: str, name: str, operation: str, body_hash: bytes) -> None:
+def withdraw_turn(
+    txn: WriteTransaction, tenant: str, name: str, operation: str, body_hash: bytes
+) -> int | None:
     """Remove the newest turn of the log if it is the operation's and has no reply: it was refused.
 
-    Raises ``ModelNotFound``.
+    Return its position, None if there is no such turn. Raises ``ModelNotFound``.
     """
     head = read_head(txn, tenant, name)
     accepted = unanswered(txn, tenant, name, operation, body_hash)
-    if accepted is not None:
-        key = keys.interaction(tenant, name, accepted.position)
-        head = _without_newest(txn, tenant, name, head, accepted)
-        txn.delete(key)
-        txn.put(keys.head(tenant, name), head.pack())
+    if accepted is None:
+        return None
+    key = keys.interaction(tenant, name, accepted.position)
+    head = _without_newest(txn, tenant, name, head, accepted)
+    txn.delete(key)
+    txn.put(keys.head(tenant, name), head.pack())
+    return accepted.position
 
 
 def unanswered(

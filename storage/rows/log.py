@@ -38,6 +38,13 @@ class LoggedInteraction(NamedTuple):
     bytes_kept: int
 
 
+def withdraw_turn(txn: WriteTransaction, tenant: str, name: str, operation: str, body_hash: bytes) -> None:
+    """Take back the message of a turn that was refused, and what it told; see ``ledger.withdraw_turn``."""
+    position = ledger.withdraw_turn(txn, tenant, name, operation, body_hash)
+    if position is not None:
+        known.drop_of(txn, tenant, name, (position,))
+
+
 def prune_operations(
     txn: WriteTransaction, tenant: str, name: str, *, now_ms: int, limit: int | None = None
 ) -> HeadRecord:

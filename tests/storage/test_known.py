@@ -71,6 +71,17 @@ def test_a_forgotten_turn_takes_its_facts_along(ada: Shard) -> None:
     ada.check_integrity()
 
 
+def test_a_message_that_is_taken_back_takes_its_facts_along(ada: Shard) -> None:
+    run(ada, lambda txn: commit(txn, 3, "op-3", answered=False))
+    run(ada, lambda txn: known.begin_asking(txn, TENANT, "ada", LATER))
+    assert keep(ada, RECORD.model_copy(update={"asking": LATER, "facts": (fact(0), fact(3))}))
+
+    run(ada, lambda txn: log.withdraw_turn(txn, TENANT, "ada", "op-3", b"body"))
+
+    assert positions(ada) == [0]
+    ada.check_integrity()
+
+
 def test_a_dropped_turn_takes_its_facts_along(ada: Shard) -> None:
     run(ada, lambda txn: log.prune_operations(txn, TENANT, "ada", now_ms=1000))
     run(ada, lambda txn: log.compact_log(txn, TENANT, "ada", 1, memory=None))
