@@ -100,8 +100,6 @@ def engine_options(
         batched_tokens_max=settings.batched_tokens_max,
         # The replicas of one machine share its host memory.
         warm_bytes_max=max(1, settings.warm_bytes_max // settings.replicas),
-        residency_policy=settings.residency_policy,
-        trace_directory=settings.residency_trace,
     )
 
 

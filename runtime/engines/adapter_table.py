@@ -18,7 +18,6 @@ from typing import NamedTuple
 from populace.actors.engine import AdapterRef, HeldAdapters, TierStatistics
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.actors.span_names import ADAPTER, ADAPTER_DIGITS, ADAPTER_LOAD, SHARED
-from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate
 from populace.engines.warm_tier import Lease, WarmTier, look_at
 from populace.storage.records.durations import Durations
@@ -50,13 +49,8 @@ class AdapterTable:
         unload: Callable[[int], Awaitable[None]],
         gate: AdmissionGate,
         warm: WarmTier,
-        recorder: ResidencyRecorder | None = None,
     ) -> None:
-        """``load`` and ``unload`` call the engine with a digest, its number and its image's path.
-
-        A ``recorder`` records each use, and is closed with the table.
-        """
-        self._recorder = recorder
+        """``load`` and ``unload`` call the engine with a digest, its number and its image's path."""
         self._load_into_engine = load
         self._unload_from_engine = unload
         self._gate = gate
@@ -85,10 +79,7 @@ class AdapterTable:
         """
         if adapter.digest in self._loads:
             self._hits += 1
-        loaded = await self._loaded(adapter)
-        if self._recorder is not None:
-            self._recorder.record(adapter.digest, loaded.image.bytes)
-        return loaded
+        return await self._loaded(adapter)
 
     async def _loaded(self, adapter: AdapterRef) -> Loaded:
         load = self._loads.get(adapter.digest)
@@ -173,6 +164,7 @@ class AdapterTable:
         """Record that the adapter was used just now: vLLM does so in every step of its requests."""
         if digest in self._loads:
             self._loads.move_to_end(digest)
+            self._warm.touch(digest)
         self._changed.set()
 
     def held(self) -> HeldAdapters:
@@ -207,8 +199,6 @@ class AdapterTable:
         for task in (*self._loads.values(), *self._stagings):
             task.cancel()
         self._warm.close()
-        if self._recorder is not None:
-            self._recorder.close()
 
     async def _load(self, adapter: AdapterRef, idle: Sequence[Loaded]) -> Loaded:
         # Both at once: the engine processes both calls at the end of the same step.

@@ -52,10 +52,6 @@ class EngineOptions(NamedTuple):
     tool_parser: str | None = None
     """vLLM's name of the parser of the calls that the base makes; None: it makes none by itself."""
 
-    residency_policy: str = "segmented-lru"
-    trace_directory: Path | None = None
-    """Where the uses of adapters are recorded."""
-
     @property
     def reserve(self) -> int:
         """How many places and slots there are beyond ``sequences_max`` and ``adapter_slots``.

@@ -40,7 +40,6 @@ from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
 from populace.engines.prompts import TOOLS, BaseTokenizer, PromptTokens
 from populace.engines.reply_watch import ReplyWatch
-from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.sampling import (
     check_sampling,
     refuse_too_long,
@@ -91,7 +90,6 @@ class VllmEngine:
         gate: AdmissionGate,
         warm: WarmTier,
         memory: ServingMemory | None,
-        recorder: ResidencyRecorder | None = None,
     ) -> None:
         self._base = base
         self._memory = memory
@@ -100,7 +98,7 @@ class VllmEngine:
         self._statistics = statistics_of(llm)
         self._gate = gate
         self._warm = warm
-        self._table = AdapterTable(self._add_lora, self._remove_lora, gate, warm, recorder)
+        self._table = AdapterTable(self._add_lora, self._remove_lora, gate, warm)
         self._embedder = VllmEmbedder(self._running_llm, self._place, gate)
         self._cache_secret = secrets.token_bytes(32)
         self._generating = 0
@@ -122,7 +120,6 @@ class VllmEngine:
                 "speculative_config",
             )
         check_parser(options.tool_parser)
-        recorder = None if options.trace_directory is None else ResidencyRecorder(options.trace_directory)
         modules = await asyncio.to_thread(read_base_modules, options.base_directory, options.fingerprint)
         memory = await asyncio.to_thread(read_serving_memory, options.memory_module, modules)
         tokenizer = await asyncio.to_thread(BaseTokenizer, options.base_directory, written_roles(memory))
@@ -136,7 +133,6 @@ class VllmEngine:
             gate_of(options),
             warm_tier(modules, options, llm.model_config.dtype, adapters or OwnAdapterFiles()),
             memory,
-            recorder,
         )
         await engine._embedder.start()
         await engine._warm_up(modules, llm.model_config.dtype)

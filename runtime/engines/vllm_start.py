@@ -33,7 +33,6 @@ from populace.engines.vllm_prompt_sums import EXTENSION_CLASS
 from populace.engines.vllm_reply_logits import processor_of
 from populace.engines.vllm_statistics import VllmStatistics
 from populace.engines.warm_tier import WarmTier
-from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
 from populace.settings.environment import process_environment
 from populace.storage.warm_files import WarmFiles, warm_root
@@ -169,5 +168,5 @@ def warm_tier(
 
     # An image was checked against its base, so another base must not find it.
     suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"
-    residency = Residency(bytes_max, REPLACEMENTS[options.residency_policy](bytes_max))
+    residency = Residency(bytes_max)
     return WarmTier(WarmFiles(warm_root(options.warm_directory)), residency, make, suffix=suffix)

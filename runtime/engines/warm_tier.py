@@ -12,9 +12,6 @@ from populace.policies.residency import Residency
 from populace.storage.records.durations import Durations
 from populace.storage.warm_files import WarmFiles
 
-SESSION_SECONDS = 60.0
-"""The next use is expected within this time after a use: see ``populace bench residency-policy``."""
-
 LOADS_MAX = 2
 """Images that are made at the same time. Each takes a thread and a multiple of its adapter's bytes."""
 
@@ -70,7 +67,7 @@ class WarmTier:
             await self._loaded(adapter)
         self._residency.hold(digest)
         path, size = self._files.path(self._name(digest)), self._residency.size_of(digest)
-        return Lease(path, size, lambda: self._release(digest))
+        return Lease(path, size, lambda: self._residency.release(digest))
 
     def forget(self, digest: str) -> None:
         """Drop an image that will not be requested again, unless it is held."""
@@ -78,13 +75,17 @@ class WarmTier:
             self._residency.remove(digest)
             self._files.leave(self._name(digest))
 
+    def touch(self, digest: str) -> None:
+        """Note that a held image was used again, without a lease of its own."""
+        self._residency.use(digest)
+
     def has(self, digest: str) -> bool:
         """Return whether the adapter's image is resident, or being made."""
         return digest in self._residency or digest in self._loads
 
     def digests(self) -> tuple[str, ...]:
         """Return the adapters whose images are resident; the one that would give way last comes first."""
-        return tuple(self._residency.leaving())[::-1]
+        return self._residency.leaving()[::-1]
 
     def statistics(self) -> TierStatistics:
         return TierStatistics(
@@ -133,7 +134,7 @@ class WarmTier:
             self._spent.add(self._clock() - began_s)
         if adapter.digest in self._residency:  # its file was erased, and is needed again
             return
-        left = self._residency.admit(adapter.digest, staged.bytes, self._clock())
+        left = self._residency.admit(adapter.digest, staged.bytes)
         if left is None:
             self._files.leave(name)
             if staged.bytes > self._residency.bytes_max:
@@ -154,10 +155,6 @@ class WarmTier:
         except OSError as error:
             raise EngineUnavailable(f"the machine's memory has no room for an adapter ({error})") from error
         return _Staged(len(image), made=True)
-
-    def _release(self, digest: str) -> None:
-        self._residency.release(digest)
-        self._residency.continue_session(digest, self._clock() + SESSION_SECONDS)
 
     def _ended(self, digest: str, load: "asyncio.Task[None]") -> None:
         del self._loads[digest]

@@ -30,7 +30,6 @@ from populace.settings.sources import Gathered, absolute, allowed_by, gather
 from populace.storage.journal.options import JournalOptions
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
 
-ResidencyPolicy = Literal["segmented-lru", "w-tinylfu"]
 EngineChoice = Literal["auto", EngineKind]
 TrainingPriority = Literal["idle", "low"]
 TrainingMode = Literal["auto", "asked", "off"]
@@ -152,10 +151,6 @@ class Settings(DeviceSettings):
     """Bytes of adapters that this machine's replicas keep in host memory, ready for their engines."""
     warm_directory: Path | None = None
     """Directory in which this machine's replicas share adapters; None is in its memory, ``/dev/shm``."""
-    residency_policy: ResidencyPolicy = "segmented-lru"
-    """Policy that chooses the adapter to evict from host memory; see `populace bench residency-policy`."""
-    residency_trace: Path | None = None
-    """Directory in which vLLM's replicas record which adapters are requested, and when; None turns it off."""
     encoder: str | None = None
     """Sentence encoder that recognises what questions in other words ask for: a directory with a BERT
     encoder, or ``none``, with which words alone decide it. None is all-MiniLM-L6-v2, fetched once (83 MB)."""
@@ -300,7 +295,6 @@ class Settings(DeviceSettings):
         "config",
         "config_file",
         "master_key",
-        "residency_trace",
         "warm_directory",
         "cluster_token_file",
     )

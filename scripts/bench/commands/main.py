@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 import typer
@@ -275,42 +274,6 @@ def packed(
 
             bench = PackedBench(layers, experts, rounds, counts)
             result = bench_packed(bench, Settings.from_environment(), report)
-        show(result, as_json=as_json)
-
-
-@app.command()
-def residency_policy(
-    models: Annotated[
-        int, typer.Option(min=100, help="Number of personal models in the generated traffic.")
-    ] = 10_000,
-    accesses: Annotated[int, typer.Option(min=100, help="Accesses in each generated trace.")] = 100_000,
-    shares: Annotated[
-        str, typer.Option(help="Sizes of the memory tier as shares of all adapter bytes, comma separated.")
-    ] = "0.01,0.05,0.2",
-    trace: Annotated[
-        list[Path] | None,
-        typer.Option(help="A recorded trace to replay instead: lines of seconds,key,bytes. Repeatable."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the generated traffic.")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Compare policies for what stays in memory with the optimal one, which knows the future.
-
-    Example: `populace bench residency-policy --shares 0.05`, or `--trace monday.csv --trace tuesday.csv`.
-    Takes half a minute; nothing is served.
-    """
-    with named_errors():
-        from scripts.bench.residency.bench import ResidencyPolicyBench, bench_residency_policy
-        from scripts.bench.residency.traces import TraceInvalid
-
-        bench = ResidencyPolicyBench(
-            models, accesses, positive(shares, "--shares", at_most=1.0), tuple(trace or ()), seed
-        )
-        try:
-            with reporting() as report:
-                result = bench_residency_policy(bench, report)
-        except TraceInvalid as error:
-            raise CommandFailed(str(error)) from error
         show(result, as_json=as_json)
 
 

@@ -16,15 +16,12 @@ import numpy as np
 from populace.policies.holdings import WARM_MAX
 from populace.policies.residency import Residency
 from populace.policies.routing import load_max
-from populace.policies.segmented_lru import SegmentedLru
 from scripts.bench.simulation.people import ADAPTER_BYTES, Numbers, Places
 
 MESSAGES_MEAN = 6.0
 PAUSE_SECONDS_MEAN = 40.0
 SERVICE_SECONDS = 3.0
 """How long a reply takes."""
-SESSION_SECONDS = 60.0
-"""An adapter used so shortly ago leaves last, as in the engines."""
 PEOPLE_REMEMBERED = 1 << 16
 PUBLISH_SECONDS = 3.0
 """A router knows what a replica holds as of at most so long ago."""
@@ -81,7 +78,7 @@ def sessions(shares: Numbers, requests: int, a_second: float, seed: int) -> Trac
 
 def play(trace: Trace, replicas: int, warm_bytes: int, routing: Routing) -> Routed:
     """Send the trace to the replicas, each with ``warm_bytes`` for adapters."""
-    tiers = [Residency(warm_bytes, SegmentedLru(warm_bytes)) for _ in range(replicas)]
+    tiers = [Residency(warm_bytes) for _ in range(replicas)]
     loads = [0] * replicas
     ending: list[tuple[float, int]] = []
     counted, peak, warm_up = Counter[str](), 0, len(trace.times) // 3
@@ -106,9 +103,8 @@ def _use(tier: Residency, person: int, replica: int, now: float, routing: Routin
     key = str(person)
     is_hit = tier.use(key)
     if not is_hit:
-        for gone in tier.admit(key, ADAPTER_BYTES, now) or ():
+        for gone in tier.admit(key, ADAPTER_BYTES) or ():
             routing.left(int(gone), replica, now)
-    tier.continue_session(key, now + SESSION_SECONDS)
     routing.loaded(person, replica, now)
     return is_hit
 

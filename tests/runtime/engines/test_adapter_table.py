@@ -10,13 +10,10 @@ import pytest
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineUnavailable
 from populace.engines.adapter_table import AdapterTable
-from populace.engines.residency_recorder import ResidencyRecorder
 from populace.engines.slots import AdmissionGate, AdmissionQueue
 from populace.engines.warm_tier import WarmTier
 from populace.policies.residency import Residency
-from populace.policies.segmented_lru import SegmentedLru
 from populace.storage.warm_files import WarmFiles, erase
-from scripts.bench.residency.traces import read_trace
 from tests.limits import HANG_SECONDS
 
 SLOTS = 3
@@ -29,18 +26,17 @@ class Desk:
     def __init__(
         self,
         root: Path,
-        recorder: ResidencyRecorder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gate = AdmissionGate(AdmissionQueue(places=16, slots=SLOTS), waiting_max=16)
         self.warm = WarmTier(
             WarmFiles(root),
-            Residency(BYTES, SegmentedLru(BYTES)),
+            Residency(BYTES),
             lambda one: bytes(int(one.path)),
             suffix="test",
             clock=clock,
         )
-        self.table = AdapterTable(self._load, self._unload, self.gate, self.warm, recorder)
+        self.table = AdapterTable(self._load, self._unload, self.gate, self.warm)
         self.loaded: dict[int, str] = {}
         self.refused: set[str] = set()
         self.root = root
@@ -336,30 +332,6 @@ async def test_what_is_prepared_waits_for_room_and_lets_it_go_again(desk: Desk) 
     await asyncio.gather(*held, preparing)
 
     await desk.use(adapter("c", 90))
-
-
-async def test_every_use_is_recorded_as_the_policy_bench_reads_it(tmp_path: Path) -> None:
-    recorder = ResidencyRecorder(tmp_path / "traces")
-    desk = Desk(tmp_path / "warm", recorder)
-    await desk.table.prepare(adapter("c", 30))
-    for name, size in (("a", 20), ("b", 40), ("a", 20)):
-        await desk.use(adapter(name, size))
-    desk.table.close()
-
-    trace = read_trace(recorder.path)
-
-    assert [(access.key, access.size) for access in trace] == [("a" * 16, 20), ("b" * 16, 40), ("a" * 16, 20)]
-    assert [access.time for access in trace] == sorted(access.time for access in trace)
-
-
-async def test_a_record_that_is_full_ends_and_nobody_notices(tmp_path: Path) -> None:
-    recorder = ResidencyRecorder(tmp_path / "traces", bytes_max=50)
-    desk = Desk(tmp_path / "warm", recorder)
-    for name in "ababab":
-        await desk.use(adapter(name))
-    desk.table.close()
-
-    assert 1 <= len(read_trace(recorder.path)) <= 3
 
 
 async def test_an_image_that_is_erased_while_it_is_loaded_is_made_anew(desk: Desk) -> None:

@@ -9,7 +9,6 @@ import pytest
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable
 from populace.engines.warm_tier import LOADS_MAX, WarmTier
-from populace.policies.replacements import REPLACEMENTS
 from populace.policies.residency import Residency
 from populace.storage.warm_files import WarmFiles, erase
 from tests.limits import HANG_SECONDS
@@ -47,17 +46,16 @@ def make() -> Maker:
     return Maker()
 
 
-@pytest.fixture(params=REPLACEMENTS)
-async def tier(tmp_path: Path, make: Maker, request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
-    made = new_tier(tmp_path, make, policy=request.param)
+@pytest.fixture
+async def tier(tmp_path: Path, make: Maker):  # type: ignore[no-untyped-def]
+    made = new_tier(tmp_path, make)
     yield made
     made.check_integrity()
     made.close()
 
 
-def new_tier(tmp_path: Path, make: Maker, bytes_max: int = BYTES, policy: str = "segmented-lru") -> WarmTier:
-    residency = Residency(bytes_max, REPLACEMENTS[policy](bytes_max))
-    return WarmTier(WarmFiles(tmp_path / "warm"), residency, make, suffix="test")
+def new_tier(tmp_path: Path, make: Maker, bytes_max: int = BYTES) -> WarmTier:
+    return WarmTier(WarmFiles(tmp_path / "warm"), Residency(bytes_max), make, suffix="test")
 
 
 async def test_those_who_ask_at_once_share_one_image_and_later_ones_find_it(

@@ -3,16 +3,14 @@
 import os
 import pickle
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from populace.policies.engine_devices import PROCESSOR, Card, profile_of
-from populace.policies.replacements import REPLACEMENTS
 from populace.settings.environment import loud_variables, quiet_environment, telemetry_environment
 from populace.settings.errors import SettingsError
 from populace.settings.machine import adapter_slots_default, cards, has_gpu, hosts_default, physical_cores
-from populace.settings.settings import ResidencyPolicy, Settings
+from populace.settings.settings import Settings
 from populace.settings.sources import PREFIX, variable_of
 
 
@@ -230,10 +228,6 @@ def test_there_are_as_many_adapter_slots_as_requests_unless_a_slot_costs_memory(
     assert adapter_slots_default({"sequences_max": 48, "engine_device": "cpu"}) == 48
     assert adapter_slots_default({"sequences_max": 48, "engine_device": "gpu"}) == 8
     assert Settings.from_environment(sequences_max=4, adapter_slots=3).adapter_slots == 3
-
-
-def test_every_residency_policy_that_can_be_chosen_is_there() -> None:
-    assert set(get_args(ResidencyPolicy)) == set(REPLACEMENTS)
 
 
 @pytest.mark.parametrize(
