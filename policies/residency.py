@@ -1,8 +1,8 @@
 """Decides what stays in a tier of bounded bytes, and what leaves when something else comes.
 
 A tier holds whole adapters of different sizes, by digest. The least recently used leaves first, and never
-one that is held. Segmented LRU and W-TinyLFU had 0.99 to 1.05 times its hits on five kinds of traffic
-(``docs/measurements/2026-11-26-residency-policy.md``), which does not pay for their lines.
+one that is held. On five kinds of traffic segmented LRU with sessions had 0.99 to 1.05 times its hits and
+W-TinyLFU 0.98 to 1.04 (``docs/measurements/2026-11-26-residency-policy.md``), which does not pay for them.
 """
 
 from collections import Counter, OrderedDict

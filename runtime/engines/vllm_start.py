@@ -168,5 +168,5 @@ def warm_tier(
 
     # An image was checked against its base, so another base must not find it.
     suffix = f"{NAMES[dtype]}.{(modules.fingerprint or '')[:32]}"
-    residency = Residency(bytes_max)
-    return WarmTier(WarmFiles(warm_root(options.warm_directory)), residency, make, suffix=suffix)
+    files = WarmFiles(warm_root(options.warm_directory))
+    return WarmTier(files, Residency(bytes_max), make, suffix=suffix)

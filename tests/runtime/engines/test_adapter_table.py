@@ -125,6 +125,13 @@ async def test_what_is_held_is_told_and_first_what_stays_longest(desk: Desk) -> 
     assert [digest[0] for digest in held.warm] == ["a", "d", "c", "b"]
 
 
+async def test_what_is_used_in_the_engine_is_used_in_host_memory(desk: Desk) -> None:
+    for name in "aba":
+        await desk.use(adapter(name))
+
+    assert [digest[0] for digest in desk.table.held().warm] == ["a", "b"]
+
+
 async def test_one_that_is_loaded_already_is_not_loaded_again(desk: Desk) -> None:
     for name in "abab":
         await desk.use(adapter(name))

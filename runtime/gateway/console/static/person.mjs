@@ -3,7 +3,7 @@ import { Failure, get, path } from "./api.mjs";
 import { Loaded, Outdated, useLoaded } from "./loading.mjs";
 import { attempt } from "./notices.mjs";
 import { at, go, place } from "./places.mjs";
-import { Face, html, useEffect, useRef, useState } from "./view.mjs";
+import { Face, html, useEffect, useState } from "./view.mjs";
 import { ago, count, moment, short } from "./words.mjs";
 
 /** What a person may be called; an address may have anything in its place. */
@@ -75,20 +75,19 @@ export default function Person() {
 /** To the same page of another person, by the beginning of their name. */
 function Switch({ part }) {
   const [names, setNames] = useState([]);
-  const newest = useRef("");
   const to = (name) => name && go("people", name, part);
   const typed = async ({ target, inputType }) => {
-    const prefix = target.value.trim().toLowerCase();
+    const written = () => target.value.trim().toLowerCase();
+    const prefix = written();
     // One was chosen from the list, and not typed.
     if (names.includes(prefix) && (inputType ?? "insertReplacementText") === "insertReplacementText") {
       to(prefix);
       return;
     }
-    newest.current = prefix;
     const query = new URLSearchParams({ limit: OFFERED, prefix });
     const found = await attempt(() => get(`/v1/personal-models?${query}`), "switch");
     // The answer to an earlier letter can come after that to a later one.
-    if (found && prefix === newest.current) setNames(found.data.map(({ id }) => id));
+    if (found && prefix === written()) setNames(found.data.map(({ id }) => id));
   };
   const entered = (event) => {
     event.preventDefault();
