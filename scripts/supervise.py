@@ -32,6 +32,7 @@ NOTES_VARIABLE = "POPULACE_TEST_NOTES"
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 GRACE_SECONDS = 10.0
 TOO_LONG = 124
 """The exit status of ``timeout``."""
@@ -48,7 +49,7 @@ def main() -> int:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         end_with_parent()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, stop)
     notes = None if tier is None else begin_notes(tier)
     began = time.monotonic()
@@ -141,19 +142,23 @@ def stop(number: int, frame: object) -> None:
 
 
 def end_descendants() -> None:
-    """Ask every descendant to stop, then kill those that have not after the grace time."""
+    """Ask every descendant to stop, then kill those that have not after the grace time.
+
+    Whether any is left is the kernel's word: /proc is read in pieces, and a process whose parent ends
+    meanwhile is below nobody in what was read.
+    """
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)  # a second one would end this before them
     deadline = time.monotonic() + GRACE_SECONDS
     asked: set[int] = set()
-    while left := descendants(os.getpid()):
+    while reap():
         late = time.monotonic() > deadline
-        for process in left:
+        for process in descendants(os.getpid()):
             if late or process not in asked:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL if late else signal.SIGTERM)
                 asked.add(process)
-        reap()
         time.sleep(0.1)
-    reap()
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -176,11 +181,14 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
-def reap() -> None:
-    """Collect the children that have ended."""
-    with contextlib.suppress(ChildProcessError):
+def reap() -> bool:
+    """Collect the children that have ended; return whether there are others, as orphans below become."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -39,6 +39,21 @@ def test_what_is_interrupted_leaves_no_process_behind(number: signal.Signals) ->
     assert wait_ended(family) == []
 
 
+def test_a_second_signal_does_not_leave_behind_what_is_still_ending() -> None:
+    slow = "(trap 'echo asked; sleep 2; exit' TERM; echo ready; while :; do sleep 0.1; done) & wait"
+    command = [sys.executable, SUPERVISE, *shell(slow)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == "ready\n"
+        family = psutil.Process(supervisor.pid).children(recursive=True)
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.stdout.readline() == "asked\n"
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(HANG_SECONDS) == 128 + signal.SIGTERM
+
+    assert [one for one in family if one.is_running()] == []
+
+
 def test_a_supervisor_that_is_killed_takes_along_what_the_one_below_it_started() -> None:
     below = [sys.executable, SUPERVISE, *shell("setsid sleep 600 & echo ready; wait")]
     with subprocess.Popen([sys.executable, SUPERVISE, *below], stdout=subprocess.PIPE, text=True) as killed:
