@@ -48,9 +48,9 @@ RELEASE := release and not smoke
 # Of the release tier. random is no mark: it has the tests of hypothesis try ten times as much, from fresh seeds.
 CHOSEN = $(if $(filter random,$(PART)),-m "$(PLAIN)" --examples-times 10,-m "$(RELEASE)" --part $(PART))
 PARTS := benches clients cluster console documents engines learning memory random studies
-# On two processes, and on one where there is one core: a third one gains nothing. One has all that shares a start:
-# tests/conftest.py.
-BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? n : 2))) --dist loadscope --no-loadscope-reorder
+# On a process more than the cores, as each waits for much of its time, and at most on three; on one where there is
+# one core. One has all that shares a start: tests/conftest.py.
+BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 1 : 3))) --dist loadscope --no-loadscope-reorder
 # Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
 SUPERVISED := $(BIN)/python scripts/supervise.py
 

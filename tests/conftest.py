@@ -26,11 +26,13 @@ from populace.encoder.files import prepare_encoder
 from populace.settings.environment import enter_quiet_environment, in_ci
 from populace.settings.settings import Settings
 from tests import balanced_books
-from tests.limits import ENGINE_TEST_SECONDS
+from tests.limits import ENGINE_TEST_SECONDS, THREADS
 from tests.notes import LONG_SECONDS, note_outcomes
 
 # Before any test module imports Ray, vLLM or the hub: they read these variables once.
 enter_quiet_environment()
+
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 
 # A whole machine of CI stood still for longer than the 30 s in which Ray gives up starting.
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "150")
@@ -170,10 +172,11 @@ def part_of(item: pytest.Item) -> str | None:
 
 @cache
 def group_of(file: str) -> str:
-    """What one worker runs: all tests of a folder with a fixture of the scope ``package``, or of a file."""
+    """What one worker runs: all tests of a folder that share what one of them starts, or of a file."""
     folder = Path(file).parent
     shared = TESTS.parent / folder / "conftest.py"
-    is_shared = shared.is_file() and 'scope="package"' in shared.read_text(encoding="utf-8")
+    text = shared.read_text(encoding="utf-8") if shared.is_file() else ""
+    is_shared = 'scope="package"' in text or "ray_running" in text
     return folder.as_posix() if is_shared else file
 
 

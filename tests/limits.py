@@ -1,8 +1,18 @@
-"""How long a test waits before it calls something hung.
+"""How many threads a test's engines have, and how long a test waits before it calls something hung.
 
 No test measures with these: what they wait for takes a small part of them on two busy cores, so a machine
 that is many times slower still passes, and only what would never end fails. Each is below the limit that
 pytest sets for the whole test, so that the message is the test's own.
+"""
+
+import os
+
+from populace.settings.machine import physical_cores
+
+THREADS = max(1, physical_cores() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+"""Of each engine: the cores, shared among pytest's processes.
+
+Two engines that have two threads each on two cores wait for each other at every product of every layer.
 """
 
 HANG_SECONDS = 300.0

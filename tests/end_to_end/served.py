@@ -20,15 +20,12 @@ from populace.settings.credentials import Credentials
 from populace.settings.environment import process_environment
 from populace.settings.running import find_running, wait_for_running
 from scripts.bench.ports import free_port
-from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
+from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS, THREADS
 from tests.living import wait_ended
 from tests.notes import count_start
 
 TRAINING_PRIORITY = "low"
 """What runs beside the tests of servers has idle priority, too."""
-
-TRAINING_THREADS = "2"
-"""A trainer of one thread leaves the people who talk a core; here they wait for it."""
 
 STOP_SECONDS = 60.0
 """After the command has ended, for processes that should have ended with it; what is left then is killed."""
@@ -60,7 +57,7 @@ class Served:
             POPULACE_CONFIG=str(self.config),
             OPENAI_BASE_URL=f"{self.url}/v1",
             OPENAI_API_KEY=self.key,
-            POPULACE_TRAINING_THREADS=TRAINING_THREADS,
+            POPULACE_TRAINING_THREADS=str(THREADS),
             POPULACE_TRAINING_PRIORITY=TRAINING_PRIORITY,
         )
 
@@ -173,7 +170,8 @@ def serve(
             [*command, "--engine", engine, *options],
             env=process_environment(
                 POPULACE_CONFIG=str(config),
-                POPULACE_TRAINING_THREADS=TRAINING_THREADS,
+                POPULACE_THREADS=str(THREADS),
+                POPULACE_TRAINING_THREADS=str(THREADS),
                 POPULACE_TRAINING_PRIORITY=TRAINING_PRIORITY,
                 **(settings or {}),
             ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from populace.actors.engine import OwnedEngine
 from populace.engines.options import EngineOptions
 from populace.engines.torch_engine import TorchEngine
+from tests.limits import THREADS
 from tests.notes import count_start
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def vllm_engine(options: EngineOptions, **vllm_arguments: Any) -> "AsyncGe
     from populace.engines.vllm_engine import VllmEngine
 
     count_start("vllm")
-    started = await VllmEngine.start(options, vllm_arguments=vllm_arguments)
+    started = await VllmEngine.start(options._replace(threads=THREADS), vllm_arguments=vllm_arguments)
     try:
         yield started
     finally:
