@@ -26,7 +26,7 @@ from populace.cluster.host_watch import HostStart, HostWatch
 from populace.cluster.joining.cluster_note import publish
 from populace.cluster.joining.driver import join_ray
 from populace.cluster.joining.raylet import OBJECT_STORE_BYTES
-from populace.cluster.own_ray import ended_process
+from populace.cluster.own_ray import ended_process, start_ray
 from populace.cluster.process_environment import cluster_environment
 from populace.cluster.ray_messages import log_messages, messages_dropped
 from populace.cluster.serve_applications import delete, deploy
@@ -80,8 +80,7 @@ def run_ray(settings: Settings) -> Generator[str]:
             stack.enter_context(ray_port(settings.cluster_port))
             # Ray's own handler ends its processes before our commits, and dumps a stack.
             with kept_sigterm(), ignored_hangup():
-                ray.init(
-                    address="local",
+                start_ray(
                     namespace=NAMESPACE,
                     labels=STORE_LABELS | ENGINE_LABELS,
                     include_dashboard=False,

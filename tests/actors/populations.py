@@ -13,6 +13,7 @@ import ray
 from populace.actors.clock import Clock
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
+from populace.cluster.own_ray import start_ray
 from populace.hosting.directory.directory import Directory, LocalHostClient
 from populace.hosting.host_actor import start_hosts
 from populace.hosting.host_client import RayHostClient
@@ -69,8 +70,7 @@ def ray_directory(handles: list[Any], store: Store) -> Directory:
 def ray_running() -> Generator[None]:
     """A Ray of our own. Not for the whole session: other folders start Populace, and with it Ray."""
     count_start("ray")
-    ray.init(
-        address="local",
+    start_ray(
         namespace=NAMESPACE,
         include_dashboard=False,
         num_cpus=2,

@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
+from ray._private import services
 
+from populace.cluster import own_ray
 from populace.cluster.ray_parts import run_ray
 from populace.settings.settings import Settings
+from tests.limits import HANG_SECONDS
 
 pytestmark = pytest.mark.ray
 
@@ -34,3 +38,31 @@ def test_a_file_that_the_command_line_named_is_read_in_every_process(
         assert ray.get(task.options(num_cpus=0).remote()) == f"{tmp_path}/warm"
 
     assert "POPULACE_CONFIG_FILE" not in os.environ
+
+
+@pytest.mark.release("cluster")
+@pytest.mark.parametrize("slow", [1, own_ray.STARTS_MAX])
+def test_a_node_that_started_too_slowly_for_ray_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, slow: int
+) -> None:
+    """Ray's wait of 30 s is not sat through: the node is there, and Ray is told what it says afterwards."""
+    get_node, asked = services.get_node, list[str]()
+
+    def late(address: str, node: str) -> Any:
+        asked.append(address)
+        if len(asked) <= slow:
+            raise Exception(f"The current node {own_ray.TIMED_OUT}.")  # as Ray does, without a class
+        return get_node(address, node)
+
+    monkeypatch.setattr(services, "get_node", late)
+    before = set(psutil.Process().children(recursive=True))
+
+    if slow < own_ray.STARTS_MAX:
+        with run_ray(Settings.from_environment()) as address:
+            assert address == asked[-1] != asked[0]
+    else:
+        with pytest.raises(Exception, match=own_ray.TIMED_OUT), run_ray(Settings.from_environment()):
+            pass
+
+    _, left = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=HANG_SECONDS)
+    assert left == []
