@@ -37,7 +37,7 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 SentCall = tuple[str, tuple[Any, ...], dict[str, Any], SentCaller | None]
 """A call as it is sent, with the request that it is for."""
 
-_PROTOCOLS: Final = {
+PROTOCOLS: Final = {
     "": Hosts,
     "jobs.": TrainingJobs,
     "forgetting.": Forgetting,
@@ -65,6 +65,8 @@ class Operation(Generic[P, T]):
     on_lost: Callable[[T], Call | None]
     is_for_caller: bool = False
     ends_grant: bool = False
+    is_sent_once: bool = False
+    """Whether it is not sent again after a lost response, as it would fail then, or take effect twice."""
 
     async def run(self, host: Hosts, *args: P.args, **options: P.kwargs) -> T:
         """Run the operation on a host in this process."""
@@ -91,14 +93,23 @@ _ON_LOST: dict[Callable[..., Any], Callable[[Any], Call | None]] = dict.fromkeys
 
 _FOR_CALLER = (Hosts.begin_turn, Hosts.begin_peek, Hosts.chat, Hosts.peek)
 
+_SENT_ONCE = (
+    Hosts.abandon_turn,
+    Hosts.create_model,
+    Hosts.erase_model,
+    Hosts.import_model,
+    Hosts.remove_alias,
+)
+
 _OPERATION_OF: dict[Callable[..., Any], Operation[..., Any]] = {
     method: Operation(
         prefix + name,
         _ON_LOST.get(method, lambda _: None),
         is_for_caller=method in _FOR_CALLER,
         ends_grant=method in (Hosts.finish_turn, Hosts.abandon_turn),
+        is_sent_once=method in _SENT_ONCE,
     )
-    for prefix, protocol in _PROTOCOLS.items()
+    for prefix, protocol in PROTOCOLS.items()
     for name, method in vars(protocol).items()
     if inspect.iscoroutinefunction(method)
 }
