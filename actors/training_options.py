@@ -1,7 +1,7 @@
 """The options of a training, declared once: hosts check them, and clients offer them to people.
 
 The HTTP body (``runtime/gateway/personal_models/schema.py``) and the command line's flags
-(``runtime/cli/training_flags.py``) are made from ``OPTIONS``.
+(``runtime/cli/training.py``) are made from ``OPTIONS``.
 """
 
 import math

@@ -8,14 +8,23 @@ them, and general replies by what it really replies. What it replies as it is se
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 from populace.policies.quoted_words import listed
 from populace.policies.served_gate import Served, ServedRule, served_objections
-from populace.policies.suite_gate import suite_objection
+
+
+def suite_objection(before: Sequence[str], candidate: Collection[str]) -> str | None:
+    """Say which questions are no longer answered; None if all that were passed ``before`` still are.
+
+    Both have the questions that are passed, each by its own words.
+    """
+    lost = [question for question in before if question not in candidate]
+    return f"it no longer answers {listed(lost)} as the suite wants" if lost else None
+
 
 Measure = Literal["loss", "reward"]
 """The loss of wanted replies, in nats a token; or the reward of replies to a task."""

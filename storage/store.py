@@ -12,7 +12,7 @@ On disk::
     revisions/          adapters, see ``storage/revisions.py``
     training/           trainings that were interrupted or kept, see ``storage/training/sessions.py``
     uploads/            files that callers uploaded, see ``storage/uploads/upload_files.py``
-    logs/               what its processes logged, see ``runtime/telemetry/log_file.py``
+    logs/               what its processes logged, see ``runtime/telemetry/log_setup.py``
     traces/             their traces, if they are on, see ``runtime/telemetry/trace_files.py``
 
 S decides which shard holds a model, so only a resharding, which moves all rows, changes it. The header is

@@ -1,27 +1,136 @@
-"""Asks a population: chooses members, lets them answer, and combines their votes."""
+"""Asks a population: chooses members, lets them answer, and combines their votes.
+
+Chooses which members answer a question, as the question says, by how they answered the probes.
+No member is run to be chosen. A member without a profile of its present revision counts as one at chance that
+is like no other. It comes behind the profiled ones, or it would be chosen for being different.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from populace.actors.aggregation.ballot import Ballot, Member, Vote
-from populace.actors.aggregation.choosing import accuracy_of, chosen_members
 from populace.actors.aggregation.ensemble import PopulationAnswer, combined
-from populace.actors.aggregation.kept_reports import KeptReports
 from populace.actors.aggregation.question import Question
-from populace.actors.aggregation.report import PopulationReport
-from populace.actors.clock import Clock
+from populace.actors.aggregation.report import PopulationReport, population_report
+from populace.actors.clock import Clock, Timer
 from populace.actors.engine import AdapterRef, Engine
-from populace.actors.errors import AdapterMismatch, InvalidRequest, NoMember
+from populace.actors.errors import AdapterMismatch, InvalidRequest, NoMember, PopulationTooSmall
 from populace.actors.hosts import Hosts
 from populace.actors.members import MemberView
 from populace.actors.turn import BASE_REVISION, ModelId
 from populace.policies.diversity.disclosure import DisclosureRule
+from populace.policies.diversity.measures import error_directions
+from populace.policies.diversity.selection import diverse_k, greedy_information_rows, random_k, top_k
 from populace.storage.records.errors import ModelNotFound
+
+REPORTS_MAX = 64
+"""Tenants whose last report is kept; that of a thousand members has 0.13 MB."""
+
+KEPT_SECONDS = 300.0
+"""A report names members, also those who have been erased or withdrew since, so it is dropped after this."""
+
+
+class _Kept(NamedTuple):
+    """A report, a digest of what it was made from, and the timer that drops it."""
+
+    seen: bytes
+    report: PopulationReport
+    end: Timer
+
+
+class KeptReports:
+    """Makes a tenant's report again only once a member has come, left or changed, as every pair is compared.
+
+    One tenant's report is made once at a time; other tenants do not wait for it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[str, _Kept] = {}
+        """In the order in which they were asked for."""
+        self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """A tenant's lock is here for as long as a call holds it or waits for it."""
+
+    @property
+    def tenants(self) -> frozenset[str]:
+        """The tenants whose report is held in memory now."""
+        return frozenset(self._kept)
+
+    async def of_tenant(
+        self, tenant: str, members: Callable[[], Awaitable[Sequence[MemberView]]]
+    ) -> PopulationReport:
+        """Report on the tenant's present members, and keep the report for ``KEPT_SECONDS``."""
+        async with self._making.setdefault(tenant, asyncio.Lock()):
+            now = await members()
+            # On a thread, as walking many profiles takes a while too.
+            seen, report = await asyncio.to_thread(_reported, now, self._kept.get(tenant))
+            self._drop(tenant)
+            end = self._clock.call_later(KEPT_SECONDS, lambda: self._drop(tenant))
+            self._kept[tenant] = _Kept(seen, report, end)
+            if len(self._kept) > REPORTS_MAX:
+                self._drop(next(iter(self._kept)))
+        return report
+
+    def _drop(self, tenant: str) -> None:
+        if (kept := self._kept.pop(tenant, None)) is not None:
+            kept.end.cancel()
+
+
+def _reported(members: Sequence[MemberView], known: _Kept | None) -> tuple[bytes, PopulationReport]:
+    """Report on the members, unless ``known`` is of the same. The bytes are a digest of what is compared."""
+    digest = hashlib.sha256()
+    for member in members:
+        # Of one revision, one set of probes makes one profile.
+        probes = member.profile.probes if member.profile is not None and member.is_profiled else None
+        digest.update(repr((member.model, member.revision, member.sharing, probes)).encode())
+    seen = digest.digest()
+    return seen, known.report if known is not None and known.seen == seen else population_report(members)
+
+
+def chosen_members(
+    question: Question, members: Sequence[MemberView], labels_N: NDArray[np.int64], probes: str
+) -> list[MemberView]:
+    """Choose ``question.k`` of the members, in the order in which they were chosen.
+
+    ``labels_N`` are the right choices of the probe set with the digest ``probes``. Raises
+    ``PopulationTooSmall``.
+    """
+    if question.k > len(members):
+        raise PopulationTooSmall(question.k, len(members))
+    ordered = sorted(members, key=lambda member: member.model)
+    if question.select == "random":
+        return [ordered[at] for at in random_k(len(ordered), question.k, question.seed)]
+    known = [member for member in ordered if accuracy_of(member, probes) is not None]
+    others = [member for member in ordered if accuracy_of(member, probes) is None]
+    places = _places(question, known, labels_N) if known else []
+    found = [known[at] for at in places] + others
+    return found[: question.k]
+
+
+def accuracy_of(member: MemberView, probes: str) -> float | None:
+    """The share of probes that the member answers right; None without a profile of its present revision."""
+    profile = member.profile
+    return profile.accuracy if profile and member.is_profiled and profile.probes == probes else None
+
+
+def _places(question: Question, known: Sequence[MemberView], labels_N: NDArray[np.int64]) -> list[int]:
+    profiles = [member.profile for member in known if member.profile is not None]
+    accuracy_M = [profile.accuracy for profile in profiles]
+    if question.select == "best":
+        return top_k(accuracy_M, question.k)
+    log_probs_MNK = np.array([profile.table for profile in profiles])
+    if question.select == "diverse":
+        return diverse_k(accuracy_M, np.exp(log_probs_MNK), question.k)
+    wrong_MN = log_probs_MNK.argmax(2) != labels_N
+    directions_MN = error_directions(wrong_MN)
+    return greedy_information_rows(accuracy_M, lambda at: directions_MN @ directions_MN[at], question.k)
 
 
 class ProbeSet(NamedTuple):

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from populace.actors.context import with_context
 from populace.actors.engine import AdapterRef, Engine, GenerateRequest, MemoryUse, Message, Prompt, Sampling
-from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateMismatch
+from populace.actors.errors import EngineUnavailable, InvalidRequest, MemoryStateInvalid, MemoryStateMismatch
 from populace.actors.forgetting import FORGET_ROLE, MemoryAfter
-from populace.actors.host.emptied_memory import emptied, logged_digest
 from populace.actors.host.recaller import Recaller
 from populace.actors.host.retriever import Retriever, shown_exchanges
 from populace.actors.keepers.owned_shards import OwnedShards
@@ -26,13 +25,34 @@ from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.peeks import TurnAndPeekHost
 from populace.actors.turns.setting import setting_reply
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
-from populace.policies.ingestion import shown_later, with_turn
+from populace.policies.ingestion import TURNS_KNOWN_MAX, shown_later, turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.records import HeadRecord, InteractionRecord
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.rows import forgetting, ledger, log
 from populace.storage.rows.ledger import StoredModel
+
+
+def emptied(txn: ReadTransaction, model: ModelId, payload: bytes | None) -> Memory:
+    """Empty the model's packed memory, also one that cannot be read: its turns are then those of the log.
+
+    Raises ``ModelNotFound``.
+    """
+    try:
+        return replace(Memory.unpack(payload), state=None)
+    except MemoryStateInvalid:
+        start = max(0, ledger.read_head(txn, *model).log_position - TURNS_KNOWN_MAX)
+        records = ledger.read_log(txn, *model, start=start, limit=TURNS_KNOWN_MAX)
+        return Memory(turns=tuple(map(logged_digest, records)))
+
+
+def logged_digest(record: InteractionRecord) -> bytes:
+    """Return the digest of a turn in the log, also if it was forgotten."""
+    if record.forgotten is not None:
+        return record.forgotten[1]
+    return turn_digest(record.messages, record.reply)
+
 
 WRITES_SHOWN_MAX = 32
 

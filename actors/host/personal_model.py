@@ -3,17 +3,20 @@
 A plain object on a host's event loop. It decides whose turn it is; it neither generates nor
 stores. It knows the store only by the snapshot that it was activated with, which each of its own
 commits moves forward.
+
+The life of one activation of a personal model, on one screen.
+The identity is not here: it exists from create to erase, whether active or not.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from populace.actors.clock import Clock, Timer
 from populace.actors.engine import AdapterRef
 from populace.actors.errors import MailboxFull, TurnExpired
-from populace.actors.host.lifecycle import Lifecycle, Phase
-from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.keepers.log_index import LogIndex
 from populace.actors.keepers.sentence_vectors import SentenceVectors
 from populace.actors.turn import BASE_REVISION, ModelId, TurnGrant, TurnRequest
@@ -21,6 +24,89 @@ from populace.policies.admission import retry_after_s
 from populace.policies.corrections import Corrected
 from populace.storage.records.errors import ModelNotFound, RevisionNotFound
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueuedTurn:
+    """A turn request and the future of its grant."""
+
+    request: TurnRequest
+    granted: asyncio.Future[TurnGrant]
+
+
+class Mailbox:
+    """Holds waiting turns in the order of arrival; a turn whose caller gave up is skipped."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._turns: deque[QueuedTurn] = deque()
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._turns) >= self._capacity
+
+    def put(self, queued: QueuedTurn) -> None:
+        assert not self.is_full, "the caller checks is_full and refuses"
+        self._turns.append(queued)
+
+    def take(self) -> QueuedTurn | None:
+        """Take the oldest turn that a caller still waits for."""
+        while self._turns:
+            queued = self._turns.popleft()
+            if not queued.granted.done():
+                return queued
+        return None
+
+    def discard(self, queued: QueuedTurn) -> None:
+        """Drop a turn whose caller stopped waiting, if it is still here."""
+        if queued in self._turns:
+            self._turns.remove(queued)
+
+    def check_integrity(self) -> None:
+        """Raise ``AssertionError`` if a turn in the box was granted already, or there are more than fit."""
+        assert len(self._turns) <= self._capacity, "there are more turns than there is room for"
+        for queued in self._turns:
+            assert not queued.granted.done() or queued.granted.cancelled(), "an answered turn still waits"
+
+    def fail(self, error: Exception) -> None:
+        """Fail every waiting turn with ``error``, so that no caller hangs."""
+        while (queued := self.take()) is not None:
+            queued.granted.set_exception(error)
+
+
+class Phase(Enum):
+    """The phases of an activation."""
+
+    ACTIVE = "active"
+    """Turns are granted in the order of arrival."""
+
+    DRAINING = "draining"
+    """No new turn is accepted; the running one may still commit."""
+
+    GONE = "gone"
+    """Passivated, erased or lost with its shard. Every call raises; a new activation may exist."""
+
+
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    Phase.ACTIVE: frozenset({Phase.DRAINING, Phase.GONE}),
+    Phase.DRAINING: frozenset({Phase.GONE}),
+    Phase.GONE: frozenset(),
+}
+
+
+class Lifecycle:
+    """Holds the phase and refuses a transition that the table does not name."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.ACTIVE
+
+    def move(self, to: Phase) -> None:
+        assert to in TRANSITIONS[self.phase], f"{self.phase} -> {to}"
+        self.phase = to
+
 
 ACTIVATION_BYTES = 5 * 1024
 """The bytes of an activation besides its memory state and its log's words: object, mailbox, records, entries.

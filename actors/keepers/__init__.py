@@ -2,7 +2,7 @@
 
 Reads are direct, writes are group-committed transactions, and each call may be repeated. ``owned_shards``
 gives access to the shards; ``catalogue`` has the models, ``turn_log`` the turns, ``promotions`` the aliases,
-``job_keeper`` the jobs, which ``training_counts`` counts.
+``job_keeper`` the jobs.
 
 A keeper knows no activation and no engine.
 """

@@ -1,11 +1,19 @@
-"""Training jobs of one host's models: each step is one durable transaction, which may be repeated."""
+"""Training jobs of one host's models: each step is one durable transaction, which may be repeated.
+
+Decides which revision stays below what a model trains: its community's latest, or the one that it is on.
+Who has no revision of their own trains a personal part on the community's. When the community's revision has
+moved, a part that was trained on an earlier one is carried over to it with the next training, whose candidate
+has to be better than the new one alone, and than what is served.
+"""
 
 import asyncio
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Self, TypeVar
 
 from populace.actors.clock import Clock
 from populace.actors.errors import InvalidRequest, TrainingUnavailable
@@ -14,10 +22,8 @@ from populace.actors.hosts import ModelView, Revision
 from populace.actors.keepers.catalogue import Catalogue, revision_record
 from populace.actors.keepers.communities import Communities
 from populace.actors.keepers.job_views import job_view, newest_first
-from populace.actors.keepers.lower_revision import LowerRevision
 from populace.actors.keepers.owned_shards import OwnedShards
 from populace.actors.keepers.promotions import Promotions
-from populace.actors.keepers.training_counts import TrainingCounts
 from populace.actors.keepers.unsettled_feedback import UnsettledFeedbackReader
 from populace.actors.reward_tasks import RewardTask, check_enough, pack_tasks, unpack_tasks
 from populace.actors.training import (
@@ -30,16 +36,100 @@ from populace.actors.training import (
 )
 from populace.actors.training_methods import SAMPLING_METHODS, TASK_METHODS
 from populace.actors.training_options import OPTIONS, TrainingOptions
+from populace.actors.training_statistics import TrainingStatistics
 from populace.actors.turn import ModelId, operation_of
 from populace.policies.quoted_words import without_words
 from populace.storage.records import erasures
-from populace.storage.records.errors import ModelNotFound, RevisionNotFound
+from populace.storage.records.errors import ModelNotFound, RevisionNotFound, StorageError
+from populace.storage.records.lower_revision import lower_of
 from populace.storage.records.records import JobRecord, RevisionRecord, TasksRecord
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import feedback, jobs, kept_trainings, ledger
+from populace.storage.rows.jobs import ENDED_STATES, walk_open_jobs
 from populace.storage.rows.ledger import FIRST_ALIAS, StoredModel
 from populace.storage.training.errors import JobEnded, JobNotFound
 from populace.storage.training.sessions import new_session_key
+
+
+class TrainingCounts:
+    """The numbers of ``TrainingStatistics`` since this host started. A repeated call counts once."""
+
+    def __init__(self, shards: OwnedShards, *, clock: Clock) -> None:
+        self._shards = shards
+        self._clock = clock
+        self._ended: Counter[str] = Counter()
+        self._steps = 0
+        self._tokens = 0
+        self._stepped_ms: int | None = None
+        self._finished_ms: int | None = None
+
+    def progressed(self, before: JobRecord, progress: JobProgress) -> None:
+        """Count what was done since the job was as in ``before``; a trainer may begin again with less."""
+        steps = max(0, progress.step - before.step)
+        self._steps += steps
+        self._tokens += max(0, progress.tokens - before.tokens)
+        if steps:
+            self._stepped_ms = self._clock.epoch_ms()
+
+    async def ended(self, write: Awaitable[JobRecord]) -> JobRecord:
+        """Wait for a write that may end a job, and count the end unless an earlier call made it."""
+        asked_ms = self._clock.epoch_ms()
+        record = await write
+        if record.state in ENDED_STATES and record.ended_ms is not None and record.ended_ms >= asked_ms:
+            self.note(record.state)
+        return record
+
+    def note(self, state: str) -> None:
+        """Count an end in this state."""
+        self._ended[state] += 1
+        self._finished_ms = self._clock.epoch_ms()
+
+    async def statistics(self) -> TrainingStatistics:
+        """Return the counts, and the open jobs; those of a shard that does not serve now are left out."""
+        open_jobs: Counter[str] = Counter()
+        for number in self._shards.numbers:
+            with contextlib.suppress(StorageError):
+                open_jobs.update(await self._shards.read_on_thread(number, _open_states))
+        return TrainingStatistics(
+            open=dict(open_jobs),
+            ended=dict(self._ended),
+            steps=self._steps,
+            tokens=self._tokens,
+            stepped_ms=self._stepped_ms,
+            finished_ms=self._finished_ms,
+        )
+
+
+def _open_states(txn: ReadTransaction) -> list[str]:
+    return [record.state for *_, record in walk_open_jobs(txn)]
+
+
+@dataclass(frozen=True, slots=True)
+class LowerRevision:
+    """The community's ``latest`` revision, None without one, and all revisions that it ever had."""
+
+    latest: str | None = None
+    of_community: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, communities: Communities, stored: StoredModel) -> Self:
+        """Look up the community of a model. Not to be called within a write, as it may read another shard."""
+        latest = communities.latest_of(stored)
+        if latest is None:
+            return cls()
+        return cls(latest, communities.revisions(stored.identity.tenant))
+
+    def chosen(self, txn: ReadTransaction, stored: StoredModel, asked: TrainingOptions) -> TrainingOptions:
+        """Return the options with the revision that the model is to be trained on, if they name none."""
+        if asked.on is not None or asked.from_base or asked.rebuilds is not None:
+            return asked
+        served = stored.aliases.get(FIRST_ALIAS)
+        if served is None:
+            return replace(asked, on=self.latest)
+        made = ledger.read_revision(txn, stored.identity.tenant, stored.identity.name, served)
+        lower = lower_of(made.hyper_parameters)
+        return replace(asked, on=self.latest if lower in self.of_community else lower)
+
 
 T = TypeVar("T")
 

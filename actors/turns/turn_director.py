@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from populace.actors.context import context_digest, with_context
-from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, Message
+from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest, MemoryUse, Message
 from populace.actors.errors import InvalidRequest, PromptTooLong, Refused, TurnExpired
-from populace.actors.memory import Memory
+from populace.actors.memory import Memory, MemoryChoice, MemoryOutcome, MemoryTrace
 from populace.actors.owner import Owner
 from populace.actors.tool_calls import TOOL_ROLE
 from populace.actors.turn import ChatRequest, Interaction, Reply, TurnGrant, TurnRequest
@@ -25,7 +25,6 @@ from populace.actors.turns.choices import generate_choices
 from populace.actors.turns.deadlines import until
 from populace.actors.turns.running_reply import RunningReply, no_deltas
 from populace.actors.turns.told_replies import told_reply
-from populace.actors.turns.turn_memory import TurnMemory
 from populace.policies.history import (
     CHARACTERS_PER_TOKEN,
     newest_exchanges,
@@ -36,6 +35,44 @@ from populace.policies.history import (
 from populace.policies.ingestion import turns_in, without_turns
 from populace.policies.retrieval import CONTEXT_SHARE, Exchange, exchanges_that_fit
 from populace.storage.records.errors import PopulaceError
+
+
+class TurnMemory:
+    """The memory in one turn. ``messages`` are its prompt; the log has the first ``earlier`` of them.
+
+    ``module`` is the digest of the memory module that the engine serves.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        choice: MemoryChoice,
+        messages: tuple[Message, ...],
+        earlier: int,
+        module: str,
+    ) -> None:
+        self._memory = memory
+        self._choice = choice
+        self._module = module
+        self.use: MemoryUse | None = memory.use(choice, messages, earlier=earlier)
+
+    def outcome(
+        self, own: Sequence[Message], text: str, token_ids: Sequence[int], state: bytes | None
+    ) -> MemoryOutcome:
+        """Return what to store after the reply to the turn's ``own`` messages, which left ``state``.
+
+        The digest of a turn that did not write is kept too: the turn must not be written later, when its
+        client sends the conversation again.
+        """
+        written_from = None if self.use is None else self.use.new_from
+        trace = MemoryTrace(
+            read=self._choice.read,
+            written_from=written_from,
+            reply_ids=() if written_from is None else tuple(token_ids),
+            module=self._module,
+        )
+        return MemoryOutcome(self._memory.after(own, text, state).pack(), trace)
+
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.learning.corrections import CHOSEN_OF, CorrectionsCurriculum, margins
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.methods.objective import Objective, TrainSequence
 from populace.learning.session import StepOptions, StepReport, TrainingSession, take_step
-from populace.learning.trainer import TOKENS_A_STEP
+from populace.learning.trainer import TOKENS_A_STEP, keeping_freed_memory
 from populace.policies.capacity import ATTENTION, MLP
 
 KINDS: Mapping[str, frozenset[str]] = {"attention": ATTENTION, "mlp": MLP, "all": ATTENTION | MLP}

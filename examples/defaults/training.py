@@ -19,13 +19,13 @@ from populace.engines.prompts import BaseTokenizer
 from populace.learning.curricula import Curriculum, SupervisedCurriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.lower_part import LowerPart
 from populace.learning.methods.objective import Objective, TrainSequence
 from populace.learning.on_policy.reward import RewardMethod, RewardOptions
 from populace.learning.on_policy.rounds import RolloutCurriculum, RoundOptions
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.session import StepOptions, TrainingSession, take_step
+from populace.learning.trainer import keeping_freed_memory
 from populace.storage.packed.adapter import PackedAdapter
 from populace.storage.records.files import write_durably
 

@@ -19,10 +19,9 @@ from torch.nn import functional
 from examples.memory_module.encoding import FIRST_TOKENS
 from examples.memory_module.recall import Validation
 from examples.memory_module.stored_inputs import StoredInputs
-from populace.adapters.memory.answer_head import AnswerHead
 from populace.adapters.memory.gated_layer import Told
 from populace.adapters.memory.layer import NOT_WRITTEN
-from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.module import AnswerHead, MemoryModule
 
 WORDS_A_STEP = 384
 """About this many tokens outside values are scored in a step: all of them would cost time and add little."""

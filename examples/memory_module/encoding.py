@@ -14,8 +14,7 @@ import torch
 from examples.memory_module.episodes import Episode, Question
 from populace.actors.engine import Message
 from populace.adapters.memory.layer import NOT_WRITTEN
-from populace.engines.message_places import shared_beginning
-from populace.engines.prompts import BaseTokenizer
+from populace.engines.prompts import BaseTokenizer, shared_beginning
 
 VALUE_WEIGHT = 1.0
 """The weight in the loss of a token of a value, which only the memory can know."""

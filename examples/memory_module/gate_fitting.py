@@ -23,7 +23,7 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.adapters.memory.attached import given_hidden
 from populace.adapters.memory.attention import AttentionLayer
-from populace.adapters.memory.gates import Gates
+from populace.adapters.memory.module import Gates
 from populace.engines.prompts import BaseTokenizer
 
 PENALTY = 0.01

@@ -1,14 +1,23 @@
-"""Imports an archive as a model of another population, with all that the exported model had."""
+"""Imports an archive as a model of another population, with all that the exported model had.
+
+Checks the texts in an archive's turns that only this software writes, and reads again later.
+They are the note of a response, what a turn says of a conversation, what a turn forgot, and to which position
+one set the memory. One that cannot be read would fail every request that reads its turn.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import InvalidRequest, MemoryStateInvalid
+from populace.actors.forgetting import CONVERSATION_ROLE, FORGET_ROLE, SAID_ROLES, Forgotten
 from populace.actors.hosts import ModelView
+from populace.actors.memory import MEMORY_ROLE, Memory, restored
 from populace.actors.names import check_model_name
 from populace.actors.suites import suite_in
 from populace.actors.turn import ModelId
 from populace.adapters.memory.state import StateFormat
+from populace.api.responses import ConversationRemark, ResponseNote
+from populace.api.turns import ForgottenObject
 from populace.archive.adapter_check import Check, Unpacked
 from populace.archive.layout import (
     FEEDBACK,
@@ -21,11 +30,9 @@ from populace.archive.layout import (
     SUITE,
     adapter_file,
 )
-from populace.archive.memory_check import check_memory, check_turn_memories
 from populace.archive.reading import ArchiveReader
 from populace.archive.record_lines import data_of
 from populace.archive.state_tensors import record_of
-from populace.archive.turn_check import check_turn
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import ArchiveInvalid, RecordInvalid
 from populace.storage.records.record import Record
@@ -42,6 +49,53 @@ from populace.storage.records.records import (
 )
 from populace.storage.revisions import CONFIG_FILE, SUFFIX, TENSORS_FILE, adapter_digest
 from populace.storage.rows.portable import PortableModel, portable_rows
+
+
+def check_turn(model: ModelId, record: InteractionRecord) -> None:
+    """Raise ``RecordInvalid`` for a turn with such a text that is none of ours."""
+    try:
+        _read(model, record)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        # Without the error's own text, which quotes a person's log.
+        role = record.messages[0][0]
+        what = f"message of the role {role}" if role in SAID_ROLES else "note"
+        raise RecordInvalid(record.KIND, f"the {what} of turn {record.position} cannot be read") from None
+
+
+def _read(model: ModelId, record: InteractionRecord) -> None:
+    (role, content), *_ = record.messages
+    if record.note:
+        ResponseNote.model_validate_json(record.note)
+    if role == CONVERSATION_ROLE:
+        ConversationRemark.model_validate_json(content)
+    elif role == FORGET_ROLE:
+        ForgottenObject.of(Forgotten.told(model, content, record.position))
+    elif role == MEMORY_ROLE and (restored(content) or 0) > record.position:
+        raise ValueError("it names a later position")
+
+
+def check_memory(payload: bytes | None, served: StateFormat | None, kind: str, where: str = "") -> None:
+    """Raise ``RecordInvalid``, of ``kind``, for a memory that cannot be used. ``where`` it is says the error.
+
+    ``served`` is the format of the states of the memory module that is served here. A state of another module
+    has to be one of its own format: it waits until that module is served, or until it is emptied.
+    """
+    try:
+        state = Memory.unpack(payload).state
+        if state is not None:
+            written = StateFormat.of(state)
+            if served is not None and served.module == written.module:
+                written = served
+            written.unpack(state)
+    except MemoryStateInvalid as error:
+        raise RecordInvalid(kind, f"the memory state{where} cannot be used: {error.reason}") from None
+
+
+def check_turn_memories(record: InteractionRecord, served: StateFormat | None) -> None:
+    """Check the memories that a turn keeps, as ``check_memory`` does."""
+    for payload in (record.memory, record.memory_after):
+        check_memory(payload, served, record.KIND, f" of turn {record.position}")
+
 
 AdapterCheck = Callable[[Check], Sequence[int]]
 

@@ -58,7 +58,7 @@ class RayConnection:
         self._owns_ray = owns_ray
         self._token = token
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
-        self.hosts: Directory = Directory(clients, shard_count=info.shards)
+        self.hosts: Directory = Directory.over(clients, shard_count=info.shards)
         self._replicas: ReplicaEngine | None = None
         self._aggregator: Aggregator | None = None
 

@@ -1,4 +1,4 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # Ray's API is partly untyped.
 """The parts of a running Populace that are Ray's: cluster, host actors, Serve deployments."""
 
@@ -10,9 +10,11 @@ import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray import serve
+from ray._private import worker
 
 from populace.actors.engine import EngineKind
 from populace.actors.host_limits import HostLimits
@@ -28,7 +30,6 @@ from populace.cluster.joining.driver import join_ray
 from populace.cluster.joining.raylet import OBJECT_STORE_BYTES
 from populace.cluster.own_ray import ended_process, start_ray
 from populace.cluster.process_environment import cluster_environment
-from populace.cluster.ray_messages import log_messages, messages_dropped
 from populace.cluster.serve_applications import delete, deploy
 from populace.cluster.store_side import StoreSide
 from populace.cluster.store_watch import StoreWatch
@@ -57,6 +58,35 @@ from populace.storage.adapter_store import AdapterStore
 from populace.storage.journal.options import JournalOptions
 from populace.storage.records.errors import ShardUnavailable
 from populace.trainer.actor import STOP_SECONDS_MAX, start_trainer
+
+logger = logging.getLogger(__name__)
+
+LINE_MAX = 200
+
+
+def log_messages() -> None:
+    """Log what Ray would print of its own accord, the first words of each message. For a driver."""
+    # There is no setting for it: ``log_to_driver`` is about the output of workers.
+    worker.print_to_stdstream = _log
+
+
+@contextmanager
+def messages_dropped() -> Generator[None]:
+    """Drop what Ray says during the block, in which what it names is ended on purpose."""
+    former = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(former)
+
+
+def _log(data: dict[str, Any], ignore_prefix: bool) -> None:
+    del ignore_prefix
+    for message in data["lines"]:
+        words = " ".join(str(message).split())
+        logger.warning("Ray: %s", words if len(words) <= LINE_MAX else f"{words[:LINE_MAX]}…")
+
 
 LOCAL_TENANT = "local"
 """The tenant of the person who runs ``populace serve`` on their own machine."""
@@ -173,7 +203,7 @@ def run_population(
                 )
             )
         clients = [RayHostClient(handle, host_name(index)) for index, handle in enumerate(handles)]
-        directory = Directory(clients, shard_count=side.shards)
+        directory = Directory.over(clients, shard_count=side.shards)
         for lack in asyncio.run(_unserved(directory)):
             report(lack)
         with contextlib.ExitStack() as stack:

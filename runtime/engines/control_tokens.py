@@ -2,7 +2,7 @@
 
 Read as the token, it would end a message or a reply in its middle: a correction that has it would be learned
 up to there, and never be said. So the tokens that a chat template wrote are marked in what it renders
-(``marked_template.py``), by secret names, and the marked text is read by a copy of the tokenizer that knows
+(``prompts.py``), by secret names, and the marked text is read by a copy of the tokenizer that knows
 them by these names alone.
 """
 

@@ -1,20 +1,31 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # transformers' tokenizer methods have untyped keyword arguments.
-"""From a prompt to token ids, and from a token id to its text: the same for every engine."""
+"""From a prompt to token ids, and from a token id to its text: the same for every engine.
+
+Renders a chat template with marks at the control tokens that it writes itself.
+Who wrote a token cannot be seen in what a template rendered. So its own strings, and the names of special
+tokens that it is given, are rendered with marks in place of the control tokens in them, while what people
+wrote goes in and comes out as it is. Where a template looks for a token in a message, to leave out what a
+model thought for example, it looks for the token and not for its mark.
+"""
 
 import asyncio
 import functools
 import inspect
 import json
+import secrets
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from jinja2 import Template, nodes
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
 from populace.actors.errors import InvalidRequest, TextTooLong
@@ -22,8 +33,124 @@ from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.tool_calls import ToolCall, calls_in
 from populace.engines.control_tokens import ControlTokens
 from populace.engines.fair_turns import FairTurns
-from populace.engines.marked_template import MarkedTemplate
-from populace.engines.message_places import Render, content_places
+
+_MARK = "\u2063{}\u2063"  # invisible separators, which no template looks for
+
+Render = Callable[[tuple[Message, ...]], str]
+
+
+def content_places(text: str, messages: tuple[Message, ...], first: int, render: Render) -> list[int]:
+    """Return the character at which the content of each message from ``first`` on begins in ``text``.
+
+    The conversation is rendered once more with marks in place of the contents, which shows what the template
+    writes between them. If the template changes a content other than by trimming it, each message is
+    rendered with another content: its content begins at the first character that differs.
+    """
+    marks = [_MARK.format(index) for index in range(len(messages))]
+    marked = render(
+        tuple(message._replace(content=mark) for message, mark in zip(messages, marks, strict=True))
+    )
+    places = _between(text, messages, marked, marks)
+    if places is not None:
+        return places[first:]
+    return [_changed_at(text, messages, index, render) for index in range(first, len(messages))]
+
+
+def _between(text: str, messages: Sequence[Message], marked: str, marks: Sequence[str]) -> list[int] | None:
+    """Find the places from the marked text; return None if the texts differ in more than the contents."""
+    places: list[int] = []
+    here = 0
+    for message, mark in zip(messages, marks, strict=True):
+        before, found, marked = marked.partition(mark)
+        if not found or not text.startswith(before, here):
+            return None
+        here += len(before)
+        places.append(here)
+        after = marked.partition("\u2063")[0]
+        for content in (message.content, message.content.strip()):
+            if text.startswith(content + after, here):
+                here += len(content)
+                break
+        else:
+            return None
+    return places if text[here:] == marked else None
+
+
+def _changed_at(text: str, messages: tuple[Message, ...], index: int, render: Render) -> int:
+    content = "1" if messages[index].content.lstrip().startswith("0") else "0"
+    altered = (*messages[:index], messages[index]._replace(content=content), *messages[index + 1 :])
+    return shared_beginning(text, render(altered))
+
+
+def shared_beginning(*sequences: Sequence[Hashable]) -> int:
+    """Return the length of the longest prefix that all sequences share."""
+    alike = takewhile(lambda items: len(set(items)) == 1, zip(*sequences, strict=False))
+    return sum(1 for _ in alike)
+
+
+LOOKS = frozenset(
+    {
+        *("count", "endswith", "find", "index", "lstrip", "partition", "removeprefix", "removesuffix"),
+        *("replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "startswith", "strip"),
+    }
+)
+"""The methods of strings, and the filters, whose first argument is looked for in the text."""
+
+_compiled = cast("Callable[[str], Template]", _compile_jinja_template)
+
+
+class MarkedTemplate:
+    """A chat template of which ``render`` marks the control tokens. Any thread may use it."""
+
+    def __init__(self, source: str, control: ControlTokens, special_tokens: Mapping[str, str]) -> None:
+        """``special_tokens`` are the tokenizer's own variables of the template, by name."""
+        self._control = control
+        self._variables = {name: control.marked(token) for name, token in special_tokens.items()}
+        # A name that no caller's variable has.
+        self._unmarked = f"unmarked_{secrets.token_hex(8)}"
+        environment = _compiled(source).environment
+        tree = environment.parse(source)
+        for literal in tree.find_all((nodes.Const, nodes.TemplateData)):
+            if isinstance(literal, nodes.TemplateData):
+                literal.data = control.marked(literal.data)
+            elif isinstance(literal.value, str):
+                literal.value = control.marked(literal.value)
+        for node in list(tree.find_all((nodes.Compare, nodes.Call, nodes.Filter))):
+            self._look_unmarked(node)
+        tree.set_environment(environment)
+        # jinja2 takes a tree where its annotation says a string's source or one.
+        self._template = environment.from_string(tree, globals={self._unmarked: self._without_marks})
+
+    def render(self, conversation: Sequence[Mapping[str, Any]], template: Mapping[str, Any]) -> str:
+        """Render as ``apply_chat_template`` does; raises what the template raises."""
+        given = {"tools": None, "documents": None, **self._variables, **template}
+        return self._template.render(messages=conversation, add_generation_prompt=True, **given)
+
+    def _look_unmarked(self, node: nodes.Node) -> None:
+        if isinstance(node, nodes.Compare):
+            node.expr = self._looking(node.expr)
+            for operand in node.ops:
+                operand.expr = self._looking(operand.expr)
+        elif isinstance(node, nodes.Filter):
+            if node.name in LOOKS and node.args:
+                node.args[0] = self._looking(node.args[0])
+        elif isinstance(node, nodes.Call):
+            called = node.node
+            if isinstance(called, nodes.Getattr) and called.attr in LOOKS and node.args:
+                node.args[0] = self._looking(node.args[0])
+
+    def _looking(self, expression: nodes.Expr) -> nodes.Expr:
+        named = nodes.Name(self._unmarked, "load", lineno=expression.lineno)
+        return nodes.Call(named, [expression], [], None, None, lineno=expression.lineno)
+
+    def _without_marks(self, value: object) -> object:
+        if isinstance(value, str):
+            return self._control.unmarked(value)
+        if isinstance(value, (list, tuple)):
+            items = map(self._without_marks, cast("Sequence[object]", value))
+            return tuple(items) if isinstance(value, tuple) else list(items)
+        return value
+
 
 INLINE_CHARACTERS_MAX = 2000
 """A prompt up to this long is tokenised on the event loop: about 0.5 ms, and a thread costs 0.2 ms."""

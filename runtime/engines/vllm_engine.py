@@ -1,24 +1,32 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # vLLM's classes are annotated in part only.
 """The serving engine: vLLM's ``AsyncLLM``.
 
 Import it late: on a machine without a GPU, ``cpu_environment`` should be set by then.
+
+Calls that a model makes in the format that it learned, read by vLLM's parsers.
+What leaves the engine is the text of ``actors/tool_calls.py`` for every base, so the log, the memory and the
+gateway know one format.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.exceptions import QueueOverflowError, VLLMClientError, VLLMError
 from vllm.inputs.engine import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
+from vllm.tool_parsers import ToolParserManager
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from populace.actors.engine import (
     AdapterRef,
@@ -28,13 +36,17 @@ from populace.actors.engine import (
     EngineStatistics,
     GenerateRequest,
     HeldAdapters,
+    MemoryUse,
     Prompt,
+    Sampling,
     joined,
 )
-from populace.actors.errors import AdapterInvalid, EngineUnavailable, InvalidRequest
+from populace.actors.errors import AdapterInvalid, EngineOverloaded, EngineUnavailable, InvalidRequest
 from populace.actors.owner import NO_OWNER, Owner
-from populace.actors.tool_choice import PARALLEL
+from populace.actors.tool_calls import ToolCall, with_calls
+from populace.actors.tool_choice import CALLS_MAX, PARALLEL
 from populace.adapters.base_modules import BaseModules, read_base_modules
+from populace.adapters.random_adapter import random_image
 from populace.engines.adapter_files import AdapterFiles, OwnAdapterFiles
 from populace.engines.adapter_table import AdapterTable
 from populace.engines.options import EngineOptions
@@ -56,11 +68,10 @@ from populace.engines.serving_memory import (
     written_roles,
 )
 from populace.engines.slots import AdmissionGate, Ticket, gate_of
+from populace.engines.stages import Stages, record_stages
 from populace.engines.vllm_embedder import VllmEmbedder
 from populace.engines.vllm_environment import applied
-from populace.engines.vllm_errors import our_errors
 from populace.engines.vllm_memory.request import MemoryRequest
-from populace.engines.vllm_stages import with_stages
 from populace.engines.vllm_start import (
     engine_arguments,
     process_variables,
@@ -68,11 +79,125 @@ from populace.engines.vllm_start import (
     warm_tier,
 )
 from populace.engines.vllm_statistics import statistics_of
-from populace.engines.vllm_tool_calls import CallText, check_parser, with_call_text
 from populace.engines.vllm_values import Call, cache_salt, delta_of, prompt_rows, sampling_parameters
-from populace.engines.vllm_warm_up import warm_up_adapter, warm_up_request
 from populace.engines.vllm_workers import call_workers
 from populace.engines.warm_tier import WarmTier
+from populace.telemetry.tracing.spans import TRACER
+
+
+class CallText:
+    """The text of one reply. Words are shown as they come, calls together at the reply's end.
+
+    With ``parallel`` False only the first call is shown.
+    """
+
+    def __init__(self, parser: str, tokenizer: Any, tools: Sequence[Any], *, parallel: bool = True) -> None:
+        made = ToolParserManager.get_tool_parser(parser)
+        asked = {"model": "base", "messages": [{"role": "user", "content": ""}], "tools": list(tools)}
+        self._request = ChatCompletionRequest.model_validate(asked)
+        # Streaming keeps a state, which must not be that of the whole text.
+        self._words, self._whole = (made(tokenizer, list(self._request.tools or ())) for _ in range(2))
+        self._calls_max = CALLS_MAX if parallel else 1
+        self._text, self._shown = "", ""
+        self._ids: list[int] = []
+
+    def shown(self, delta: Delta) -> Delta:
+        """Return the delta with the text that is to be shown instead."""
+        before, ids = self._text, list(self._ids)
+        self._text += delta.text
+        self._ids += delta.token_ids
+        told = self._words.extract_tool_calls_streaming(
+            before, self._text, delta.text, ids, self._ids, delta.token_ids, self._request
+        )
+        words = "" if told is None else told.content or ""
+        if delta.finish_reason is not None:
+            words = self._end().removeprefix(self._shown)
+        self._shown += words
+        return replace(delta, text=words)
+
+    def _end(self) -> str:
+        found = self._whole.extract_tool_calls(self._text, self._request)
+        if not found.tools_called:
+            return self._text
+        calls = [ToolCall(call.id, call.function.name, call.function.arguments) for call in found.tool_calls]
+        return with_calls(self._shown or (found.content or "").strip(), calls[: self._calls_max])
+
+
+def check_parser(parser: str | None) -> None:
+    """Raise ``InvalidRequest`` if vLLM has no parser of this name."""
+    if parser is None:
+        return
+    try:
+        ToolParserManager.get_tool_parser(parser)
+    except KeyError as error:
+        raise InvalidRequest(f"vLLM has no tool parser {parser!r}: {error}", "tool_parser") from None
+
+
+async def with_call_text(deltas: AsyncGenerator[Delta, None], text: CallText) -> AsyncGenerator[Delta, None]:
+    """Show the calls of a reply as text."""
+    async with aclosing(deltas):
+        async for delta in deltas:
+            yield text.shown(delta)
+
+
+TOKENS = 40
+"""Tokens of the prompt: more than a memory's compiled step takes in one call."""
+
+NUMBER = 2**31 - 1
+"""The number of the warm-up's adapter. Those of people's adapters count from 1."""
+
+
+def warm_up_request(context_tokens: int, *, with_memory: bool) -> GenerateRequest:
+    """Return a request whose prompt and reply use every part of the engine but adapters."""
+    return GenerateRequest(
+        "warm-up",
+        (0,) * min(TOKENS, context_tokens // 2),
+        Sampling(max_tokens=2, temperature=0.0, ignore_eos=True, logprobs=1, prompt_logprobs=1),
+        memory=MemoryUse() if with_memory else None,
+    )
+
+
+@contextmanager
+def warm_up_adapter(modules: BaseModules, dtype: torch.dtype) -> Generator[LoRARequest]:
+    """Make an adapter for an engine of this type. Its file is removed after the block."""
+    with tempfile.TemporaryDirectory(prefix="populace-warm-up-") as folder:
+        image = Path(folder) / "image"
+        image.write_bytes(random_image(modules, dtype, seed=0))
+        yield LoRARequest("warm-up", NUMBER, str(image))
+
+
+def with_stages(outputs: AsyncGenerator[RequestOutput, None]) -> AsyncGenerator[RequestOutput, None]:
+    """Yield the same outputs, and record the stages of the request before its last one, if traces are on."""
+    return _recorded(outputs) if TRACER.is_on else outputs
+
+
+async def _recorded(outputs: AsyncGenerator[RequestOutput, None]) -> AsyncGenerator[RequestOutput, None]:
+    async with aclosing(outputs):
+        async for output in outputs:
+            times = output.metrics
+            if output.finished and times is not None:
+                # vLLM's process takes them by the monotonic clock of this machine.
+                record_stages(
+                    Stages(times.queued_ts, times.scheduled_ts, times.first_token_ts, times.last_token_ts)
+                )
+            yield output
+
+
+@contextmanager
+def our_errors() -> Generator[None]:
+    """Turn every error of vLLM into one of ours."""
+    try:
+        yield
+    except QueueOverflowError as error:
+        raise EngineOverloaded(str(error)) from error
+    except VLLMClientError as error:
+        raise InvalidRequest(str(error)) from error
+    except EngineDeadError as error:
+        raise EngineUnavailable("its process died") from error
+    except EngineGenerateError as error:
+        raise EngineUnavailable(f"a request failed inside vLLM: {error.__cause__!r}") from error
+    except VLLMError as error:
+        raise EngineUnavailable(str(error)) from error
 
 
 class VllmEngine:

@@ -1,6 +1,7 @@
 """The gateway as an ASGI application."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -17,13 +19,19 @@ from populace.actors.aggregation.aggregator import Aggregator
 from populace.actors.engine import Embedder, Engine
 from populace.actors.errors import InvalidRequest, RequestTooLarge
 from populace.actors.hosts import Hosts
+from populace.api.completions import (
+    ChatChunkObject,
+    ChatCompletionObject,
+    TextChunkObject,
+    TextCompletionObject,
+)
+from populace.api.responses import ResponseEventObject
 from populace.gateway import operations, request_logs
 from populace.gateway.admin import keys as admin_keys
 from populace.gateway.admin import tenants as admin_tenants
 from populace.gateway.completions import embeddings, population
 from populace.gateway.completions import routes as completions
 from populace.gateway.console import routes as console
-from populace.gateway.description import DescribedApp
 from populace.gateway.fine_tuning import files
 from populace.gateway.fine_tuning import jobs as fine_tuning
 from populace.gateway.fine_tuning.upload_service import UploadService
@@ -65,6 +73,51 @@ from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.gateway.responses import conversations
 from populace.gateway.responses import routes as responses
 from populace.storage.records.errors import PopulaceError
+
+OBJECTS = (ChatCompletionObject, ChatChunkObject, TextCompletionObject, TextChunkObject, ResponseEventObject)
+"""The objects that only streams have, and those whose examples have a null, which FastAPI leaves out."""
+
+
+class DescribedApp(FastAPI):
+    """An application that describes its streams, and which routes take the id of what another one made.
+
+    Every route needs a key unless its own description says otherwise.
+    """
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is not None:
+            return self.openapi_schema
+        described = super().openapi()
+        _, told = models_json_schema(
+            [(model, "serialization") for model in OBJECTS], ref_template="#/components/schemas/{model}"
+        )
+        components = described["components"]
+        components["schemas"] |= told["$defs"]
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"key": []}]
+        _add_links(described["paths"])
+        return described
+
+
+def _add_links(paths: dict[str, dict[str, Any]]) -> None:
+    """Link what makes an object to all routes below it that need its id alone."""
+    for path, methods in paths.items():
+        if "{" in path or "post" not in methods:
+            continue
+        below = re.compile(rf"{re.escape(path)}/\{{(\w+)\}}[^{{]*")
+        links = {
+            operation["operationId"]: {
+                "operationId": operation["operationId"],
+                "parameters": {found[1]: "$response.body#/id"},
+            }
+            for other, operations in paths.items()
+            if (found := below.fullmatch(other))
+            for operation in operations.values()
+        }
+        for status, response in methods["post"]["responses"].items():
+            if links and status.startswith("2"):
+                response["links"] = links
+
 
 logger = logging.getLogger(__name__)
 

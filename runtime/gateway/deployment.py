@@ -10,7 +10,8 @@ share the port (SO_REUSEPORT): the kernel gives each new connection to one of th
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,9 @@ from fastapi import FastAPI
 from ray import serve
 from ray.util import get_node_ip_address
 
-from populace.actors.engine import BaseInfo, Engine
+from populace.actors.engine import BaseInfo, Delta, Engine, GenerateRequest
+from populace.actors.rates import estimated_tokens
+from populace.actors.wrapped_engine import WrappedEngine
 from populace.adapters.memory.state import StateFormat
 from populace.engines.client import ReplicaEngine
 from populace.engines.engine_nodes import HEALTH_SECONDS, EngineNodes, noted_start
@@ -28,9 +31,9 @@ from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.forwarding import Forwarder
 from populace.gateway.http.context import Gateway
 from populace.gateway.http.file_work import FileWork
+from populace.gateway.http.limits import Allowance, current_allowance
 from populace.gateway.http.machine_locks import MachineLocks
 from populace.gateway.inner_listener import InnerAddress, InnerListener
-from populace.gateway.metered_engine import MeteredEngine
 from populace.gateway.metrics.of_gateways import GatewayReport
 from populace.gateway.metrics_push import start_metrics_push
 from populace.gateway.peers import RayGateways
@@ -54,6 +57,38 @@ from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.options import TelemetryOptions
 from populace.telemetry.serve_log import SERVE_LOGGING
 from populace.telemetry.tracing.setup import telemetry_setup
+
+
+class MeteredEngine(WrappedEngine):
+    """Any ``Engine``. A reply to a request with a limit on tokens reserves what it may take before it begins.
+
+    What it did not take is given back once it has ended. The first reply of a request waits for no tokens:
+    it is refused, with all others of the request that begin with it. Later ones are of a request that has
+    begun, and what they take is owed.
+    """
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        allowance = current_allowance()
+        if allowance is None or not allowance.limits_tokens:
+            return self._engine.generate(request)
+        reserved = estimated_tokens(request)
+        allowance.plan(reserved)
+        return self._metered(request, allowance, reserved)
+
+    async def _metered(
+        self, request: GenerateRequest, allowance: Allowance, reserved: float
+    ) -> AsyncGenerator[Delta, None]:
+        await allowance.reserve()
+        prompt = reply = 0
+        try:
+            async with aclosing(self._engine.generate(request)) as deltas:
+                async for delta in deltas:
+                    prompt = delta.prompt_tokens
+                    reply += len(delta.token_ids)
+                    yield delta
+        finally:
+            allowance.settle(reserved, prompt + reply)
+
 
 # Ray Serve's types leave parameters and results unknown to a strict checker.
 _serve: Any = serve
@@ -241,7 +276,7 @@ def application_of(
     """Build the application over the hosts, by their names, and the replicas of the running population."""
     engine = ReplicaEngine(options.base, options.engine_nodes)
     traced = MeteredEngine(TracedEngine(engine))
-    directory = Directory(tuple(clients.values()), shard_count=options.shards)
+    directory = Directory.over(tuple(clients.values()), shard_count=options.shards)
     return create_app(
         directory,
         traced,

@@ -1,4 +1,8 @@
-"""The HTTP server of one gateway process."""
+"""The HTTP server of one gateway process.
+
+The connections of a gateway, with what uvicorn leaves open: how much comes before a request's body.
+A head is in memory before there is a request that a route or a middleware could refuse.
+"""
 
 import asyncio
 import contextlib
@@ -7,9 +11,93 @@ import ssl
 from collections.abc import Generator, Sequence
 
 import uvicorn
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from populace.gateway.connection import Connection
+from populace.actors.errors import InvalidRequest
+from populace.actors.request_head import RequestHeadTooLarge
+from populace.gateway.http.errors import error_response
+
+HEAD_BYTES_MAX = 32 * 1024
+"""A request line and the headers together; clients' own have about one kilobyte."""
+
+HEADERS_MAX = 100
+
+LINGER_SECONDS = 2.0
+"""How long it is still read what a refused client sends. A connection that is closed before is reset, and the
+response lost."""
+
+
+class _Refused(Exception):
+    """Ends the parsing of a head."""
+
+
+class Connection(HttpToolsProtocol):
+    """Refuses heads that are too large, and requests of HTTP/1.1 that do not say for which host they are."""
+
+    _reads_head = True
+    _heads = 0
+    _head_bytes = 0
+    _refusal: JSONResponse | None = None
+    _is_refused = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        was_reading_head, heads = self._reads_head, self._heads
+        super().data_received(data)
+        if not (was_reading_head and self._reads_head) or self._heads != heads:
+            # What came with the end of the request before is counted when the head is complete.
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES_MAX and not self._is_refused:
+            self._refusal = _too_large()
+            self.send_400_response("")
+
+    def on_headers_complete(self) -> None:
+        self._reads_head = False
+        self._heads += 1
+        self._refusal = self._reason_to_refuse()
+        if self._refusal is not None:
+            raise _Refused  # which the parser ends with, so that uvicorn sends a response of status 400
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._reads_head = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Send the refusal, if it is one of ours, and close the connection when its client has that."""
+        refusal = self._refusal
+        if refusal is None:
+            super().send_400_response(msg)
+            return
+        headers = [*self.server_state.default_headers, *refusal.raw_headers, (b"connection", b"close")]
+        lines = [STATUS_LINE[refusal.status_code], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
+        self.transport.write(b"".join((*lines, refusal.body)))
+        self._is_refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _reason_to_refuse(self) -> JSONResponse | None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > HEAD_BYTES_MAX or len(self.headers) > HEADERS_MAX:
+            return _too_large()
+        assert self.parser is not None, "it calls this"
+        if self.parser.get_http_version() == "1.1":
+            hosts = sum(name == b"host" for name, _ in self.headers)
+            if hosts != 1:
+                message = f"A request of HTTP/1.1 has one Host header, and here are {hosts}."
+                return error_response(InvalidRequest(message, "Host"))
+        return None
+
+
+def _too_large() -> JSONResponse:
+    return error_response(RequestHeadTooLarge(HEAD_BYTES_MAX, HEADERS_MAX))
+
 
 BACKLOG = 2048
 

@@ -5,6 +5,9 @@
 A message carries many calls. The results of those that finish within ``PROMPT_SECONDS`` are returned
 together; a call that waits, for a turn for example, gets a message of its own and holds up no other.
 A message that arrives again gets the results of the first time, and its calls do not run again.
+
+Lets calls into a host, until it is handed over to another node: then they wait, and come again there.
+Before a Populace stops it lets turns begin for those alone who finish what they had begun.
 """
 
 import asyncio
@@ -15,8 +18,9 @@ import os
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 import ray
 from ray.util import get_node_ip_address
@@ -25,8 +29,6 @@ from populace.actors.draining import Draining
 from populace.actors.errors import HostUnavailable
 from populace.actors.turn import TurnGrant
 from populace.hosting.directory.operations import OPERATIONS, Call, SentCall
-from populace.hosting.gate import Gate
-from populace.hosting.held_grants import Held, HeldGrants
 from populace.hosting.host_options import (
     HostOptions,
     StartedWith,
@@ -53,6 +55,111 @@ from populace.settings.signals import end_with_parent
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import context_of
 from populace.telemetry.tracing.setup import telemetry_setup
+
+POLL_SECONDS = 0.02
+
+
+class Gate:
+    """Open at first. A call that waits goes on if the host stays, and else raises ``HostUnavailable``."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._inside = 0
+        self._decided: asyncio.Event | None = None
+        self._is_shut = False
+        self._has_moved = False
+        self._let_in: frozenset[str] | None = None
+
+    @asynccontextmanager
+    async def passed(self, *, begins_turn: bool, caller: str | None = None) -> AsyncGenerator[None]:
+        """Be inside during the block, after waiting if the gate is closed for such a call.
+
+        Raises ``Draining`` if turns begin for others than this ``caller`` alone.
+        """
+        if begins_turn and self._let_in is not None and caller not in self._let_in:
+            raise Draining
+        while self._decided is not None and (begins_turn or self._is_shut):
+            await self._decided.wait()
+        if self._has_moved:
+            raise HostUnavailable(self._name, "it goes on on another node")
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    def let_in(self, callers: frozenset[str]) -> None:
+        """Let turns begin for these callers alone, until the process ends."""
+        self._let_in = callers
+
+    def close_for_turns(self) -> None:
+        """Let no call in that would begin a turn."""
+        self._decided = self._decided or asyncio.Event()
+
+    async def shut(self, seconds_max: float) -> bool:
+        """Let no call in, and wait for those inside; returns whether they have all ended by then."""
+        self.close_for_turns()
+        self._is_shut = True
+        give_up = asyncio.get_running_loop().time() + seconds_max
+        while self._inside:
+            if asyncio.get_running_loop().time() > give_up:
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    def open(self, *, has_moved: bool = False) -> None:
+        """Let the calls go on that wait, or with ``has_moved`` send them and all later ones away."""
+        decided, self._decided = self._decided, None
+        self._is_shut, self._has_moved = False, has_moved
+        if decided is not None:
+            decided.set()
+
+
+FEW = 1024
+"""A number of grants that is not worth looking through for those whose deadline passed."""
+
+
+class Held(NamedTuple):
+    """A grant of a caller. After ``until_s`` of the monotonic clock the turn has ended by itself."""
+
+    caller: str
+    undo: Call
+    until_s: float
+
+
+class HeldGrants:
+    """Grants by caller, by their ids."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+        self._of: defaultdict[str, set[str]] = defaultdict(set)
+        self._look_from = FEW
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, grant_id: str, held: Held, *, now_s: float) -> None:
+        """Note a grant."""
+        self._held[grant_id] = held
+        self._of[held.caller].add(grant_id)
+        if len(self._held) > self._look_from:
+            for ended in [key for key, other in self._held.items() if other.until_s < now_s]:
+                self.drop(ended)
+            self._look_from = max(FEW, 2 * len(self._held))
+
+    def drop(self, grant_id: str) -> None:
+        """Forget a grant whose turn ended, if it is held here."""
+        held = self._held.pop(grant_id, None)
+        if held is not None:
+            of_caller = self._of[held.caller]
+            of_caller.discard(grant_id)
+            if not of_caller:
+                del self._of[held.caller]
+
+    def take(self, caller: str) -> list[Call]:
+        """Return what takes back all grants of a caller, and forget them."""
+        return [self._held.pop(grant_id).undo for grant_id in self._of.pop(caller, ())]
+
 
 logger = logging.getLogger(__name__)
 

@@ -1,22 +1,37 @@
-"""What a host is started with, and the host that comes of it on the node where it starts."""
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# Ray's API is partly untyped.
+"""What a host is started with, and the host that comes of it on the node where it starts.
 
+Erases adapters from the memory of all nodes that may have them.
+A node's replica does it, which unloads them as well. A node without a replica may have images of one that was
+killed there; it is asked by a task, if it has a label of ours.
+"""
+
+import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError
 
 from populace.actors.engine import BaseInfo
+from populace.actors.errors import EngineUnavailable, HostUnavailable
 from populace.actors.host.model_host import ModelHost
 from populace.actors.host_limits import HostLimits
+from populace.actors.hosts import Hosts
 from populace.encoder.on_use import EncoderOnUse
 from populace.engines.client import ReplicaEngine
 from populace.engines.traced_engine import TracedEngine
+from populace.hosting.host_client import RayHostClient, connect_host
 from populace.hosting.messages import GatewayAddress, host_name
-from populace.hosting.node_images import NodeImages
-from populace.hosting.other_hosts import OtherHosts
 from populace.hosting.shared_files import SharedPaths
-from populace.hosting.store_node import Home, own_base, own_encoder, own_module, own_settings
+from populace.hosting.store_node import NODE_ID, Home, own_base, own_encoder, own_module, own_settings
+from populace.node_files.node import erase_here
+from populace.node_files.ray_hosts import node_id
 from populace.policies.placement import shards_of
 from populace.settings.clock import SystemClock
 from populace.settings.errors import SETTINGS_REFUSED
@@ -30,6 +45,78 @@ from populace.suites.rewards import reward_names
 from populace.telemetry.options import TelemetryOptions
 from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.spans import TRACER
+
+ANSWER_SECONDS_MAX = 10.0
+"""How long they may take: meanwhile no adapter can be added."""
+
+
+class OtherHosts:
+    """The hosts of these numbers, found when they are first asked."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers
+        self._clients: list[RayHostClient] = []
+
+    async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
+        """Return those of the adapters that their models have.
+
+        Raises ``HostUnavailable`` or ``StorageError`` if one does not know it now, or not in time.
+        """
+        try:
+            if not self._clients:
+                self._clients = [connect_host(number) for number in self._numbers]
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                asked = (client.call(Hosts.adapters_in_use, digests) for client in self._clients)
+                used = await asyncio.gather(*asked)
+        except (ValueError, TimeoutError) as error:
+            raise HostUnavailable("another host", str(error) or "it does not answer") from error
+        return frozenset[str]().union(*used)
+
+
+NODE_SECONDS_MAX = 60.0
+"""How long a node may take to start the process of a task and erase what it has."""
+
+_OUR_LABELS = "populace."
+
+
+class NodeImages:
+    """What nodes have of adapters in their memory, seen from a host."""
+
+    def __init__(self, engine: ReplicaEngine) -> None:
+        self._engine = engine
+
+    async def erase(self, digests: frozenset[str]) -> None:
+        """Erase adapters from every replica, and from the memory of every node that is alive.
+
+        Raises ``EngineUnavailable`` if a replica or node does not do it now. One that is gone for good is
+        asked no more once Serve and Ray know it, and has nothing but what is in its machine's memory.
+        """
+        await asyncio.to_thread(erase_here, digests)
+        done = {node_id(), *await self._engine.erase(digests)}
+        others = await asyncio.to_thread(_nodes_of_ours)
+        await asyncio.gather(*(_erase_on(node, digests) for node in others - done))
+
+
+def _nodes_of_ours() -> set[str]:
+    nodes: list[dict[str, Any]] = ray.nodes()
+    return {
+        node["NodeID"]
+        for node in nodes
+        if node["Alive"] and any(label.startswith(_OUR_LABELS) for label in node["Labels"])
+    }
+
+
+async def _erase_on(node: str, digests: frozenset[str]) -> None:
+    # Any: Ray's types know a remote function only where the decorator is written on it.
+    task: Any = ray.remote(erase_here)
+    erased = task.options(num_cpus=0, max_retries=0, label_selector={NODE_ID: node}).remote(digests)
+    try:
+        await asyncio.wait_for(erased, NODE_SECONDS_MAX)
+    except (RayError, TimeoutError) as error:
+        ray.cancel(erased, force=True)
+        reason = str(error).split("\n", 1)[0] or f"no answer for {NODE_SECONDS_MAX:g} s"
+        raise EngineUnavailable(f"a node's memory cannot be erased now ({node[:12]}: {reason})") from error
+
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The settings of devices: what engines and the trainer compute on, and how much of it they take.
 
 They are part of ``Settings``. Which of them work together is checked when the engines' machines are known:
-``cluster/device_checks.py``.
+``cluster/engine_plan.py``.
 """
 
 from typing import Annotated, Literal

@@ -7,6 +7,7 @@ become the default. The text below a field is what ``populace config`` says of i
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,11 +25,27 @@ from populace.settings.machine import (
     physical_cores,
     threads_default,
 )
-from populace.settings.origins import checked_origins, origins_in
 from populace.settings.ports import ports_in
 from populace.settings.sources import Gathered, absolute, allowed_by, gather
 from populace.storage.journal.options import JournalOptions
 from populace.storage.records.keys import RESERVED_MODEL_NAMES, name_problem
+
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+
+
+def origins_in(text: str | None) -> tuple[str, ...]:
+    """Separate origins at commas."""
+    return tuple(origin.strip().rstrip("/") for origin in (text or "").split(",") if origin.strip())
+
+
+def checked_origins(text: str | None) -> tuple[str, ...]:
+    """Do the same; raises ``ValueError`` for one that no browser sends."""
+    origins = origins_in(text)
+    for origin in origins:
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin: those are like https://chat.example.org, or *")
+    return origins
+
 
 EngineChoice = Literal["auto", EngineKind]
 TrainingPriority = Literal["idle", "low"]

@@ -107,7 +107,7 @@ def trace_text(trace_id: str) -> bytes:
 
 
 def _compact(written: Mapping[str, object]) -> bytes:
-    """Write as ``tracing/span_lines.py`` does, without which nothing is found."""
+    """Write as ``tracing/exporters.py`` does, without which nothing is found."""
     return json.dumps(written, separators=(",", ":")).encode()
 
 

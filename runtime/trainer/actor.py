@@ -17,14 +17,16 @@ import ray
 
 from populace.actors.engine import BaseInfo
 from populace.actors.process_use import ProcessUse
+from populace.actors.training import TrainingJobs, UnsettledFeedback
+from populace.actors.training_options import TrainingOptions
 from populace.engines.client import ReplicaEngine
 from populace.hosting.directory.directory import Directory
 from populace.hosting.host_client import connect_host
 from populace.hosting.messages import NAMESPACE
 from populace.hosting.store_node import Home, own_base, own_module, own_settings, own_telemetry, placed
-from populace.policies.consolidation import ConsolidationRule
+from populace.policies.consolidation import ConsolidationRule, consolidation, training_order
 from populace.policies.diversity.probes import DIGEST
-from populace.policies.evaluation_gate import GateRule, RollbackRule
+from populace.policies.evaluation_gate import GateRule, RollbackRule, should_roll_back
 from populace.settings.errors import SETTINGS_REFUSED
 from populace.settings.settings import TrainingPriority
 from populace.settings.signals import end_with_parent
@@ -36,8 +38,55 @@ from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.options import TelemetryOptions
 from populace.telemetry.tracing.own_process import own_process_use
 from populace.telemetry.tracing.setup import telemetry_setup
-from populace.trainer.consolidator import Consolidator
 from populace.trainer.keeping import KeptSessions
+
+
+class Consolidator:
+    """Decides on trainings and rollbacks. ``look`` may be called at any time; repeating it has no effect."""
+
+    def __init__(
+        self, jobs: TrainingJobs, *, rule: ConsolidationRule, rollback: RollbackRule, trains: bool = True
+    ) -> None:
+        """Make a consolidator; without ``trains`` it only rolls revisions back."""
+        self._jobs = jobs
+        self._rule = rule
+        self._rollback = rollback
+        self._trains = trains
+
+    async def look(self) -> None:
+        """Act on a page of unsettled feedback; a model for which this fails is retried later."""
+        found = {
+            f"{feedback.model.tenant}/{feedback.model.name}": feedback
+            for feedback in await self._jobs.unsettled()
+        }
+        for name in training_order({name: feedback.standing for name, feedback in found.items()}):
+            try:
+                await self._look_at(found[name])
+            except PopulaceError as error:
+                logger.info("%s is looked at again: %s", found[name].model, error)
+
+    async def _look_at(self, found: UnsettledFeedback) -> None:
+        if found.serving is not None and should_roll_back(found.of_parent, found.of_serving, self._rollback):
+            await self._jobs.roll_back(found.model, found.serving)
+            logger.info(
+                "%s gave %s back: %d of %d replies were liked, of its parent's %d of %d",
+                found.model,
+                found.serving[:12],
+                found.of_serving.good,
+                found.of_serving.total,
+                found.of_parent.good,
+                found.of_parent.total,
+            )
+            return
+        decision = consolidation(found.standing, self._rule)
+        if decision.due and self._trains:
+            # The key allows one training for each log position and amount of feedback.
+            key = f"consolidation-{found.standing.position}-{found.given}"
+            await self._jobs.ask(found.model, TrainingOptions(), key)
+            logger.info("%s is trained: %s", found.model, decision.reason)
+        elif found.standing.judged == 0 and not (decision.due or decision.waits):
+            await self._jobs.settle(found)
+
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +209,7 @@ class TrainerActor:
     async def _run(self) -> None:
         self._options = options = await self._find_own_options()
         clients = [connect_host(index) for index in range(options.hosts)]
-        directory = Directory(clients, shard_count=options.shards)
+        directory = Directory.over(clients, shard_count=options.shards)
         consolidator = Consolidator(
             directory.jobs, rule=ConsolidationRule(), rollback=RollbackRule(), trains=options.automatic
         )

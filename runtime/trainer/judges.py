@@ -1,16 +1,41 @@
 """The judges of a candidate's replies: as it is served, to other wordings, to strangers, to its suite."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from populace.actors.training import TrainingJob
 from populace.adapters.lora.trainable import TrainableAdapter
 from populace.engines.prompts import BaseTokenizer
 from populace.learning.frozen_base import FrozenBase
+from populace.learning.general_requests import JUDGED
 from populace.learning.on_policy.as_served import AsServed
 from populace.learning.on_policy.sampler import Sampler
 from populace.learning.on_policy.served_replies import ServedJudge
 from populace.learning.on_policy.suite_replies import SuiteReplies, askable
 from populace.learning.trainer import ReplyJudge
+from populace.policies.community import ToldWords
+from populace.policies.evaluation_gate import Evaluation
 from populace.trainer.datasets import Dataset, TrainingData
-from populace.trainer.leaks import LeakJudge
+
+
+@dataclass(frozen=True, slots=True)
+class LeakJudge:
+    """A ``ReplyJudge`` that looks for private words in general replies.
+
+    What the base says to the same requests, and the requests, tell nothing of anybody.
+    """
+
+    told: ToldWords
+    requests: Sequence[str] = JUDGED
+
+    def judge(self, evaluation: Evaluation, candidate: TrainableAdapter) -> Evaluation:
+        """Count the private words, if general replies were made."""
+        del candidate
+        general = evaluation.general
+        if general is None:
+            return evaluation
+        leaked = self.told.leaks(general.said, (*general.said_base, *self.requests))
+        return evaluation._replace(general=general._replace(private=len(leaked)))
 
 
 def judges_of(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence, Set
 from functools import partial
 from typing import Any
 
+from populace.actors.engine import MemoryUse
 from populace.actors.errors import (
     EngineUnavailable,
     HostUnavailable,
@@ -21,11 +22,14 @@ from populace.actors.errors import (
     TrainingFailed,
     TrainingStopped,
 )
+from populace.actors.example_lines import VALIDATION_LINES_MIN, ExampleLine, read_examples
 from populace.actors.hosts import Hosts
 from populace.actors.span_names import TRAIN_PREPARE, TRAIN_PROMOTE
+from populace.actors.suites import Suite
 from populace.actors.training import EndState, JobState, OpenJob, TrainingJob, TrainingJobs
 from populace.actors.training_methods import TASK_METHODS
 from populace.actors.turn import ModelId
+from populace.learning.examples import Example, examples_of_lines
 from populace.learning.trainer import Candidate
 from populace.policies.quoted_words import without_words
 from populace.policies.training_shares import TrainingShares, chosen
@@ -41,25 +45,70 @@ from populace.storage.records.errors import (
 )
 from populace.storage.revisions import RevisionFiles
 from populace.storage.rows.ledger import FIRST_ALIAS
-from populace.storage.training.errors import JobEnded, JobNotFound
+from populace.storage.training.errors import JobEnded, JobNotFound, SuiteNotFound
 from populace.storage.training.sessions import SessionFiles
+from populace.storage.uploads.errors import UploadNotFound
 from populace.storage.uploads.upload_files import UploadFiles
 from populace.telemetry.calls import Caller, serving
 from populace.telemetry.log_setup import digest_of, request_id_of_job
 from populace.telemetry.tracing.spans import TRACER
 from populace.trainer.continuity import kept_by
 from populace.trainer.contributed import collect, is_still_agreed
-from populace.trainer.file_data import file_examples
+from populace.trainer.datasets import TrainingData
 from populace.trainer.job_traces import JobTraces, phase_of_job, record_training
 from populace.trainer.keeping import KeptSessions
 from populace.trainer.lineage import revision_of
 from populace.trainer.loading import LoadedTrainer
-from populace.trainer.log_data import settled_position
+from populace.trainer.log_data import read_log_data, settled_position
 from populace.trainer.plans import plan_of, too_few_held_out
-from populace.trainer.reading import log_of, memory_of, suite_of_model
 from populace.trainer.room import learns_parents_lessons
 from populace.trainer.runs import TrainingRun
 from populace.trainer.training_watch import TrainingWatch, train_all, unexpected, while_open
+
+
+async def log_of(hosts: Hosts, job: TrainingJob) -> TrainingData:
+    """Read the turns in the range of a job that has started, and the feedback that was given before."""
+    assert job.log_range is not None
+    assert job.feedback_until_ms is not None
+    return TrainingData(*await read_log_data(hosts, job.model, job.log_range, job.feedback_until_ms))
+
+
+async def suite_of_model(hosts: Hosts, model: ModelId) -> Suite:
+    """Read the model's suite, which has no question if there is none."""
+    try:
+        return await hosts.suites.show(model)
+    except SuiteNotFound:
+        return ()
+
+
+async def memory_of(hosts: Hosts, model: ModelId) -> MemoryUse:
+    """Read the model's memory as it is now, for replies that read it and write nothing."""
+    return MemoryUse((await hosts.memories.show(model)).state, new_from=None)
+
+
+def file_examples(job: TrainingJob, uploads: UploadFiles, now_ms: int, *, held_out_min: int) -> list[Example]:
+    """Read the files of the job, which are its tenant's; some of the examples judge the result.
+
+    Raises ``TrainingFailed`` for a file that was deleted or has expired, ``InvalidRequest``, which names a
+    wrong line, and what ``UploadFiles.read`` raises.
+    """
+
+    def lines(option: str, file_id: str, **least: int) -> list[ExampleLine]:
+        try:
+            content = uploads.read(job.model.tenant, file_id, now_ms)
+            return read_examples(content, job.options.method, option, **least)
+        except UploadNotFound as error:
+            reason = f"its {option.replace('_', ' ')} {file_id[:80]} is not there, or not any more"
+            raise TrainingFailed(job.model.name, reason) from error
+
+    options = job.options
+    assert options.training_file is not None, "a job that learns from a file names it"
+    validation: list[ExampleLine] = []
+    if options.validation_file is not None:
+        validation = lines("validation_file", options.validation_file, least=VALIDATION_LINES_MIN)
+    taught = lines("training_file", options.training_file)
+    return examples_of_lines(taught, validation, held_out_min=held_out_min)
+
 
 logger = logging.getLogger(__name__)
 

@@ -22,24 +22,28 @@ from populace.adapters.memory.attention import attention_layers
 from populace.adapters.memory.module import MemoryModule, digest_of
 from populace.adapters.packing import read_adapter
 from populace.engines.prompts import BaseTokenizer
-from populace.learning.anchors import anchor_sequences
+from populace.learning.anchors import AnchoredCurriculum, AnchorGroup, anchor_sequences
+from populace.learning.curricula import Curriculum
 from populace.learning.encoding import ExampleEncoder
 from populace.learning.frozen_base import FrozenBase
 from populace.learning.general_replies import Answerer
+from populace.learning.kept_readings import KeptReadings
 from populace.learning.lower_part import LowerPart
 from populace.learning.memory_inputs import TEXTS_MIN, KeptInputsCurriculum, MemoryInputs
 from populace.learning.memory_reading import MemoryReading
+from populace.learning.methods.objective import TrainSequence
 from populace.learning.methods.sft import Reads
 from populace.learning.on_policy.record import RolloutRecord
 from populace.learning.on_policy.sampler import EngineSampler
 from populace.learning.on_policy.teachers import Teacher
+from populace.learning.own_replies import WEIGHT as OWN_WEIGHT
+from populace.learning.own_replies import OwnReplies, own_replies
 from populace.learning.session import StepOptions, StepReport, TrainingSession
 from populace.learning.session_file import pack_session, unpack_session
 from populace.learning.trainer import Learner
 from populace.policies.capacity import AdapterRoom, Held, larger_rank
 from populace.storage.records.errors import RecordInvalid
 from populace.storage.revisions import RevisionFiles
-from populace.trainer.anchoring import Anchoring
 from populace.trainer.continuity import Served, Start, start_of
 from populace.trainer.contributed import Contributions
 from populace.trainer.datasets import MAKERS, Dataset, DatasetInputs, TrainingData
@@ -55,6 +59,60 @@ from populace.trainer.first_adapter import (
 from populace.trainer.judges import judges_of
 from populace.trainer.plans import learns_of
 from populace.trainer.room import begun_anew, may_begin_anew, rank_most, room_of
+
+
+@dataclass(slots=True)
+class _Reference:
+    """What replies are kept to, and its own replies once a job needed them; ``digest`` None is the base."""
+
+    digest: str | None
+    readings: KeptReadings
+    own_replies: OwnReplies | None = None
+
+
+class Anchoring:
+    """Makes anchored curricula; what the base and the newest lower revision say is computed once."""
+
+    def __init__(
+        self,
+        base: FrozenBase,
+        anchors: list[TrainSequence],
+        tokenizer: BaseTokenizer,
+        answerer: Answerer | None,
+        readings: KeptReadings | None,
+    ) -> None:
+        """``readings`` are those of the base, if there are some already."""
+        self._base = base
+        self._anchors = anchors
+        self._tokenizer = tokenizer
+        self._answerer = answerer
+        self._of_base = _Reference(None, readings or KeptReadings(base))
+        self._of_lower = self._of_base
+
+    def anchored(
+        self, curriculum: Curriculum, weight: float, lower: LowerPart | None, *, taught: Sequence[str]
+    ) -> Curriculum:
+        """Keep replies as they are, but those to the questions ``taught``.
+
+        Corrections change how replies begin more than anything else does.
+        """
+        if not (weight and self._anchors):
+            return curriculum
+        reference, groups = self._reference(lower), [AnchorGroup(self._anchors)]
+        if taught and self._answerer is not None:
+            if reference.own_replies is None:
+                packed = None if lower is None else lower.packed
+                reference.own_replies = own_replies(self._answerer, self._tokenizer, packed=packed)
+            groups, weight = reference.own_replies.groups(taught), OWN_WEIGHT * weight
+        return AnchoredCurriculum(curriculum, groups, reference.readings, weight)
+
+    def _reference(self, lower: LowerPart | None) -> _Reference:
+        if lower is None:
+            return self._of_base
+        if self._of_lower.digest != lower.digest:
+            self._of_lower = _Reference(lower.digest, KeptReadings(self._base, lower.adapter))
+        return self._of_lower
+
 
 CURVE_MAX = 256
 """Most points of a job's reported curve: a picture shows no more, and its row is written every second."""

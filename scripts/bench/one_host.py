@@ -66,7 +66,7 @@ class OneHost:
 
     def directory(self) -> Directory:
         """Return a new client of the host."""
-        return Directory([RayHostClient(self.handle, host_name(0))], shard_count=self._shards)
+        return Directory.over([RayHostClient(self.handle, host_name(0))], shard_count=self._shards)
 
     async def restart(self) -> float:
         """Kill the host; return the seconds from the start of its next process to its first answer."""

@@ -112,7 +112,7 @@ FAULTS = (
     Mutant(
         "a request that Ray brings again is generated again",
         "P2",
-        (Edit("runtime/engines/runs.py", "run = self._runs.get(target.stream_id)", "run = None"),),
+        (Edit("runtime/engines/replica.py", "run = self._runs.get(target.stream_id)", "run = None"),),
         ("tests/runtime/engines/test_runs.py", "tests/runtime/engines/test_client.py"),
     ),
     Mutant(
@@ -261,7 +261,7 @@ FAULTS = (
         "P3",
         (
             Edit(
-                "storage/journal/collecting.py",
+                "storage/journal/journals.py",
                 "if found.size > CLAIM_BYTES_MAX or not journal.is_claim(place):",
                 "if True:",
             ),

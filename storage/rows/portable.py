@@ -6,7 +6,8 @@ of ``storage/rows/integrity.py`` before any of them is written.
 """
 
 import contextlib
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from populace.storage.records import keys
@@ -27,7 +28,27 @@ from populace.storage.records.records import (
 )
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import integrity, ledger
-from populace.storage.rows.rows_in_memory import RowsInMemory
+
+
+class RowsInMemory:
+    """Implements ``ReadTransaction``."""
+
+    def __init__(self, rows: Mapping[bytes, bytes]) -> None:
+        self._rows = rows
+        self._keys = sorted(rows)
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)
+
+    def scan(
+        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        at = bisect_left(self._keys, prefix if after is None else max(prefix, after + b"\0"))
+        while at < len(self._keys) and limit != 0 and self._keys[at].startswith(prefix):
+            yield self._keys[at], self._rows[self._keys[at]]
+            limit = None if limit is None else limit - 1
+            at += 1
+
 
 R = TypeVar("R", bound=Record)
 

@@ -1,6 +1,6 @@
 """LMDB transactions behind the interface of ``storage/records/transaction.py``.
 
-Values are as on disk; ``storage/shards/sealed_rows.py`` opens those that are sealed. The used part of LMDB is
+Values are as on disk; ``storage/shards/shard.py`` opens those that are sealed. The used part of LMDB is
 declared as protocols, so that ``storage/shards/shard.py`` stays the only file that writes with it.
 """
 

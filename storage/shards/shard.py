@@ -17,31 +17,36 @@ LMDB must not be used across ``fork``, on a network file system, or twice in one
 """
 
 import contextlib
+import errno
 import logging
+import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import lmdb
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from populace.storage.records import erasures, keys
 from populace.storage.records.durations import Durations
 from populace.storage.records.errors import (
+    DiskFull,
     Fenced,
+    RecordInvalid,
     ShardStopped,
     StorageError,
     StoreDamaged,
     StoreInvalid,
     UnknownOutcome,
 )
+from populace.storage.records.files import disk_named
 from populace.storage.records.sealing import Sealing
 from populace.storage.records.transaction import ReadTransaction, WriteTransaction
 from populace.storage.rows import integrity
 from populace.storage.shards import generations
-from populace.storage.shards.compaction import write_copy
 from populace.storage.shards.environments import (
     BROKEN,
     DAMAGED,
@@ -55,10 +60,141 @@ from populace.storage.shards.environments import (
 from populace.storage.shards.opening import Claim, take_over
 from populace.storage.shards.ownership import stored_epoch
 from populace.storage.shards.reads import READ_SECONDS_MAX, ReadsInProgress
-from populace.storage.shards.refusal import Refusal
-from populace.storage.shards.rows import Change, Poisoned, Reader, Recorder, Writer, run_operations
-from populace.storage.shards.sealed_rows import SealedReader, SealedWriter
+from populace.storage.shards.rows import (
+    Change,
+    LmdbTransaction,
+    Poisoned,
+    Reader,
+    Recorder,
+    Writer,
+    run_operations,
+)
 from populace.storage.shards.statistics import MAP_SHARE_MAX, ShardStatistics, map_share, measure
+
+
+class Refusal:
+    """Refuses nothing until ``stop`` or ``close``, and everything from then on until ``lift``."""
+
+    def __init__(self, shard: int) -> None:
+        self._shard = shard
+        self._error: StorageError | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self._error is not None
+
+    def check(self) -> None:
+        """Raise a fresh copy of the error that stopped the shard, if it is stopped."""
+        if self._error is not None:
+            raise type(self._error)(*self._error.args)
+
+    def stop(self, error: StorageError, cause: BaseException | None = None) -> NoReturn:
+        """Refuse all further work, then raise ``error``."""
+        self.begin(error)
+        raise error from cause
+
+    def begin(self, error: StorageError) -> None:
+        """Refuse all further work because of ``error``, unless it is refused already."""
+        if self._error is None:
+            logger.error("shard %d stops: %s", self._shard, error)
+            # The outcome of a later call is known: it has not even begun.
+            self._error = (
+                ShardStopped(self._shard, error.cause) if isinstance(error, UnknownOutcome) else error
+            )
+
+    def close(self) -> None:
+        """Refuse all further work; an earlier reason stays."""
+        self._error = self._error or ShardStopped(self._shard, "it is closed")
+
+    def lift(self) -> None:
+        self._error = None
+
+
+class SealedReader(Reader):
+    """Implements ``ReadTransaction``. A row that is not properly sealed raises ``RecordInvalid``."""
+
+    def __init__(self, transaction: LmdbTransaction, sealing: Sealing) -> None:
+        super().__init__(transaction)
+        self._sealing = sealing
+        self._ciphers: dict[bytes, AESGCM] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        value = super().get(key)
+        return value if value is None or not keys.is_sealed(key) else self._opened(key, value)
+
+    def scan(
+        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in super().scan(prefix, after=after, limit=limit):
+            yield key, self._opened(key, value) if keys.is_sealed(key) else value
+
+    def _opened(self, key: bytes, value: bytes) -> bytes:
+        if self._sealing.leaves_plain(value):
+            return value
+        return self._sealing.open(self._cipher(key), key, value)
+
+    def _cipher(self, key: bytes) -> AESGCM:
+        """Return the cipher of the model that the row belongs to."""
+        data_key = keys.data_key_of(key)
+        cipher = self._ciphers.get(data_key)
+        if cipher is None:
+            stored = super().get(data_key)
+            if stored is None:
+                raise RecordInvalid("data_key", f"it is missing for a sealed {keys.kind_of(key)}")
+            cipher = self._ciphers[data_key] = self._sealing.cipher(stored)
+        return cipher
+
+
+class SealedWriter(SealedReader, Writer):
+    """Implements ``WriteTransaction``. A model's data key must be put before its first sealed row."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        # Seal first: a row that cannot be sealed must fail before the transaction counts as written to.
+        super().put(key, self._sealed(key, value))
+
+    def _sealed(self, key: bytes, value: bytes) -> bytes:
+        return self._sealing.seal(self._cipher(key), key, value) if keys.is_sealed(key) else value
+
+
+Environment = TypeVar("Environment")
+
+
+class LmdbSource(Protocol):
+    """The part of LMDB that is used, declared here so that this file does not import it."""
+
+    def copy(self, path: str, compact: bool = ..., /) -> None: ...
+
+
+def write_copy(
+    source: LmdbSource,
+    path: Path,
+    number: int,
+    size: ShardStatistics,
+    *,
+    open_copy: Callable[[Path], Environment],
+) -> tuple[Environment, Path]:
+    """Write the rows of one snapshot durably to a new generation; return it open, and its directory.
+
+    Raises ``DiskFull``, before anything is written if the lack of space is evident, and
+    ``DiskRefused``. On any error, everything written is removed.
+    """
+    bytes_needed = size.bytes_used - size.bytes_free
+    bytes_free = shutil.disk_usage(path).free
+    if bytes_needed > bytes_free:
+        raise DiskFull(number, bytes_needed, bytes_free)
+    with disk_named(path):
+        place = generations.add(path)
+    try:
+        source.copy(str(place), True)
+        generations.sync_generation(place)
+        return open_copy(place), place
+    except Exception as error:
+        generations.discard(place)
+        # The code of an OSError, or LMDB's message for it.
+        if errno.ENOSPC in (getattr(error, "errno", None), getattr(error, "code", None)):
+            raise DiskFull(number, bytes_needed, shutil.disk_usage(path).free) from error
+        raise
+
 
 T = TypeVar("T")
 
@@ -117,7 +253,7 @@ class Shard:
         are on disk, and ``write`` must not be called. Raises ``StoreVersionMismatch``,
         ``StoreInvalid`` (absent, not whole, not LMDB, or another shard's), ``DiskFull``, and
         ``StoreInUse`` if this process has it open already, or another one keeps the writer lock. A
-        stopped process that keeps it is killed, see ``storage/shards/takeover.py``.
+        stopped process that keeps it is killed, see ``storage/shards/opening.py``.
         """
         if create:
             cls.create(path, number, shard_count)

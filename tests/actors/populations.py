@@ -52,7 +52,7 @@ def local_hosts(store: Store, clock: Clock) -> list[ModelHost]:
 
 
 def local_directory(hosts: list[ModelHost], store: Store) -> Directory:
-    return Directory([LocalHostClient(host) for host in hosts], shard_count=store.shards)
+    return Directory.over([LocalHostClient(host) for host in hosts], shard_count=store.shards)
 
 
 def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimits = LIMITS) -> HostOptions:
@@ -63,7 +63,7 @@ def host_options(store: Store, number: int = 0, hosts: int = 1, limits: HostLimi
 def ray_directory(handles: list[Any], store: Store) -> Directory:
     """A directory of its own for each event loop."""
     clients = [RayHostClient(handle, host_name(number)) for number, handle in enumerate(handles)]
-    return Directory(clients, shard_count=store.shards)
+    return Directory.over(clients, shard_count=store.shards)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import pytest
 
 from populace.actors.feedback import Opinion
 from populace.actors.training_options import TrainingOptions
+from populace.archive.exporting import write_archive
 from populace.archive.layout import VERSION_WITHOUT_SUITE
 from populace.archive.reading import open_archive
-from populace.archive.writing import write_archive
 from populace.policies.placement import shard_of
 from populace.storage.records import keys
 from populace.storage.shards.rows import Reader

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from populace.actors.host.mailbox import Mailbox, QueuedTurn
 from populace.actors.host.model_host import ModelHost
+from populace.actors.host.personal_model import Mailbox, QueuedTurn
 from populace.actors.turn import ModelId
 from populace.policies.passivation import IdleQueue
 from populace.storage.records.errors import Fenced

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from populace.actors.host.lifecycle import TRANSITIONS, Lifecycle, Phase
+from populace.actors.host.personal_model import TRANSITIONS, Lifecycle, Phase
 
 DECLARED = [(before, after) for before, afters in TRANSITIONS.items() for after in sorted(afters, key=str)]
 UNDECLARED = [pair for pair in itertools.product(Phase, Phase) if pair not in DECLARED]

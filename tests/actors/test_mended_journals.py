@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors.host.model_host import ModelHost
-from populace.cluster.doctor.journal import check_journal
+from populace.cluster.doctor.doctor import check_journal
 from populace.gateway.http.errors import populace_error_body, status_of
 from populace.settings.settings import Settings
 from populace.storage.journal import journals as journals_module

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors.host.model_host import ModelHost
-from populace.cluster.doctor.journal import check_journal
+from populace.cluster.doctor.doctor import check_journal
 from populace.cluster.store_opening import open_store
 from populace.settings.settings import Settings
 from populace.storage.journal.attaching import attach

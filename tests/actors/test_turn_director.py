@@ -291,7 +291,7 @@ async def test_the_reader_learns_why_its_turn_failed_also_when_the_host_is_away(
     dictation = Dictation()
     dictation.say(EngineUnavailable("it died"))
     client = FailingClient(LocalHostClient(host), {"abandon_turn": [HostUnavailable("host-0", "it died")]})
-    directory = Directory([client], shard_count=4)
+    directory = Directory.over([client], shard_count=4)
 
     with pytest.raises(EngineUnavailable):
         await host_chat(directory, ScriptedEngine(dictation), turn_of(ada))

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from populace.actors.turn import ModelId
-from populace.storage.shards import takeover
+from populace.storage.shards import opening
 from populace.storage.store import Store
 from tests.actors.conftest import MakeHost
 from tests.actors.turns import take_turn, turn_of
@@ -59,7 +59,7 @@ asyncio.run(main())
 async def test_a_host_that_comes_back_after_it_was_replaced_records_nothing(
     store: Store, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch, round_number: int
 ) -> None:
-    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "LOOK_SECONDS", 0.2)
     chance = random.Random(round_number)
     models = [ModelId("acme", f"m{number}") for number in range(MODELS)]
     with running(ZOMBIE, store.path, MODELS) as zombie:

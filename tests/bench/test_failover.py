@@ -50,7 +50,7 @@ def test_what_was_acknowledged_is_there_after_hosts_and_machines_were_killed(tmp
 async def test_a_turn_that_is_not_in_a_log_is_counted_as_lost(tmp_path: Path) -> None:
     store = Store.create_or_open(tmp_path / "store", 2)
     host = ModelHost("host", store, range(2), base=BASE.fingerprint, clock=SystemClock())
-    directory = Directory([LocalHostClient(host)], shard_count=2)
+    directory = Directory.over([LocalHostClient(host)], shard_count=2)
     load = FailoverLoad(directory, partial(take_turn, directory), clients=2, shards=2, hosts=1)
     await load.begin()
     served = await load.served_again(0.0, [0])

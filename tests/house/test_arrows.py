@@ -90,9 +90,7 @@ ALLOWED: Mapping[str, str] = {
         "policies policies.diversity settings storage storage.journal storage.records suites telemetry "
         "telemetry.tracing"
     ),
-    "hosting.directory": (
-        "actors actors.keepers policies policies.diversity storage.rows telemetry telemetry.tracing"
-    ),
+    "hosting.directory": ("actors actors.keepers policies telemetry telemetry.tracing"),
     "learning": (
         "actors actors.keepers adapters adapters.lora adapters.memory engines learning.methods policies "
         "policies.diversity storage.records"

@@ -14,7 +14,7 @@ BUDGET = tomllib.loads((TESTS / "budget.toml").read_text(encoding="utf-8"))
 
 DOORS: Mapping[str, tuple[str, ...]] = {
     r"VllmEngine\.start\(|start_engine\(": ("tests/runtime/engines/engines_under_test.py",),
-    r"""(?<!["'\w])_?ray\.init\((?!address=sys)|\bCluster\(\)""": (
+    r"""(?<!["'\w])_?ray\.init\((?!address=sys)|\bstart_ray\(|\bCluster\(\)""": (
         "tests/actors/populations.py",
         "tests/actors/ray_nodes.py",
     ),

@@ -24,7 +24,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "numba": (
         "runtime/engines/kernels/compiled.py",
         "runtime/engines/vllm_memory/compiled.py",
-        "runtime/engines/vllm_lora/compiled.py",
+        "runtime/engines/vllm_lora/table.py",
     ),
     "matplotlib": ("runtime/pictures/figures.py",),
     "opentelemetry": ("runtime/telemetry/",),

@@ -3,9 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.policies.evaluation_gate import GateRule, verdict
+from populace.policies.evaluation_gate import GateRule, suite_objection, verdict
 from populace.policies.quoted_words import without_words
-from populace.policies.suite_gate import suite_objection
 from tests.policies.test_evaluation_gate import BETTER
 
 QUESTIONS = st.lists(st.text(min_size=1), unique=True, max_size=8)

@@ -11,7 +11,6 @@ import pytest
 
 from populace.storage.journal import shard_journal
 from populace.storage.journal.attaching import attach, leave, take_snapshot
-from populace.storage.journal.collecting import collect
 from populace.storage.journal.errors import (
     BucketUnreachable,
     JournalBehind,
@@ -19,6 +18,7 @@ from populace.storage.journal.errors import (
     JournalElsewhere,
     NothingThen,
 )
+from populace.storage.journal.journals import collect
 from populace.storage.journal.restoring import restore_shard
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.journal.shard_journal import ShardJournal

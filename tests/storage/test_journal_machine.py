@@ -19,7 +19,6 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from populace.storage.journal.attaching import attach, take_snapshot
-from populace.storage.journal.collecting import collect
 from populace.storage.journal.damage import find_damage
 from populace.storage.journal.errors import (
     BucketUnreachable,
@@ -30,6 +29,7 @@ from populace.storage.journal.errors import (
     NothingThen,
     SegmentsGone,
 )
+from populace.storage.journal.journals import collect
 from populace.storage.journal.restoring import restore_shard
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.journal.shard_journal import ShardJournal

@@ -25,8 +25,7 @@ from populace.storage.records.records import (
     SuiteRecord,
 )
 from populace.storage.rows import integrity, ledger, portable
-from populace.storage.rows.portable import PortableModel
-from populace.storage.rows.rows_in_memory import RowsInMemory
+from populace.storage.rows.portable import PortableModel, RowsInMemory
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
 from tests.storage.portable_models import (

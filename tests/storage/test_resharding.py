@@ -27,8 +27,7 @@ from populace.storage.records.errors import (
 from populace.storage.records.records import TenantRecord
 from populace.storage.records.transaction import WriteTransaction
 from populace.storage.resharding.errors import ReshardingFailed, ReshardingNeedsSpace
-from populace.storage.resharding.reshard import reshard
-from populace.storage.resharding.survey import Survey
+from populace.storage.resharding.reshard import Survey, reshard
 from populace.storage.rows import api_keys, tenants
 from populace.storage.shards.ownership import stored_served_ms
 from populace.storage.store import Store

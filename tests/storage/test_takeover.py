@@ -11,7 +11,7 @@ import pytest
 
 from populace.storage.records.errors import StoreInUse
 from populace.storage.rows import ledger
-from populace.storage.shards import takeover
+from populace.storage.shards import opening
 from populace.storage.shards.shard import Shard
 from tests.limits import HANG_SECONDS
 from tests.storage.processes import line_of, running, say, wait_stopped
@@ -83,7 +83,7 @@ def operations_of(shard: Shard, name: str) -> list[str]:
 def test_a_stopped_owner_that_comes_back_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round_number: int
 ) -> None:
-    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "LOOK_SECONDS", 0.2)
     chance = random.Random(round_number)
     names = [f"m{number}" for number in range(MODELS)]
     with running(ZOMBIE, tmp_path, MODELS) as zombie:
@@ -157,8 +157,8 @@ def test_an_owner_that_is_stopped_inside_a_transaction_is_killed_and_named(
 def test_an_owner_that_runs_is_named_left_alone_and_not_fenced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(takeover, "WAIT_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(opening, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "WAIT_SECONDS_MAX", 1.0)
     with running(HOLDER, tmp_path, "running") as holder:
         assert line_of(holder) == "held"
 
@@ -180,11 +180,11 @@ def test_an_owner_that_runs_is_named_left_alone_and_not_fenced(
 
 
 def test_a_holder_that_cannot_be_seen_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(takeover, "WAIT_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(opening, "WAIT_SECONDS_MAX", 0.0)
     free = threading.Event()
 
     with pytest.raises(StoreInUse, match="cannot be seen from here"):
-        takeover.open_watched(tmp_path, lambda _: free.wait())
+        opening.open_watched(tmp_path, lambda _: free.wait())
 
     free.set()
 
@@ -192,7 +192,7 @@ def test_a_holder_that_cannot_be_seen_is_called_that(tmp_path: Path, monkeypatch
 def test_a_traced_owner_that_gets_on_is_not_taken_for_a_stopped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(takeover, "WAIT_SECONDS_MAX", 3.0)
+    monkeypatch.setattr(opening, "WAIT_SECONDS_MAX", 3.0)
     tracer = ["strace", "-f", "-o", "/dev/null", "-e", "trace=getppid"]
     with running(HOLDER, tmp_path, "busy", prefix=tracer) as traced:
         assert line_of(traced) == "held"

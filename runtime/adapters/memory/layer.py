@@ -47,7 +47,7 @@ class MemoryShape:
     With ``writes`` "token" every token is written (TSW of the paper), with "message" the mean of each message
     (SSW). Several ``states`` are parallel, each with its own projections (MSW). ``heads`` names the
     projections to which is added, query and output. A ``gated`` module reads and writes where its gates are
-    open (``gates.py``), by the rule of ``gated_layer.py``; it ignores ``alpha`` and ``heads``. The layers
+    open (``Gates``), by the rule of ``gated_layer.py``; it ignores ``alpha`` and ``heads``. The layers
     before ``first_layer`` have no memory, so that the gates are computed before anything is read; from there
     on every ``layer_step``-th layer has one.
     """

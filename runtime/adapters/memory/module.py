@@ -1,9 +1,25 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # safetensors' functions are untyped.
 """Memory modules: the δ-mem projections of all layers of one base, shared by all its personal models.
 
 A module is stored as one safetensors file, with float32 or bfloat16 tensors such as ``layers.3.query``, and
 in the metadata the shape and the base's fingerprint. The SHA-256 of the file is its digest and its identity.
+
+The two gates of a memory, which decide what is written and when a reply reads.
+Unlike the published rule (``layer.py``, ``scan.py``), a gated module reads and writes only where a gate is
+open. Both gates are computed in its first layer, before anything is read:
+
+* A **reply** reads the memory if the read gate is open at the last token of its prompt. Then that token and
+  the tokens of the reply read, in all layers with a memory. What they read changes the last hidden states
+  only (``AnswerHead``), so the keys and values of the base do not depend on the memory. With a closed
+  gate every output is the base's.
+* A **message** of the person is written if the write gate is open at its last token: all its tokens but that
+  one, since a prompt's last token reads and what is written must depend on the text alone. Replies and other
+  roles are never written.
+
+An empty memory is never read.
+
+Shape suffixes: H = hidden width.
 """
 
 import json
@@ -17,15 +33,80 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch.nn import functional
 
 from populace.actors.errors import MemoryModuleInvalid
-from populace.adapters.memory.answer_head import AnswerHead
 from populace.adapters.memory.attention import AttentionLayer
 from populace.adapters.memory.gated_layer import GatedLayer
-from populace.adapters.memory.gates import Gates
 from populace.adapters.memory.header import FORMATS, METADATA_KEY, check_base, read_metadata
 from populace.adapters.memory.layer import LayerWidths, MemoryLayer, MemoryShape
 from populace.adapters.memory.state import StateFormat
+
+
+class Gates(torch.nn.Module):
+    """Two linear gates on the input of the first layer with a memory; a gate with a logit above 0 is open."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.read_weight = torch.nn.Parameter(torch.zeros(hidden))
+        self.read_bias = torch.nn.Parameter(torch.zeros(1))
+        self.write_weight = torch.nn.Parameter(torch.zeros(hidden))
+        self.write_bias = torch.nn.Parameter(torch.zeros(1))
+
+    def read(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits [...] of the read gate for inputs [..., H]."""
+        return hidden.float() @ self.read_weight + self.read_bias
+
+    def write(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits [...] of the write gate for inputs [..., H]."""
+        return hidden.float() @ self.write_weight + self.write_bias
+
+
+class AnswerHead(torch.nn.Module):
+    """Adds to the base's last hidden states, just before the output embeddings.
+
+    An addition in an earlier layer would be transformed by all later layers and change the inputs of later
+    reads; here every layer of the base computes as without a memory. Each token of an answer either repeats a
+    value from the memory or is one of the words around it ("Your cat is called", "You have not told me"). As
+    in a pointer-generator network (arXiv 1704.04368) a gate g weighs both::
+
+        z = gelu(W [h; r; n] + b)          r: what the layers read, n: the norm of the values of each layer
+        g = sigmoid(w h + u z + c)
+        h' = h + g F r + (1 - g) (A z + a)     (F reads only the values of r)
+
+    Shape suffixes: B = batch, T = tokens, H = hidden width and width of z, L = layers, W = what all states of
+    a layer read: the values, then one number for each state.
+    """
+
+    def __init__(self, hidden: int, layers: int, width: int, states: int) -> None:
+        """Make a head of zeros, which adds nothing. ``width`` is the width of a layer's values."""
+        super().__init__()
+        self.width = width
+        self.mixed = torch.nn.Linear(hidden + layers * (width + states + 1), hidden)
+        self.repeated = torch.nn.Linear(layers * width, hidden, bias=False)
+        self.around = torch.nn.Linear(hidden, hidden)
+        self.repeats = torch.nn.Linear(2 * hidden, 1)
+        for parameter in self.parameters():
+            torch.nn.init.zeros_(parameter)
+
+    def forward(self, hidden_BTH: torch.Tensor, read_BTLW: torch.Tensor) -> torch.Tensor:
+        """Return what to add to the hidden states [B, T, H]."""
+        return self.parts(hidden_BTH, read_BTLW)[0]
+
+    def parts(self, hidden_BTH: torch.Tensor, read_BTLW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what to add, and the gate's logit [B, T]; above 0 the next token repeats a value."""
+        hidden_BTH = hidden_BTH.float()
+        values_BTLW = read_BTLW[..., : self.width]
+        mixed_BTH = functional.gelu(
+            self.mixed(torch.cat((hidden_BTH, read_BTLW.flatten(-2), values_BTLW.norm(dim=-1)), dim=-1))
+        )
+        opens_BT1 = self.repeats(torch.cat((hidden_BTH, mixed_BTH), dim=-1))
+        gate_BT1 = torch.sigmoid(opens_BT1)
+        added_BTH = gate_BT1 * self.repeated(values_BTLW.flatten(-2)) + (1 - gate_BT1) * self.around(
+            mixed_BTH
+        )
+        return added_BTH, opens_BT1.squeeze(-1)
+
 
 FILE_BYTES_MAX = 1024**3
 

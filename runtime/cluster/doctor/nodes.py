@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from populace.actors.errors import ClusterNotFound, StartFailed
 from populace.base.fingerprints import find_base
 from populace.cluster.doctor.checks import Check
-from populace.cluster.doctor.gateways import check_gateways
 from populace.cluster.joining.joined_note import Joined, read_joined
 from populace.settings.cluster_token import token_problem
 from populace.settings.running import Running, find_running
@@ -18,6 +17,32 @@ from populace.storage.records.errors import StorageError
 if TYPE_CHECKING:
     # Ray is imported for a machine that has a part in a cluster, only.
     from populace.cluster.joining.cluster_note import ClusterNote, NodeSeen
+
+from typing import Any
+
+import httpx
+
+NAME = "gateways"
+MISSING = "gateway "
+"""How ``degraded`` of ``/readyz`` names one that does not answer."""
+ANSWER_SECONDS_MAX = 20.0
+
+
+def check_gateways(url: str) -> Check:
+    """Ask one of the gateways at this address for all of them."""
+    remedy = "`populace logs --process gateway` says why; Ray Serve starts it again"
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=ANSWER_SECONDS_MAX, trust_env=False)
+        ready: dict[str, Any] = answer.json()
+        answering: dict[str, str] = ready["gateways"]
+        missing = sorted(name for name in ready["degraded"] if name.startswith(MISSING))
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        return Check(NAME, "fail", f"none answers at {url}: {type(error).__name__}", remedy)
+    detail = ", ".join(f"{number} at {address}" for number, address in answering.items())
+    if missing:
+        return Check(NAME, "fail", f"{', '.join(missing)} does not answer; {detail}", remedy)
+    return Check(NAME, "ok", detail)
+
 
 ROLE = "role"
 

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # vLLM's classes are annotated in part only.
-"""A gated memory inside vLLM's model: see ``populace.adapters.memory.gates`` for what it does.
+"""A gated memory inside vLLM's model: see ``populace.adapters.memory.module`` for what it does.
 
 Where nothing is written and no gate is open a step costs nothing: no hook does anything.
 """

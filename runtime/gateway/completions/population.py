@@ -4,31 +4,59 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import Field
 
 from populace.actors.aggregation.ensemble import PopulationAnswer
 from populace.actors.aggregation.question import Question
 from populace.actors.api_keys import KeyHolder
 from populace.actors.engine import Message, Sampling
 from populace.actors.errors import InvalidRequest
-from populace.api.objects import Listing
+from populace.api.objects import Listing, example
 from populace.api.population import AnswerObject, MemberObject, ReportObject
-from populace.gateway.completions.chat_messages import messages_read
+from populace.gateway.completions.chat_messages import ChatMessage, messages_read
 from populace.gateway.completions.parameters import hints_of, warnings_of
-from populace.gateway.completions.population_schema import AskBody, SharingBody
-from populace.gateway.completions.schema import DEFAULT_QUESTION, ChatBody, PopulationBody
+from populace.gateway.completions.schema import DEFAULT_QUESTION, MESSAGES_MAX, ChatBody, PopulationBody
 from populace.gateway.completions.wire import DONE, event, usage_of
 from populace.gateway.http.answers import answer
+from populace.gateway.http.body import Body, NonEmptyText, exactly_one_of
 from populace.gateway.http.context import Caller, aggregator_of, gateway_of, keyed_router
 from populace.gateway.http.disconnect import while_connected
 from populace.gateway.http.errors import populace_error_body
 from populace.gateway.http.event_stream import EventStream, completion_events
 from populace.gateway.http.needs import needs
 from populace.gateway.http.target import POPULATION_MODEL, named_model
+from populace.policies.diversity.disclosure import Sharing
 from populace.storage.records.errors import PopulaceError
+
+
+class SharingBody(Body):
+    """``PUT /v1/personal-models/{name}/sharing``; null ends the model's membership."""
+
+    model_config = example(sharing="votes")
+
+    sharing: Sharing | None
+
+
+class AskBody(PopulationBody):
+    """``POST /v1/population/answers``."""
+
+    model_config = exactly_one_of(
+        "question",
+        "messages",
+        example={"question": "Which one is in Italy?", "choices": ["Rome", "Oslo"], "k": 3},
+    )
+
+    question: NonEmptyText | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MESSAGES_MAX)] | None = None
+    reply_tokens: int = DEFAULT_QUESTION.reply_tokens
+    temperature: float = DEFAULT_QUESTION.temperature
+    seed: int = DEFAULT_QUESTION.seed
+    stream: bool = False
+
 
 router = keyed_router()
 

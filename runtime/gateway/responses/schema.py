@@ -1,4 +1,8 @@
-"""The body of ``/v1/responses``, and the chat that it asks for."""
+"""The body of ``/v1/responses``, and the chat that it asks for.
+
+Parameters of OpenAI's Responses API that this server does not act on: accepted as hints, or refused.
+The rule is that of ``gateway/parameters.py``: a hint changes nothing that the caller could miss.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -21,7 +25,7 @@ from populace.api.tool_choices import (
     ToolObject,
 )
 from populace.gateway.completions.chat_messages import ChatMessage
-from populace.gateway.completions.parameters import ANY, SAY_IT, Hint
+from populace.gateway.completions.parameters import ANY, SAY_IT, Hint, Refused, UnusedInTalk
 from populace.gateway.completions.response_format import Form, JsonSchemaBody
 from populace.gateway.completions.schema import (
     LOGPROBS_MAX,
@@ -33,7 +37,27 @@ from populace.gateway.completions.schema import (
 )
 from populace.gateway.http.body import LIST_BRANCH, TEXT_BRANCH, Body, Branch, NonEmptyText, Text
 from populace.gateway.responses.items import MessageItem, SentItem, type_of
-from populace.gateway.responses.parameters import UnusedResponseParameters
+
+
+class UnusedResponseParameters(UnusedInTalk):
+    """What responses have besides; what would be missing from one is refused by name."""
+
+    max_tool_calls: Annotated[ANY, Hint("it bounds calls of built-in tools, and there are none")] = None
+    prompt_cache_options: Annotated[ANY, Hint("caches are kept as long as there is room")] = None
+
+    background: Annotated[
+        ANY, Refused("nothing runs in the background: leave it out, or stream the response", (False,))
+    ] = None
+    prompt: Annotated[ANY, Refused("no prompts are stored here: send `instructions` and `input`")] = None
+    context_management: Annotated[
+        ANY, Refused("earlier turns that do not fit are left out, and never summarised", ([],))
+    ] = None
+    moderation: Annotated[ANY, Refused("nothing is moderated here")] = None
+    enable_response_messages: Annotated[
+        ANY, Refused("ask `/v1/chat/completions` for the prompt, with `return_prompt_text`", (False,))
+    ] = None
+    previous_input_messages: Annotated[ANY, Refused("send them as `input`", ([],))] = None
+
 
 LOGPROBS = "message.output_text.logprobs"
 """What ``include`` has for log probabilities."""

@@ -8,7 +8,7 @@ import asyncio
 import heapq
 from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from populace.actors.hosts import Hosts, HostStatistics, ModelPage
 from populace.actors.retries import LOST, retrying
@@ -34,6 +34,11 @@ class HostClient(Protocol):
 @sends
 class Directory(Hosts):
     """Implements ``Hosts`` for the whole population; see ``sends`` for what does not stand here."""
+
+    @classmethod
+    def over(cls, clients: Sequence[HostClient], *, shard_count: int) -> Self:
+        """Return the directory of these hosts. The class itself is abstract to checkers of types."""
+        return cls(clients, shard_count=shard_count)
 
     def __init__(self, clients: Sequence[HostClient], *, shard_count: int) -> None:
         self._clients = tuple(clients)

@@ -80,7 +80,7 @@ def _sending(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., C
     name = operation_of(method).name
     _, *parameters = inspect.signature(method).parameters.values()
     if not parameters or (parameters[0].annotation is str and not name.startswith(PLACED_BY_NAME)):
-        raise TypeError(f"nothing says which host {name} is for: write out what becomes of all hosts' answers")
+        raise TypeError(f"{name} names no host: write out what becomes of the answers of all")
     first = parameters[0].name
 
     def send(self: Part, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
@@ -92,7 +92,7 @@ def _sending(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., C
 
 
 def _place_of(first: Any) -> ModelId:
-    """Where a call goes, by its first argument: what is said of tenants and keys has a shard as models have."""
+    """Where a call goes, by its first argument: a tenant and a key have a shard, as a model has."""
     if isinstance(first, ModelId):
         return first
     if isinstance(first, str):

@@ -125,7 +125,7 @@ def _side(mode: Mode, path: Path) -> Generator[_Side]:
         journal = JournalOptions(mode.bucket, mode.is_sync, DAY_SECONDS)
     host = ModelHost("bench", store, range(SHARDS), base=BASE, clock=SystemClock(), journal=journal)
     try:
-        yield _Side(mode, host, Directory([LocalHostClient(host)], shard_count=SHARDS))
+        yield _Side(mode, host, Directory.over([LocalHostClient(host)], shard_count=SHARDS))
     finally:
         host.close()
 

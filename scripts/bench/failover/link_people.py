@@ -141,7 +141,7 @@ def _store_nodes() -> list[dict[str, Any]]:
 
 
 def _directory() -> Directory:
-    return Directory([connect_host(number) for number in range(HOSTS)], shard_count=SHARDS)
+    return Directory.over([connect_host(number) for number in range(HOSTS)], shard_count=SHARDS)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class StoreMachines:
     def directory(self) -> Directory:
         """Return a new client of the hosts, for one event loop."""
         clients = [RayHostClient(handle, host_name(number)) for number, handle in enumerate(self.handles)]
-        return Directory(clients, shard_count=self.store.shards)
+        return Directory.over(clients, shard_count=self.store.shards)
 
 
 def start_bench_hosts(

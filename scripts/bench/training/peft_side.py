@@ -17,8 +17,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.methods.objective import TrainSequence
+from populace.learning.trainer import keeping_freed_memory
 from scripts.bench.training_work import Work, peak, reset_peak
 
 NOT_SCORED = -100

@@ -20,9 +20,9 @@ from populace.adapters.lora.trainable import TrainableAdapter
 from populace.adapters.packing import unpack_to_peft_directory
 from populace.learning.evaluation import reply_losses
 from populace.learning.frozen_base import FrozenBase
-from populace.learning.kept_memory import keeping_freed_memory
 from populace.learning.methods.sft import SupervisedObjective
 from populace.learning.session import StepReport, TrainingSession, take_step
+from populace.learning.trainer import keeping_freed_memory
 from populace.storage.packed.adapter import PackedAdapter
 from scripts.bench.training.parts import Part, Peak, matmul_peak, parts_of, products_of
 from scripts.bench.training.peft_side import PeftProcess

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from populace.actors.aggregation.choosing import accuracy_of, chosen_members
+from populace.actors.aggregation.aggregator import accuracy_of, chosen_members
 from populace.actors.aggregation.question import Question, Select
 from populace.actors.engine import Message
 from populace.actors.errors import PopulationTooSmall

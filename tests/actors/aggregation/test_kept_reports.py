@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from populace.actors.aggregation.kept_reports import KEPT_SECONDS, REPORTS_MAX, KeptReports
+from populace.actors.aggregation.aggregator import KEPT_SECONDS, REPORTS_MAX, KeptReports
 from populace.actors.members import MemberView
 from populace.policies.diversity.probes import LABELS
 from tests.actors.aggregation.test_report import member

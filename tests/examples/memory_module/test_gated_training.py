@@ -22,9 +22,8 @@ from populace.actors.engine import Message
 from populace.actors.errors import InvalidRequest
 from populace.adapters.base_modules import read_base_modules
 from populace.adapters.memory.attention import attention_layers
-from populace.adapters.memory.gates import Gates
 from populace.adapters.memory.layer import NOT_WRITTEN, MemoryShape
-from populace.adapters.memory.module import MemoryModule
+from populace.adapters.memory.module import Gates, MemoryModule
 from populace.engines.prompts import BaseTokenizer
 from tests.examples.memory_module.conftest import WORDS
 

@@ -8,7 +8,7 @@ import pytest
 
 from populace.base.files import BaseInvalid
 from populace.base.prepare import BaseModelFiles
-from populace.cluster.device_checks import check_devices
+from populace.cluster.engine_plan import check_devices
 from populace.engines.engine_nodes import ENGINE_LABELS, EngineNodes
 from populace.policies.card_shares import CardShares
 from populace.policies.engine_devices import GIB, Card

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from populace.cluster.doctor.gateways import check_gateways
+from populace.cluster.doctor.nodes import check_gateways
 from scripts.bench.ports import free_port
 
 

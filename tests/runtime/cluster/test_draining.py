@@ -22,8 +22,7 @@ from populace.actors.draining import DrainRefused
 from populace.actors.errors import HostUnavailable, StartFailed
 from populace.cluster.drain_notes import PREFIX, drains, noted_drain
 from populace.cluster.draining import drain as drain_module
-from populace.cluster.draining.drain import drain_node
-from populace.cluster.draining.store_hosts import next_node, node_called, store_nodes_found
+from populace.cluster.draining.drain import drain_node, next_node, node_called, store_nodes_found
 from populace.engines.engine_nodes import TABLE
 from populace.hosting.host_actor import begin_hosts
 from populace.hosting.store_node import STORE_LABELS

@@ -10,7 +10,7 @@ import pytest
 from populace.actors.engine import BaseInfo
 from populace.base.prepare import BaseModelFiles
 from populace.base.sizes import read_sizes
-from populace.cluster.memory_checks import check_memory
+from populace.cluster.engine_plan import check_memory
 from populace.cluster.store_side import StoreSide
 from populace.policies.engine_devices import GIB, Asked, Card
 from populace.settings import machine

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray._private import worker as ray_worker
 
-from populace.cluster.ray_messages import LINE_MAX, log_messages, messages_dropped
+from populace.cluster.ray_parts import LINE_MAX, log_messages, messages_dropped
 
 worker: Any = ray_worker  # it is partly untyped
 DIED = "Raylet is terminated. Possible reasons include: (1) SIGKILL.\n" + "    main.cc: a line\n" * 20

@@ -16,10 +16,11 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from populace.actors.engine import GenerateRequest, Sampling
 from populace.actors.errors import EngineUnavailable, PromptTooLong
-from populace.engines import channel, runs
+from populace.engines import channel
+from populace.engines import replica as replica_module
 from populace.engines.channel import Silence, StreamTarget, TokenSender
 from populace.engines.client import SENDS_MAX, SILENT_LOOKS_MAX, Erased, ReplicaEngine
-from populace.engines.runs import Runs
+from populace.engines.replica import Runs
 from populace.telemetry.calls import Caller, SentCaller, caller_of, serving
 from tests.limits import HANG_SECONDS
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
@@ -93,7 +94,7 @@ def engine() -> ScriptedEngine:
 @pytest.fixture
 async def replica(engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Runs]:
     """With looks and signs in milliseconds: what is waited for here never comes."""
-    monkeypatch.setattr(runs, "SIGN_SECONDS", 0.002)
+    monkeypatch.setattr(replica_module, "SIGN_SECONDS", 0.002)
     monkeypatch.setattr(channel, "LOOK_SECONDS", 0.02)
     sender = TokenSender()
     replica = Runs(engine, sender)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from populace.actors.engine import Message
-from populace.engines.message_places import Render, content_places
+from populace.engines.prompts import Render, content_places
 
 CONTENTS = ("Hi", " spaced out \n", "0 or 1", "", "user: Hi", "\u2063 1 \u2063")
 

@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from populace.engines.named_semaphores import DIRECTORY, YOUNG_SECONDS, sweep_semaphores
+from populace.engines.vllm_start import DIRECTORY, YOUNG_SECONDS, sweep_semaphores
 
 OWNER = """
 import multiprocessing, os, sys
-from populace.engines.named_semaphores import name_semaphores
+from populace.engines.vllm_start import name_semaphores
 
 name_semaphores()
 lock = multiprocessing.get_context("spawn").Lock()

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from populace.engines.reply_text import StopStrings
+from populace.engines.torch_batch import StopStrings
 
 TEXT = st.text(alphabet="ab<|>", max_size=30)
 STOPS = st.lists(st.text(alphabet="ab<|>", min_size=1, max_size=4), max_size=3).map(tuple)

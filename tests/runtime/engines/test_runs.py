@@ -7,9 +7,10 @@ import pytest
 
 from populace.actors.engine import Delta, GenerateRequest, Sampling
 from populace.actors.errors import EngineUnavailable, PromptTooLong
-from populace.engines import channel, runs
+from populace.engines import channel
+from populace.engines import replica as replica_module
 from populace.engines.channel import Silence, TokenReader, TokenSender
-from populace.engines.runs import Runs
+from populace.engines.replica import Runs
 from tests.limits import HANG_SECONDS
 from tests.runtime.engines.receiving import take, take_texts
 from tests.runtime.gateway.scripted_engine import BASE, ScriptedEngine
@@ -114,7 +115,7 @@ async def test_a_reader_who_leaves_frees_the_engine_and_whoever_else_waits(
 async def test_an_ended_run_is_forgotten_after_a_while(
     replica: Runs, engine: ScriptedEngine, reader: TokenReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "RUN_SECONDS_KEPT", 0.0)
+    monkeypatch.setattr(replica_module, "RUN_SECONDS_KEPT", 0.0)
     with reader.stream() as (target, _):
         await replica.run(ask(), target)
         async with asyncio.timeout(HANG_SECONDS):
@@ -125,7 +126,7 @@ async def test_an_ended_run_is_forgotten_after_a_while(
 async def test_a_run_that_takes_long_is_heard_and_a_request_that_nobody_took_is_not(
     engine: ScriptedEngine, sender: TokenSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "SIGN_SECONDS", 0.001)
+    monkeypatch.setattr(replica_module, "SIGN_SECONDS", 0.001)
     monkeypatch.setattr(channel, "LOOK_SECONDS", 0.05)
     engine.hold_before = 0
     replica, reader = Runs(engine, sender), TokenReader(LOOPBACK)

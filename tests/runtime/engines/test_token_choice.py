@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from populace.actors.engine import Sampling
-from populace.engines.token_choice import TokenChooser, prompt_logprobs
+from populace.engines.torch_batch import TokenChooser, prompt_logprobs
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from populace.actors.errors import EngineUnavailable
-from populace.engines.vllm_contract import check_contract
 from populace.engines.vllm_environment import vllm_environment
+from populace.engines.vllm_start import check_contract
 from populace.settings.environment import process_environment
 from tests.limits import ENGINE_HANG_SECONDS
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.engine
 
 PROGRAM = """
 from vllm.platforms import current_platform
-from populace.engines.vllm_contract import check_contract
+from populace.engines.vllm_start import check_contract
 from populace.engines.vllm_plugin import register
 
 register()

@@ -12,7 +12,7 @@ from vllm.outputs import RequestOutput
 from vllm.v1.metrics.stats import RequestStateStats
 
 from populace.actors import span_names as names
-from populace.engines.vllm_stages import with_stages
+from populace.engines.vllm_engine import with_stages
 from populace.telemetry.tracing.spans import TRACER
 from tests.runtime.telemetry.recorded import recording
 

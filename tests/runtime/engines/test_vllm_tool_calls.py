@@ -50,7 +50,7 @@ def test_a_reply_that_may_call_is_not_ended_for_repeating_itself(base_files: Pat
 def test_words_are_shown_as_they_come_and_calls_at_the_end(
     base_files: Path, text: str, content: str | None, calls: int, step: int
 ) -> None:
-    from populace.engines.vllm_tool_calls import CallText
+    from populace.engines.vllm_engine import CallText
 
     tokenizer = BaseTokenizer(base_files)
     reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER])
@@ -70,7 +70,7 @@ def test_words_are_shown_as_they_come_and_calls_at_the_end(
 
 
 def test_calls_beyond_the_first_are_no_part_of_a_reply_that_may_have_one(base_files: Path) -> None:
-    from populace.engines.vllm_tool_calls import CallText
+    from populace.engines.vllm_engine import CallText
 
     tokenizer = BaseTokenizer(base_files)
     reply = CallText("hermes", tokenizer.template_tokenizer, [WEATHER], parallel=False)
@@ -82,7 +82,7 @@ def test_calls_beyond_the_first_are_no_part_of_a_reply_that_may_have_one(base_fi
 
 
 def test_a_parser_that_vllm_does_not_have_is_refused_at_the_start() -> None:
-    from populace.engines.vllm_tool_calls import check_parser
+    from populace.engines.vllm_engine import check_parser
 
     check_parser(None)
     check_parser("hermes")

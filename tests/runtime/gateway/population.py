@@ -16,11 +16,11 @@ from populace.archive.adapter_check import check_adapters
 from populace.archive.adapter_work import DoWork, do_work
 from populace.engines.traced_engine import TracedEngine
 from populace.gateway.app import create_app
+from populace.gateway.deployment import MeteredEngine
 from populace.gateway.fine_tuning.upload_service import UploadService
 from populace.gateway.http.access import new_key
 from populace.gateway.http.file_work import FileWork
 from populace.gateway.http.machine_locks import MachineLocks
-from populace.gateway.metered_engine import MeteredEngine
 from populace.gateway.personal_models.adapter_service import AdapterService
 from populace.gateway.personal_models.archive_service import ArchiveService
 from populace.hosting.aggregation import aggregator_over
@@ -155,7 +155,7 @@ class Population:
             for index in range(HOSTS)
         ]
         clients = {host.name: LocalHostClient(host) for host in self.hosts}
-        self.directory = Directory(tuple(clients.values()), shard_count=SHARDS)
+        self.directory = Directory.over(tuple(clients.values()), shard_count=SHARDS)
         self.survey = HostSurvey(clients, shard_count=SHARDS)
         self.app = self.make_app()
 

@@ -106,7 +106,7 @@ def counting(population: Population) -> tuple[Directory, list[str]]:
     calls: list[str] = []
     for client in clients:
         client.calls = calls
-    return Directory(clients, shard_count=SHARDS), calls
+    return Directory.over(clients, shard_count=SHARDS), calls
 
 
 async def test_an_id_that_there_is_is_refused_after_the_same_work_and_time_as_one_that_there_is_not(

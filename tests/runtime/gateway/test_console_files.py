@@ -8,8 +8,7 @@ from importlib import resources
 
 import pytest
 
-from populace.gateway.console.files import console_files
-from populace.gateway.console.routes import FOR_EVER, POLICY
+from populace.gateway.console.routes import FOR_EVER, POLICY, console_files
 from scripts.vendor_console import PACKAGES, RECORD
 from tests.house.source_tree import ROOT
 from tests.runtime.gateway.population import Population

@@ -200,7 +200,7 @@ async def test_a_use_that_was_not_written_before_a_host_ended_is_written_by_the_
 
 async def test_a_use_is_told_to_the_host_once_a_minute(population: Population) -> None:
     clients = [FailingClient(LocalHostClient(host), {}) for host in population.hosts]
-    clocked = Clocked(population, Directory(clients, shard_count=SHARDS))
+    clocked = Clocked(population, Directory.over(clients, shard_count=SHARDS))
     told: list[int] = []
     for seconds in (0, USE_SECONDS - 1, 1):
         clocked.advance(seconds)
@@ -215,7 +215,7 @@ async def test_a_use_is_told_to_the_host_once_a_minute(population: Population) -
 async def test_a_host_that_is_away_when_a_use_is_noted_refuses_no_request(population: Population) -> None:
     away = HostUnavailable("host-0", "it restarts")
     clients = [FailingClient(LocalHostClient(host), {"keys.note_use": [away]}) for host in population.hosts]
-    clocked = Clocked(population, Directory(clients, shard_count=SHARDS))
+    clocked = Clocked(population, Directory.over(clients, shard_count=SHARDS))
 
     assert await clocked.status(population.keys["acme"]) == 200
 

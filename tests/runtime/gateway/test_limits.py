@@ -300,7 +300,7 @@ async def test_a_host_that_does_not_answer_for_limits_makes_no_request_fail(
     monkeypatch.setattr(limits_module, "ANSWER_SECONDS", 0.05)
     away = [HostUnavailable("host-0", "it restarts")] * 10_000
     clients = [FailingClient(LocalHostClient(host), {"rates.take": list(away)}) for host in population.hosts]
-    limiter = Limiter(Directory(clients, shard_count=SHARDS))
+    limiter = Limiter(Directory.over(clients, shard_count=SHARDS))
     state = population.app.state
     state.gateway = replace(state.gateway, limiter=limiter)
     await limit(population, requests_per_minute=1)
@@ -321,7 +321,7 @@ class SharedHosts:
         self.calls: list[str] = []
         for client in clients:
             client.calls = self.calls
-        directory = Directory(clients, shard_count=store.shards)
+        directory = Directory.over(clients, shard_count=store.shards)
         self.limiters = [Limiter(directory, monotonic=self.clock.monotonic) for _ in range(gateways)]
 
     def close(self) -> None:

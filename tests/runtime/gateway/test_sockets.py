@@ -15,7 +15,7 @@ from populace.actors.errors import ClusterNotFound
 from populace.client.async_population import AsyncPopulation
 from populace.client.connecting import connect_async
 from populace.client.http_connection import HttpConnection, check_speaks_ray
-from populace.gateway.connection import HEAD_BYTES_MAX, HEADERS_MAX
+from populace.gateway.server import HEAD_BYTES_MAX, HEADERS_MAX
 from populace.settings.credentials import Credentials
 from populace.settings.running import Running, write_running
 from tests.event_loop_time import pass_time

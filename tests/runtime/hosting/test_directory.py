@@ -48,7 +48,7 @@ def failing(
         FailingClient(LocalHostClient(host), {name: list(errors) for name, errors in failures.items()})
         for host in hosts
     ]
-    return Directory(clients, shard_count=store.shards), clients
+    return Directory.over(clients, shard_count=store.shards), clients
 
 
 async def test_each_model_is_served_by_the_host_of_its_shard(hosts: list[ModelHost], store: Store) -> None:

@@ -13,8 +13,7 @@ from populace.actors.turn import ModelId
 from populace.hosting import presence
 from populace.hosting.directory.directory import Directory
 from populace.hosting.directory.operations import Call
-from populace.hosting.held_grants import FEW, Held, HeldGrants
-from populace.hosting.host_actor import HostActor
+from populace.hosting.host_actor import FEW, Held, HeldGrants, HostActor
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.messages import host_name
 from populace.hosting.presence import Presence, PresenceAddress, PresenceListener
@@ -42,7 +41,7 @@ async def actor(tmp_path: Path) -> AsyncGenerator[HostActor]:
 
 def directory_of(actor: HostActor) -> Directory:
     """A directory of a caller of its own."""
-    return Directory([RayHostClient(ActorHandle(actor), host_name(0))], shard_count=SHARDS)
+    return Directory.over([RayHostClient(ActorHandle(actor), host_name(0))], shard_count=SHARDS)
 
 
 def client_of(directory: Directory) -> RayHostClient:

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from populace.learning.kept_memory import keeping_freed_memory
+from populace.learning.trainer import keeping_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is set up")
 

@@ -6,7 +6,7 @@ import pytest
 
 from populace.actors.errors import HostUnavailable
 from populace.actors.turn import ModelId
-from populace.hosting.other_hosts import OtherHosts
+from populace.hosting.host_options import OtherHosts
 from populace.policies.placement import shard_of
 from tests.actors.populations import HOSTS, SHARDS, ray_directory, ray_hosts
 from tests.actors.test_adapter_sweeper import revision_of

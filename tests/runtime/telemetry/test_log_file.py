@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from populace.settings.environment import process_environment
-from populace.telemetry import log_file
-from populace.telemetry.log_file import LogFile
+from populace.telemetry import log_setup
+from populace.telemetry.log_setup import LogFile
 from populace.telemetry.queued import LineRecord, Losses
 from tests.limits import HANG_SECONDS
 from tests.runtime.telemetry.written import lines_of
@@ -88,10 +88,10 @@ def test_standard_error_hears_of_it_once_a_minute(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("populace.telemetry.log_file.time.monotonic", lambda: now)
+    monkeypatch.setattr("populace.telemetry.log_setup.time.monotonic", lambda: now)
     file = LogFile(tmp_path / "nothing" / "logs" / "host-0.jsonl", Losses())
     write(file, "one", "two")
-    now += log_file.NOTICE_SECONDS
+    now += log_setup.NOTICE_SECONDS
     write(file, "three")
 
     assert capsys.readouterr().err.count("(No such file or directory)") == 2

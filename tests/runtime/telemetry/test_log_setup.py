@@ -18,8 +18,7 @@ from populace.actors.turn import ModelId
 from populace.storage.records.errors import Fenced
 from populace.telemetry import queued
 from populace.telemetry.calls import Caller, serving
-from populace.telemetry.log_file import LogFile
-from populace.telemetry.log_setup import digest_of, log_setup, request_id_of_job
+from populace.telemetry.log_setup import LogFile, digest_of, log_setup, request_id_of_job
 from tests.runtime.telemetry.test_calls import TRACE
 from tests.runtime.telemetry.test_wording import hashed
 from tests.runtime.telemetry.written import lines_of, options

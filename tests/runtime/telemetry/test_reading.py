@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from populace.telemetry.lines import text_of, timestamp
-from populace.telemetry.log_file import LogFile
+from populace.telemetry.log_setup import LogFile
 from populace.telemetry.queued import LineRecord, Losses
 from populace.telemetry.reading import Logs, Selection
 

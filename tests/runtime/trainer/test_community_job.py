@@ -15,7 +15,7 @@ from populace.learning.frozen_base import FrozenBase
 from populace.policies.evaluation_gate import Evaluation, GeneralReplies
 from populace.storage.rows import ledger
 from populace.trainer.contributed import Contributions, collect, one_persons
-from populace.trainer.leaks import LeakJudge
+from populace.trainer.judges import LeakJudge
 from tests.actors.turns import grant_of, reply, take_turn, turn_of, wait_until
 from tests.runtime.trainer.trained_population import ADA, BOB, EVERYTHING, Trained
 

@@ -13,7 +13,7 @@ from populace.policies.consolidation import ConsolidationRule
 from populace.policies.evaluation_gate import RollbackRule
 from populace.policies.hold_out import is_held_out
 from populace.storage.store import Store
-from populace.trainer.consolidator import Consolidator
+from populace.trainer.actor import Consolidator
 from tests.actors.fakes import BASE, FakeClock
 from tests.actors.trainings import DONE, trained
 from tests.actors.turns import grant_of, reply, take_turn, turn_of

@@ -25,7 +25,7 @@ JOBS = "/v1/fine_tuning/jobs"
 @pytest.fixture
 async def client(population: Trained) -> AsyncGenerator[httpx.AsyncClient]:
     host = LocalHostClient(population.host)
-    directory = Directory([host], shard_count=2)
+    directory = Directory.over([host], shard_count=2)
     survey = HostSurvey({population.host.name: host}, shard_count=2)
     key, record = new_key("acme", "test", now_ms=0)
     await directory.keys.create(record)

@@ -9,7 +9,7 @@ from populace.actors.training_options import TrainingOptions
 from populace.adapters.memory.layer import MemoryShape
 from populace.adapters.memory.module import MemoryModule
 from populace.trainer.datasets import TrainingData
-from populace.trainer.reading import log_of
+from populace.trainer.loop import log_of
 from populace.trainer.runs import RunBuilder, TrainingRun
 from scripts.bench.random_module import random_module, random_state, with_gates
 from tests.runtime.trainer.trained_population import ADA, BASE, Trained

@@ -5,8 +5,8 @@
 import pytest
 import torch
 
+from populace.adapters.lora.attached import LayerSpan, with_adapters
 from populace.adapters.lora.layer import Kept, LoraLayer
-from populace.adapters.lora.products import LayerSpan, with_adapters
 
 INPUTS, OUTPUTS, TOKENS = 24, 40, 19
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from populace.adapters.memory.answer_head import AnswerHead
+from populace.adapters.memory.module import AnswerHead
 
 HIDDEN, LAYERS, WIDTH, STATES = 5, 3, 4, 2
 

@@ -3,7 +3,7 @@
 import pytest
 
 from populace.actors import span_names as names
-from populace.engines.vllm_warm_up import warm_up_request
+from populace.engines.vllm_engine import warm_up_request
 from tests.runtime.engines.bfloat16.conftest import Started
 
 pytestmark = pytest.mark.engine

@@ -12,7 +12,7 @@ import pytest
 
 from populace.actors.engine import AdapterRef, GenerateRequest, OwnedEngine, Prompt, Sampling
 from populace.actors.errors import EngineUnavailable, InvalidRequest, TextTooLong
-from populace.engines.torch_worker import TorchWorker
+from populace.engines.torch_engine import TorchWorker
 from populace.engines.vllm_embedder import together
 from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS
 from tests.runtime.engines.engines_under_test import ENGINES

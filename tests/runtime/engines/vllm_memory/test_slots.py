@@ -5,8 +5,8 @@ from typing import cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from populace.engines.vllm_memory.attached import RING, SlotTable
 from populace.engines.vllm_memory.request import MemoryRequest
-from populace.engines.vllm_memory.slots import RING, SlotTable
 
 
 def request(

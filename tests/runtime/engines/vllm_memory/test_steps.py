@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from populace.adapters.memory.layer import LayerWidths, MemoryShape
 from populace.adapters.memory.module import MemoryModule
+from populace.engines.vllm_memory.attached import MessageStep, TokenStep
 from populace.engines.vllm_memory.compiled import CompiledTokenStep, CompiledWeights
-from populace.engines.vllm_memory.message_step import MessageStep
-from populace.engines.vllm_memory.token_step import TokenStep
 from populace.engines.vllm_memory.weights import Part
 
 WIDTHS = LayerWidths(hidden=24, query=40)

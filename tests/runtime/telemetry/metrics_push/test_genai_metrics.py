@@ -4,7 +4,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as at
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics as conventions
 
 from populace.actors import span_names
-from populace.telemetry.metrics_push.genai_metrics import TOKEN_TYPE, TOKEN_TYPES, VIEWS
+from populace.telemetry.metrics_push.push import TOKEN_TYPE, TOKEN_TYPES, VIEWS
 
 
 def test_every_name_is_one_of_the_conventions() -> None:

@@ -4,7 +4,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, Gauge, Hist
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from populace.telemetry.metrics_push.otlp_data import Beginnings, snapshot
+from populace.telemetry.metrics_push.push import Beginnings, snapshot
 
 NOTHING: Beginnings = {}
 
