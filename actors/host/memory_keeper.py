@@ -25,7 +25,7 @@ from populace.actors.turn import RAW_ROLE, Interaction, ModelId, TurnRequest
 from populace.actors.turns.peeks import TurnAndPeekHost
 from populace.actors.turns.setting import setting_reply
 from populace.policies.history import HISTORY_TURNS_MAX, is_same_conversation, with_history
-from populace.policies.ingestion import TURNS_KNOWN_MAX, shown_later, turn_digest, with_turn
+from populace.policies.ingestion import TURNS_KNOWN_MAX, first_new, shown_later, turn_digest, with_turn
 from populace.policies.retrieval import Exchange
 from populace.storage.records.errors import ModelNotFound
 from populace.storage.records.records import HeadRecord, InteractionRecord
@@ -194,7 +194,8 @@ class MemoryKeeper:
         What was folded ``earlier`` is not folded again if only turns were added to its log. ``emptied`` needs
         no engine. Raises as ``at``.
         """
-        stretch, first = source.stretch, source.first
+        first, records = source.first, dict(source.stretch.records)
+        stretch = source.stretch._replace(records=records)
         if how == "folded" and earlier is not None and _goes_on(source, earlier.source):
             skipped = earlier.source.stretch.end - stretch.start
             rest = stretch._replace(
@@ -210,7 +211,10 @@ class MemoryKeeper:
             record = stretch.records[place]
             if place in targets:
                 states[place] = memory
-            changes: dict[str, bytes] = {}
+            changes: dict[str, object] = {}
+            if place > first and (begins := _written_from(record, memory)) != record.memory_from:
+                changes["memory_from"] = begins
+                records[place] = record.model_copy(update=changes)
             if place > first and record.memory is not None:
                 changes["memory"] = memory.pack()
             if place > first and record.memory_after is not None:
@@ -312,6 +316,17 @@ class MemoryKeeper:
             async for delta in deltas:
                 state = delta.memory
         return state
+
+
+def _written_from(record: InteractionRecord, memory: Memory) -> int | None:
+    """Return the first message that a turn writes, now that a turn before it is forgotten.
+
+    The forgotten one may have written what another had brought, which had no reply and so wrote nothing: that
+    is in the messages of a client that sends its history, and the next turn with a reply writes it.
+    """
+    if record.memory_from is None or record.history_turns:
+        return record.memory_from
+    return min(record.memory_from, first_new(record.messages, frozenset(memory.turns)))
 
 
 def folded_from(

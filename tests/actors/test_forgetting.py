@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from populace.actors.engine import Delta, GenerateRequest, Message, Sampling
@@ -160,6 +160,12 @@ def served() -> Generator[Ada]:
 
 
 @given(LIVES, st.sets(st.integers(0, 8), min_size=1, max_size=3), st.none() | st.integers(0, 8))
+@example(
+    # What the first brought and did not write, as nobody replied, the second wrote; the third has it, too.
+    [Said("red", "client brings", True, False), Said("red", "client", True), Said("red", "client", True)],
+    {1},
+    None,
+)
 @settings(max_examples=80, deadline=None)
 def test_forgetting_leaves_the_state_of_a_model_that_was_never_told(
     life: list[Said], chosen: set[int], restored: int | None
