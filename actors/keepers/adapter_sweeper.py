@@ -23,6 +23,9 @@ from populace.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
+SHIP_SECONDS_MAX = 30.0
+"""How long a sweep waits until the journal has what was committed."""
+
 UsedElsewhere = Callable[[frozenset[str]], Awaitable[frozenset[str]]]
 """Asks the other hosts which of these adapters their models have; raises if one does not know."""
 
@@ -48,8 +51,8 @@ class AdapterSweeper:
         """
         self._journals = journals
         self._erase_from_nodes = erase_from_nodes
-        self._may_have_strays = journals is not None
-        """Whether this disk may have adapters of models that were erased while another machine had them."""
+        self._may_have_strays = True
+        """Whether this disk may have adapters that no model got, or whose models another machine erased."""
         self._store = store
         self._shards = shards
         self._used_elsewhere = used_elsewhere
@@ -68,17 +71,18 @@ class AdapterSweeper:
 
     async def sweep(self) -> int:
         """Remove unused adapters and return how many. What cannot be removed now is left to the next one."""
-        removed = await self._sweep_strays() if self._may_have_strays else 0
-        return removed + await self._sweep_orphans()
+        removed = await self._sweep_orphans()
+        return removed + (await self._sweep_strays() if self._may_have_strays else 0)
 
     async def _sweep_strays(self) -> int:
-        """Remove from this disk, once for each host, what no model has.
+        """Remove from this disk, once for each host, what no model has, and what was not finished.
 
-        The store may have been on another machine since this directory was last served.
+        A process may have been killed between an adapter's file and the row that names it, and the store may
+        have been on another machine since this directory was last served.
         """
         try:
             here = frozenset(await asyncio.to_thread(self._store.revisions.digests))
-            removed = await self._remove_unused(here, from_journal=False) if here else 0
+            removed = await self._remove_unused(here, from_journal=False)
         except (PopulaceError, OSError) as error:
             logger.warning("adapters that no model has stay for the next sweep: %s", error)
             return 0
@@ -100,11 +104,13 @@ class AdapterSweeper:
             return 0
         digests = frozenset(digest for found in orphans.values() for digest in found)
         try:
+            if self._journals is not None:
+                await self._give_up(digests, self._journals)
             removed = await self._remove_unused(digests)
             if removed is None:
                 return 0
-            for number, found in orphans.items():
-                await self._shards.write(number, partial(erasures.forget_orphans, digests=found))
+            for number in orphans if self._journals is None else self._shards.numbers:
+                await self._shards.write(number, partial(erasures.forget_orphans, digests=digests))
         except (PopulaceError, OSError) as error:
             logger.warning("adapters of erased models stay for the next sweep: %s", error)
             return 0
@@ -132,6 +138,19 @@ class AdapterSweeper:
                     afterwards.push_async_callback(self._erase_from_nodes, unused)
                 await asyncio.to_thread(self._remove, unused, from_journal=from_journal)
         return len(unused)
+
+    async def _give_up(self, digests: frozenset[str], journals: Journals) -> None:
+        """Commit in every shard that these go; raises ``StorageError`` if one is another owner's.
+
+        A host that was overtaken and does not know it reads old rows, and would remove from the bucket what
+        the new owner's models have.
+        """
+        for number in self._shards.numbers:
+            await self._shards.write(number, partial(erasures.give_up, digests=digests))
+        await asyncio.to_thread(journals.ship_all, SHIP_SECONDS_MAX)
+        for number in self._shards.numbers:
+            with self._shards.read(number):
+                pass  # shipping stopped a shard that another owner has
 
     def _remove(self, digests: Collection[str], *, from_journal: bool) -> None:
         files = self._store.revisions

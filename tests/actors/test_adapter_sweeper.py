@@ -282,3 +282,19 @@ async def test_what_a_model_got_again_meanwhile_is_not_erased_from_the_nodes(
     assert nodes.erased == []
     assert orphans(host) == []
     host.close()
+
+
+async def test_what_no_model_ever_got_goes_with_the_next_start(
+    make_host: MakeHost, store: Store, digest: str
+) -> None:
+    """A process was killed between the file and the row that would name it, and another while it wrote."""
+    host = make_host()
+    host.close()
+    unfinished = store.revisions.root / ".incoming-killed"
+    unfinished.write_bytes(b"half")
+
+    host = make_host()
+
+    assert await host.sweep_adapters() == 1
+    assert not store.revisions.has(digest)
+    assert not unfinished.exists()

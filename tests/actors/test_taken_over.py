@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from populace.actors.host.model_host import ModelHost
+from populace.actors.turn import ModelId
 from populace.cluster.doctor.doctor import check_journal
 from populace.cluster.store_opening import open_store
 from populace.settings.settings import Settings
@@ -16,7 +17,9 @@ from populace.storage.journal.errors import (
     JournalTakenOver,
 )
 from populace.storage.journal.former import noted_journal, refuse_former, refuse_overtaken
+from populace.storage.journal.journaled_files import JournaledFiles
 from populace.storage.journal.opening import open_bucket
+from populace.storage.journal.options import JournalOptions
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.journal.shard_journal import ShardJournal, newest_epoch, shard_folder
 from populace.storage.journal.shipping import State, put_row, stored_row
@@ -25,8 +28,9 @@ from tests.actors.backup_command import populace
 from tests.actors.conftest import clock
 from tests.actors.fakes import BASE
 from tests.actors.test_joined_hosts import joined
-from tests.actors.test_journaled_hosts import ADA, World, world
+from tests.actors.test_journaled_hosts import ADA, DAY_SECONDS, World, revision_of, world
 from tests.actors.turns import take_turn, turn_of
+from tests.storage.adapters import packed
 from tests.storage.faulty_bucket import Fault, FaultyBucket
 
 __all__ = ["clock", "world"]  # fixtures
@@ -182,3 +186,25 @@ async def test_commands_refuse_what_was_taken_over_unless_it_is_asked_for(world:
     restored = populace(*restore, "--stale")
     assert restored.returncode == 0, restored.stderr
     assert open_bucket(noted_journal(first) or "").url == world.url
+
+
+@pytest.mark.parametrize("is_sync", [True, False])
+async def test_a_host_that_was_overtaken_removes_no_adapter_that_the_new_owner_has(
+    world: World, is_sync: bool
+) -> None:
+    """It does not know of the new owner yet, and no model of its own directory has the adapter any more."""
+    second = joined(world)
+    ben, cyd = ModelId("acme", "ben"), ModelId("acme", "cyd")
+    digest, size = world.store.revisions.add(packed("planted"))
+    with world.host(is_sync=is_sync) as former:
+        await former.create_model(ben, revision_of(digest, size))
+        await former.erase_model(ben)
+        with world.host(second, is_sync=is_sync) as newer:
+            second.revisions.add(packed("planted"))
+            await newer.create_model(cyd, revision_of(digest, size))
+
+            await former.sweep_adapters()
+
+            assert (await newer.list_revisions(cyd))[0].digest == digest
+    options = JournalOptions(world.url, is_sync=True, keep_seconds=DAY_SECONDS)
+    JournaledFiles(world.root / "elsewhere", world.store.store_id, options, world.key).verify(digest)
