@@ -23,7 +23,7 @@ from populace.storage.journal.opening import open_bucket
 from populace.storage.journal.options import JournalOptions, JournalStatistics
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.journal.segment import Position, number_in
-from populace.storage.journal.shard_journal import ShardJournal, newest_epoch, shard_folder
+from populace.storage.journal.shard_journal import ShardJournal, shard_folder
 from populace.storage.journal.shipping import Shipping, followed_row
 from populace.storage.journal.snapshot import read_snapshot
 from populace.storage.records.errors import Fenced, ShardStopped, StorageError
@@ -274,7 +274,7 @@ class Journals:
         attached.check_at_s, attached.is_read = now_s + CHECK_SECONDS, True
         if damage is None and describe_again(self._bucket, self._store):
             logger.error("the journal had no description of the store any more, and has it again")
-        if damage is None or newest_epoch(journal.bucket, journal.folder) > journal.end.epoch:
+        if damage is None or journal.newest_epoch() > journal.end.epoch:
             # Another owner's is that one's to mend.
             return
         number = attached.shard.number

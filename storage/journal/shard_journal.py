@@ -8,6 +8,9 @@ In a bucket::
     <store id>/shard-0007/origin         what tells this journal from others, if its first segment is lost
     <store id>/shard-0007/waiting        there while a claimant asks the owner for a pause
 
+Whoever can write to the bucket can put objects there, and only who has the master key can seal them: what
+does not open is nobody's, so it takes no journal from its owner, and stands for no one's data keys.
+
 Who may write is decided by the numbers alone. An owner claims the journal with a segment of its own behind
 the last one; from then on the former owner's next segment finds its number taken. That needs neither clocks
 nor leases, and no comparison but whether an object exists.
@@ -147,7 +150,15 @@ class ShardJournal:
 
     def is_newest_owner(self, epoch: int) -> bool:
         """Whether no owner after that of an epoch has committed anything: each writes its keys before."""
-        return newest_epoch(self.bucket, self.folder) == epoch
+        return self.newest_epoch() == epoch
+
+    def newest_epoch(self) -> int:
+        """Return the epoch of the newest owner that wrote data keys; 0 if none did, or none opens."""
+        try:
+            newest = self._newest_keys()
+        except JournalDamaged:
+            return 0
+        return 0 if newest is None else _epoch_in(newest[0])
 
     def seek(self, position: Position) -> None:
         """Go on reading behind a position, such as that of a snapshot."""
@@ -206,7 +217,8 @@ class ShardJournal:
 
         That spares what is here from being replaced in vain; ``claim`` is what makes sure.
         """
-        self._refuse_later_run(newest_epoch(self.bucket, self.folder))
+        if self._run is not None:
+            self._refuse_later_run(self.newest_epoch())
 
     def _refuse_later_run(self, epoch: int) -> None:
         if self._run is not None and run_of(epoch) > self._run:
@@ -242,21 +254,23 @@ class ShardJournal:
     def send(self, prepared: Prepared) -> None:
         """Write a segment, also one that was sent before if it is not known what came of it.
 
-        Raises ``JournalOvertaken`` if the journal is another owner's now, and ``JournalUnsettled`` (send it
-        again, or claim the journal anew).
+        Raises ``JournalOvertaken`` if the journal is another owner's now, ``JournalDamaged`` while something
+        that is no segment stands in its place, and ``JournalUnsettled`` (send it again, or claim the journal
+        anew).
         """
         if self._is_claimed:
             self._pause_if_asked()
         name = self.name_of("j", prepared.position.segment)
         try:
             # One that exists may be this very one, whose answer was lost.
-            is_written = self.bucket.create(name, prepared.content) or (
-                self.bucket.read(name) == prepared.content
-            )
+            is_written = self.bucket.create(name, prepared.content)
+            there = None if is_written else self.bucket.read(name)
         except (BucketUnreachable, BucketRefused) as error:
             # Also a refusal may come after an attempt whose answer was lost.
             raise JournalUnsettled(self.shard, prepared.position.segment, error.reason) from error
-        if not is_written:
+        if not is_written and there != prepared.content:
+            if there is not None:
+                self.opened(prepared.position.segment, there)
             self._is_claimed = False
             raise JournalOvertaken(self.shard, prepared.position.segment)
         self.end = prepared.position
@@ -296,16 +310,35 @@ class ShardJournal:
 
     def read_keys(self) -> dict[bytes, bytes]:
         """Return the newest wrapped data keys, by the keys of their rows. Raises ``JournalDamaged``."""
+        newest = self._newest_keys()
+        if newest is None:
+            raise JournalDamaged(_keys_of(self.folder), "there are no data keys")
+        rows: dict[bytes, bytes] = _msgpack.unpackb(newest[1])
+        return rows
+
+    def _newest_keys(self) -> tuple[str, bytes] | None:
+        """Return the name and the content of the newest data keys that open; None if there are none at all.
+
+        Raises ``JournalDamaged`` if none of those that are there opens.
+        """
         for _ in range(READS_MAX):
-            found = self.bucket.names(_keys_of(self.folder))
-            if not found:
-                break
-            content = self.bucket.read(found[-1].name)
-            # Absent if its owner wrote newer ones meanwhile.
-            if content is not None:
-                rows: dict[bytes, bytes] = _msgpack.unpackb(self.seal.open(found[-1].name, content))
-                return rows
-        raise JournalDamaged(_keys_of(self.folder), "there are no data keys")
+            damage: JournalDamaged | None = None
+            gone = False
+            for found in reversed(self.bucket.names(_keys_of(self.folder))):
+                content = self.bucket.read(found.name)
+                if content is None:
+                    gone = True  # its owner wrote newer ones meanwhile
+                    break
+                try:
+                    return found.name, self.seal.open(found.name, content)
+                except JournalDamaged as error:
+                    logger.error("%s", error)  # noqa: TRY400 - not a bug
+                    damage = damage or error
+            if damage is not None and not gone:
+                raise damage
+            if not gone:
+                return None
+        raise JournalDamaged(_keys_of(self.folder), "they are replaced faster than they can be read")
 
     def write_keys(self, rows: Mapping[bytes, bytes]) -> None:
         """Write the data keys, before a segment needs them, and remove the former ones.
@@ -322,9 +355,11 @@ class ShardJournal:
         self.remove_former_keys()
 
     def remove_former_keys(self) -> None:
-        """Remove all data keys but the newest, also those that a former owner or a late write left."""
-        names = [found.name for found in self.bucket.names(_keys_of(self.folder))]
-        self.bucket.remove(names[:-1])
+        """Remove all data keys before the newest that open, also what a former owner or a late write left."""
+        newest = self._newest_keys()
+        if newest is not None:
+            names = [found.name for found in self.bucket.names(_keys_of(self.folder))]
+            self.bucket.remove([name for name in names if name < newest[0]])
 
     def _prepare(self, epoch: int, commits: Sequence[Commit]) -> Prepared:
         number = self.end.segment + 1
@@ -368,9 +403,16 @@ def shard_folder(store_id: str, number: int) -> str:
 
 
 def newest_epoch(bucket: Bucket, folder: str) -> int:
-    """Return the epoch of the newest owner that wrote data keys to a shard's journal; 0 if none did."""
+    """Return the epoch of the newest data keys in a shard's journal by their names alone; 0 without any.
+
+    That takes no key, so that whoever can write to the bucket can make it higher: see ``ShardJournal``.
+    """
     found = bucket.names(_keys_of(folder))
-    return number_in(found[-1].name.rpartition("/")[0]) if found else 0
+    return _epoch_in(found[-1].name) if found else 0
+
+
+def _epoch_in(name: str) -> int:
+    return number_in(name.rpartition("/")[0])
 
 
 def newest_epoch_of_all(bucket: Bucket, store_id: str, shards: int) -> int:

@@ -15,6 +15,7 @@ from populace.storage.journal.directory_bucket import DirectoryBucket
 from populace.storage.journal.errors import JournalDamaged, JournalElsewhere
 from populace.storage.records import keys
 from tests.storage.faulty_bucket import FaultyBucket
+from tests.storage.samples import TENANT
 from tests.storage.test_journal import World, create, numbers_in, world
 
 __all__ = ["world"]
@@ -278,3 +279,51 @@ def test_what_a_successor_would_need_is_found_damaged_by_name(
     assert found is not None
     assert found.name == name
     assert hurt is cut_newest_snapshot or (cheap is not None and cheap.name == name)
+
+
+@pytest.mark.parametrize("is_sync", [True, False])
+@pytest.mark.parametrize("content", [b"x", b"x" * 4096])
+def test_what_is_no_segment_takes_the_journal_from_nobody(
+    world: World, content: bytes, is_sync: bool
+) -> None:
+    """Who writes to the bucket without the store's key keeps the owner from writing while it is there."""
+    one = world.own("one", is_sync=is_sync)
+    one.put(1)
+    one.shipping.ship()
+    name = one.journal.name_of("j", one.journal.end.segment + 1)
+    world.bucket.create(name, content)
+
+    if is_sync:
+        with pytest.raises(JournalDamaged, match=name):
+            one.put(2)
+    else:
+        one.put(2)
+        with pytest.raises(JournalDamaged, match=name):
+            one.shipping.ship()
+    assert one.numbers() == ({1} if is_sync else {1, 2}), "what is here is read"
+
+    world.bucket.remove([name])
+    one.put(3)
+    one.shipping.ship()
+    one.shard.close()
+    check_whole(world, [1, 3] if is_sync else [1, 2, 3])
+
+
+@pytest.mark.parametrize("number", [2, 10**19])
+def test_what_are_no_data_keys_stand_for_no_owner_and_remove_no_keys(world: World, number: int) -> None:
+    one = world.own("one", run=1)
+    one.run(lambda txn: create(txn, "ada"))
+    there = f"{FOLDER}/keys/{one.journal.end.epoch + number:020}/{1:020}"
+    world.bucket.create(there, b"x")
+
+    one.run(lambda txn: create(txn, "bob"))
+    one.snapshot(collects=True)
+    one.journal.refuse_later_run()
+
+    assert one.journal.is_newest_owner(one.journal.end.epoch)
+    assert find_damage(world.journal()) is None
+    with world.restored().read() as txn:
+        assert all(txn.get(keys.memory(TENANT, name)) for name in ("ada", "bob"))
+    one.shard.close()
+    with world.own("another", run=1).shard.read() as txn:
+        assert all(txn.get(keys.memory(TENANT, name)) for name in ("ada", "bob"))
