@@ -13,6 +13,7 @@ from populace.storage.journal.bucket import Bucket
 from populace.storage.journal.errors import JournalDamaged
 from populace.storage.journal.sealed_object import read_object, write_object
 from populace.storage.journal.sealing import JournalSeal
+from populace.storage.records.errors import StoreInvalid
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,9 @@ class JournalAdapters:
         self._files = files
 
     def keep(self, digest: str) -> None:
-        """See to it that the bucket has an adapter. One whose files are neither there nor here is left out.
+        """See to it that the bucket has an adapter.
+
+        One whose files are neither there nor here, or are damaged here, is left out, and named in the log.
 
         Another machine of this store may have brought it to the bucket without its being here. None is
         removed meanwhile: what is erased could come to the bucket after it was removed from there.
@@ -45,10 +48,20 @@ class JournalAdapters:
                 if not self._bucket.has(self._name(digest, TENSORS_FILE)):
                     logger.warning("the adapter %s is neither here nor in the journal", digest)
                 return
+            if absent and not self._is_whole(digest):
+                return
             for file in absent:
                 with file.open("rb") as content:
                     pieces = iter(lambda: content.read(PIECE_BYTES), b"")
                     write_object(self._bucket, self._seal, self._name(digest, _name_of(file)), pieces)
+
+    def _is_whole(self, digest: str) -> bool:
+        try:
+            self._files.verify(digest)
+        except StoreInvalid as error:
+            logger.error("%s; the journal does not get it", error)  # noqa: TRY400 - not a bug
+            return False
+        return True
 
     def fetch(self, digest: str) -> bool:
         """Store an adapter of the bucket here; return whether it is here now. Raises ``JournalDamaged``."""

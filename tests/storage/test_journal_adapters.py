@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from populace.storage.journal.adapters import JournalAdapters
 from populace.storage.journal.attaching import attach
 from populace.storage.journal.sealing import JournalSeal
@@ -49,6 +51,26 @@ def test_no_adapter_is_removed_while_it_is_brought_to_the_bucket(tmp_path: Path)
         adapters.remove(digest)
     adapters.keep(digest)
     assert bucket.names("store/adapters") == []
+
+
+def test_an_adapter_that_is_damaged_here_does_not_become_the_journals(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = RevisionFiles(tmp_path / "revisions")
+    digest, _ = files.add(packed("ada"))
+    bucket = FaultyBucket()
+    adapters = JournalAdapters(bucket, JournalSeal(SEALING.master_key, "store"), "store", files)
+    content = bytearray(files.path(digest).read_bytes())
+    content[-1] ^= 1
+    files.path(digest).write_bytes(content)
+
+    adapters.keep(digest)
+
+    assert bucket.names("store/adapters") == []
+    assert digest in caplog.text
+    assert files.add(packed("ada"), replaces=True)[0] == digest
+    adapters.keep(digest)
+    assert len(bucket.names("store/adapters")) == 1
 
 
 class Together:
