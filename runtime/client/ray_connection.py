@@ -199,7 +199,7 @@ class RayConnection:
 
     def _engine(self) -> ReplicaEngine:
         if self._replicas is None:
-            self._replicas = ReplicaEngine(self.base)
+            self._replicas = ReplicaEngine(self.base, one_machine=self.info.one_machine)
         return self._replicas
 
 

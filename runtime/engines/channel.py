@@ -55,6 +55,10 @@ MESSAGES_QUEUED_MAX = 10_000
 replica's memory."""
 
 
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""Largest message. ZeroMQ ends the connection of who announces more, before it has any of it in memory, and
+also before a handshake. The largest that a replica sends is a memory's state, of at most some megabytes."""
+
 RECONNECT_MS_MAX = 2000
 """Longest pause between two attempts to reach a reader, which may be gone; the first is 100 ms."""
 
@@ -120,6 +124,7 @@ class TokenReader:
         public, secret = zmq.curve_keypair()
         self._socket: Any = context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, MESSAGES_QUEUED_MAX)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         self._socket.setsockopt(zmq.IPV6, 1)
         self._socket.setsockopt(zmq.CURVE_SERVER, 1)
         self._socket.setsockopt(zmq.CURVE_SECRETKEY, secret)

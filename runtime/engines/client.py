@@ -31,7 +31,7 @@ from populace.actors.owner import NO_OWNER, Owner
 from populace.engines.channel import LOOK_SECONDS, Item, Silence, StreamTarget, TokenReader
 from populace.engines.engine_nodes import EngineNodes
 from populace.engines.routes import ROUTED
-from populace.settings.ports import stream_ports
+from populace.settings.ports import LOOPBACK, own_interface, stream_ports
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import sent_caller
 
@@ -72,10 +72,16 @@ class ReplicaEngine:
     another replica gets it too, the reply of the one that answers first counts.
     """
 
-    def __init__(self, base: BaseInfo, nodes: EngineNodes | None = None) -> None:
-        """``nodes`` are where its replicas should be, for ``report``; None if their number is fixed."""
+    def __init__(
+        self, base: BaseInfo, nodes: EngineNodes | None = None, *, one_machine: bool = False
+    ) -> None:
+        """``nodes`` are where its replicas should be, for ``report``; None if their number is fixed.
+
+        ``one_machine``: the replicas are on this one, as they are for a process whose environment says so.
+        """
         self._base = base
         self._nodes = nodes
+        self._one_machine = one_machine
         self._handle: Any = None
         self._reader: TokenReader | None = None
 
@@ -89,7 +95,7 @@ class ReplicaEngine:
         Closing the generator cancels the request in the replica.
         """
         if self._reader is None:
-            self._reader = TokenReader(get_node_ip_address(), stream_ports())
+            self._reader = TokenReader(self._interface(), stream_ports())
         with self._reader.stream() as (target, queue):
             calls = _Calls(self._remote(), request, target, queue)
             calls.send()
@@ -108,6 +114,9 @@ class ReplicaEngine:
                         raise item
             finally:
                 calls.cancel()
+
+    def _interface(self) -> str:
+        return LOOPBACK if self._one_machine else own_interface(get_node_ip_address)
 
     async def prepare(self, adapter: AdapterRef, replaces: AdapterRef | None = None) -> None:
         """Prepare the adapter in the replica that has the one it replaces. A lost call is sent again."""

@@ -20,6 +20,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import ray
@@ -51,6 +52,7 @@ from populace.hosting.presence import PresenceAddress, PresenceListener
 from populace.hosting.shared_files import SharedFiles
 from populace.hosting.store_node import own_telemetry, placed
 from populace.node_files.pieces import SharedFile, Wanted
+from populace.settings.ports import is_one_machine, own_interface
 from populace.settings.signals import end_with_parent
 from populace.storage.records.errors import PopulaceError
 from populace.telemetry.calls import context_of
@@ -205,7 +207,7 @@ class HostActor:
         self._tasks_of_caller: defaultdict[str, set[asyncio.Task[Any]]] = defaultdict(set)
         self._held = HeldGrants()
         self._undoing: set[asyncio.Task[Any]] = set()
-        self._presence = PresenceListener(get_node_ip_address, self._take_back)
+        self._presence = PresenceListener(partial(own_interface, get_node_ip_address), self._take_back)
         self._sweeper: asyncio.Task[None] | None = None
         self._name = host_name(options.number)
         self._gate = Gate(self._name)
@@ -225,6 +227,7 @@ class HostActor:
             data_directory=options.data_directory,
             gateway=options.gateway,
             problem=self._opening.problem,
+            one_machine=is_one_machine(),
         )
 
     async def process_id(self) -> int:

@@ -21,7 +21,8 @@ class GatewayAddress(NamedTuple):
 class PopulationInfo(NamedTuple):
     """The data that a client needs to route calls by itself, and to reach the gateway.
 
-    ``problem`` is why the host that answers cannot open its store for now, None if it has it open.
+    ``problem`` is why the host that answers cannot open its store for now, None if it has it open. With
+    ``one_machine`` no other machine may join.
     """
 
     hosts: int
@@ -31,6 +32,7 @@ class PopulationInfo(NamedTuple):
     data_directory: str
     gateway: GatewayAddress | None
     problem: str | None = None
+    one_machine: bool = False
 
 
 class Waiting(NamedTuple):

@@ -1,4 +1,4 @@
-"""The ports that the processes of a node listen on for each other, where a setting chooses them."""
+"""Where the processes of a Populace listen for each other: at which interface, and at which ports."""
 
 import errno
 import os
@@ -7,6 +7,11 @@ from typing import TypeVar
 
 VARIABLE = "POPULACE_STREAM_PORTS"
 """The variable of the setting, which every process of a Populace has in its environment."""
+
+ONE_MACHINE_VARIABLE = "POPULACE_ONE_MACHINE"
+"""Set to 1 in every process of a Populace that no other machine may join."""
+
+LOOPBACK = "127.0.0.1"
 
 T = TypeVar("T")
 
@@ -20,6 +25,16 @@ def ports_in(text: str) -> range:
     if not ports or not 1024 <= ports.start <= ports.stop - 1 <= 65535:
         raise ValueError("it is FIRST-LAST, like 7100-7163, from 1024 to 65535")
     return ports
+
+
+def own_interface(node_address: Callable[[], str]) -> str:
+    """Return the address at which this process listens for others: this machine's alone, if it is alone."""
+    return LOOPBACK if is_one_machine() else node_address()
+
+
+def is_one_machine() -> bool:
+    """Return whether this process is of a Populace that no other machine may join."""
+    return os.environ.get(ONE_MACHINE_VARIABLE) == "1"
 
 
 def stream_ports() -> range | None:

@@ -292,6 +292,24 @@ async def test_a_stranger_who_knows_the_stream_ends_and_writes_nothing(
     assert received == [delta(1)]
 
 
+async def test_who_announces_a_message_without_an_end_is_sent_away_before_it_is_in_memory(
+    reader: TokenReader,
+) -> None:
+    """No handshake is needed to announce one; the greeting and the frame are those of ZMTP 3.1."""
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    host, _, port = reader.reader.address.removeprefix("tcp://").rpartition(":")
+    incoming, outgoing = await asyncio.open_connection(host, int(port))
+    try:
+        outgoing.write(greeting + b"\x06" + (channel.MESSAGE_BYTES_MAX + 1).to_bytes(8, "big"))
+        async with asyncio.timeout(HANG_SECONDS):
+            with contextlib.suppress(ConnectionError):
+                await incoming.read()  # to the end, which the reader makes
+    finally:
+        outgoing.close()
+        with contextlib.suppress(ConnectionError):
+            await outgoing.wait_closed()
+
+
 async def test_what_crosses_the_network_cannot_be_read(reader: TokenReader, sender: TokenSender) -> None:
     seen, hung_up = bytearray(), asyncio.Event()
 

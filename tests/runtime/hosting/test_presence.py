@@ -17,6 +17,7 @@ from populace.hosting.host_actor import FEW, Held, HeldGrants, HostActor
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.messages import host_name
 from populace.hosting.presence import Presence, PresenceAddress, PresenceListener
+from populace.settings.ports import ONE_MACHINE_VARIABLE
 from populace.storage.store import Store
 from tests.actors.populations import SHARDS, host_options
 from tests.actors.turns import grant_of, queue_turn, reply, take_turn, turn_of, wait_until
@@ -37,6 +38,15 @@ async def actor(tmp_path: Path) -> AsyncGenerator[HostActor]:
     yield actor
     await actor.check_integrity()
     await actor.close()
+
+
+async def test_where_no_other_machine_may_join_a_host_listens_on_its_own_alone(
+    actor: HostActor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ONE_MACHINE_VARIABLE, "1")
+
+    assert (await actor.presence_address()).host == LOOPBACK
+    assert (await actor.describe()).one_machine
 
 
 def directory_of(actor: HostActor) -> Directory:
