@@ -43,7 +43,7 @@ class ControlTokens:
 
     def spelled(self, value: object) -> frozenset[str]:
         """Return the control tokens that the strings spell of which the value is made, as JSON is."""
-        return frozenset(found for text in _strings(value) for found in self._found(text))
+        return frozenset(found for text in strings_in(value) for found in self._found(text))
 
     def marked(self, text: str, but_for: Collection[str] = ()) -> str:
         """Return the text with a mark in place of each control token that it spells, ``but_for`` some."""
@@ -107,13 +107,13 @@ class ControlTokens:
         return self._marks.get(word, word)
 
 
-def _strings(value: object) -> Iterator[str]:
+def strings_in(value: object) -> Iterator[str]:
     """Find all strings in a value that is made of mappings and sequences."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for pair in cast("dict[object, object]", value).items():
-            yield from _strings(pair)
+            yield from strings_in(pair)
     elif isinstance(value, (list, tuple)):
         for item in cast("Sequence[object]", value):
-            yield from _strings(item)
+            yield from strings_in(item)

@@ -27,6 +27,10 @@ class FairTurns:
         """How many turns of the tenant have not begun."""
         return sum(waiting == tenant for waiting, _ in self._waiting.values())
 
+    def waiting_cost(self, tenant: str) -> float:
+        """What the tenant's turns that have not begun will be charged with."""
+        return sum(cost for waiting, cost in self._waiting.values() if waiting == tenant)
+
     @asynccontextmanager
     async def turn(self, tenant: str, cost: float) -> AsyncGenerator[None]:
         """Wait for a turn, which is charged with ``cost``, and hold it."""

@@ -28,10 +28,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from populace.actors.engine import NO_VARIABLES, Message, Prompt, PromptRead, Sampling, TokenLogprob
-from populace.actors.errors import InvalidRequest, TextTooLong
+from populace.actors.errors import EngineOverloaded, InvalidRequest, TextTooLong
 from populace.actors.owner import NO_OWNER, Owner
 from populace.actors.tool_calls import ToolCall, calls_in
-from populace.engines.control_tokens import ControlTokens
+from populace.engines.control_tokens import ControlTokens, strings_in
 from populace.engines.fair_turns import FairTurns
 
 _MARK = "\u2063{}\u2063"  # invisible separators, which no template looks for
@@ -155,6 +155,9 @@ class MarkedTemplate:
 INLINE_CHARACTERS_MAX = 2000
 """A prompt up to this long is tokenised on the event loop: about 0.5 ms, and a thread costs 0.2 ms."""
 
+WAITING_CHARACTERS_MAX = 8_000_000
+"""More of one tenant's prompts do not wait to be tokenised: one thread reads about a million a second."""
+
 NORMALIZED_SHRINK = 4
 """More characters than this become no single one when a tokenizer normalises a text (NFC makes one of 3)."""
 
@@ -228,12 +231,18 @@ class BaseTokenizer:
         template: Mapping[str, Any] = NO_VARIABLES,
         owner: Owner = NO_OWNER,
     ) -> PromptTokens:
-        """Render and tokenise, a long prompt off the event loop and tenants in turn; see ``tokens_of``."""
-        characters = _characters(prompt)
+        """Render and tokenise, a long prompt off the event loop and tenants in turn; see ``tokens_of``.
+
+        Raises ``EngineOverloaded`` if too much of the tenant's waits.
+        """
+        characters = _characters(prompt) + sum(map(len, strings_in(dict(template))))
         # Who is cancelled gives the turn back while the thread may still work for it.
         thread_is_idle = self._turns.is_free and (self._last is None or self._last.done())
         if thread_is_idle and characters <= INLINE_CHARACTERS_MAX:
             return self.tokens_of(prompt, new_from, template)
+        if self._turns.waiting_cost(owner.tenant) > WAITING_CHARACTERS_MAX:
+            message = f"prompts of {WAITING_CHARACTERS_MAX} characters wait to be read"
+            raise EngineOverloaded(message, limit=WAITING_CHARACTERS_MAX)
         async with self._turns.turn(owner.tenant, characters):
             self._last = self._thread.submit(self.tokens_of, prompt, new_from, template)
             # Shielded: if it were cancelled while it waits, it would look done while another still runs.

@@ -1,14 +1,17 @@
 """Prompts become the same ids wherever they are tokenised, and a long one does not hold up the loop."""
 
 import asyncio
+import threading
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from populace.actors.engine import Message, Prompt
-from populace.actors.errors import InvalidRequest
+from populace.actors.errors import EngineOverloaded, InvalidRequest
 from populace.actors.owner import Owner
+from populace.engines import prompts
 from populace.engines.prompts import INLINE_CHARACTERS_MAX, BaseTokenizer
 
 SHORT = (Message("user", "What is the capital of France?"),)
@@ -67,6 +70,40 @@ async def test_a_tenants_long_prompts_are_no_queue_for_another(tokenizer: BaseTo
             group.create_task(read(tenant))
 
     assert order == ["flood", "quiet", "flood", "flood"]
+
+
+async def test_long_variables_of_the_template_are_read_off_the_event_loop_as_a_long_prompt_is(
+    tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptions of tools come from people, too."""
+    threads: list[str] = []
+    tokens_of = tokenizer.tokens_of
+
+    def note(*args: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return tokens_of(*args)
+
+    monkeypatch.setattr(tokenizer, "tokens_of", note)
+    tools = [{"type": "function", "function": {"name": "look", "description": LONG[0].content}}]
+
+    await tokenizer.tokens((Message("user", "Hi."),), template={"tools": tools})
+    await tokenizer.tokens((Message("user", "Hi."),))
+
+    assert threads[1] == threading.current_thread().name != threads[0]
+
+
+async def test_no_more_of_a_tenants_prompts_wait_than_are_read_in_a_while(
+    tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "WAITING_CHARACTERS_MAX", 2.5 * len(LONG[0].content))
+    one, other = Owner("flood"), Owner("quiet")
+
+    results = await asyncio.gather(
+        *(tokenizer.tokens(LONG, owner=owner) for owner in (one,) * 6 + (other,)), return_exceptions=True
+    )
+
+    refused = [isinstance(result, EngineOverloaded) for result in results]
+    assert refused == [False] * 4 + [True] * 2 + [False]
 
 
 @pytest.mark.parametrize("prompt", ["", (), (-1,), (10**9,)])
