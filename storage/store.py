@@ -377,10 +377,11 @@ def _make_whole(path: Path, header: Header, master_key: Path) -> None:
 
 
 def _make_directory(path: Path) -> None:
+    """Make the directory of a store, in which nobody but its user reads anything."""
     if path.is_dir():
         return
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreInvalid(str(path), str(error)) from error
     sync_directory(path.parent)

@@ -116,7 +116,7 @@ class OwnStore:
             # A second Populace must report that the first one runs, and not that its port is taken.
             DirectoryLock(settings.data, owner).release()
         wait_for_port(settings, self._report)
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._held.enter_context(DirectoryLock(settings.data, owner))
 
     def note(self, running: Running) -> None:

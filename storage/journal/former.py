@@ -57,7 +57,7 @@ def note_journal(path: Path, bucket: Bucket, *, joins: bool = False) -> None:
     ``joins``: what its shards hold is to come from there. Raises ``StoreInvalid`` and ``DiskRefused``.
     """
     with disk_named(path):
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         joined = joins or awaited_shard(path) is not None
         own = _Noted(url=bucket.url, place=_place_of(path), joined=joined)
         if _noted(path) != own:

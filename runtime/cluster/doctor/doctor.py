@@ -7,6 +7,7 @@ Cheap by default: versions are read from metadata, and only libraries whose impo
 import importlib.util
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -295,6 +296,10 @@ def check_data_directory(settings: Settings) -> Check:
     filesystem = _filesystem(place)
     if filesystem in NETWORK_FILESYSTEMS:
         return Check(name, "fail", f"{place} is on {filesystem}", "choose a local disk with POPULACE_DATA")
+    if place == settings.data and stat.S_IMODE(place.stat().st_mode) & 0o007:
+        # Adapters are not encrypted, and a release before this one made the directory so.
+        remedy = f"chmod o= {place}"
+        return Check(name, "warn", f"{place}: every user of this machine may read in it", remedy)
     return Check(name, "ok", f"writable, on {filesystem or 'an unknown filesystem'}")
 
 

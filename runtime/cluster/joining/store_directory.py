@@ -26,7 +26,7 @@ def store_directory(address: str, note: ClusterNote, settings: Settings) -> Gene
     """
     owner = f"populace node join {address} --store"
     with _seen(address, note) as bucket:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Alone: hosts of another store may not have it. Then together with those that start here.
         with DirectoryLock(settings.data, owner):
             store = join_store(bucket, settings.data, store_id=note.store, master_key=settings.master_key)

@@ -156,3 +156,14 @@ def test_the_store_of_no_cluster_cannot_be_checked() -> None:
 
     assert result.exit_code == 2
     assert "Say with --join which cluster is meant" in " ".join(result.stderr.split())
+
+
+def test_a_data_directory_is_its_users_alone_and_one_that_is_not_is_told(settings: Settings) -> None:
+    Store.create_or_open(settings.data)
+    assert settings.data.stat().st_mode & 0o077 == 0
+    assert doctor.check_data_directory(settings).status == "ok"
+
+    settings.data.chmod(0o755)
+
+    check = doctor.check_data_directory(settings)
+    assert (check.status, check.remedy) == ("warn", f"chmod o= {settings.data}")
