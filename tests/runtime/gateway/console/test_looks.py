@@ -1,5 +1,7 @@
 """How the console looks: to whoever cannot see it, on a phone, in the dark, and how soon."""
 
+import asyncio
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from populace.actors.errors import EngineUnavailable
 from tests.runtime.gateway.console import staging
@@ -232,6 +234,28 @@ async def test_all_is_done_with_a_keyboard(staged: None, open_page: Open) -> Non
     await page.get_by_role("link", name="Skip to the page").focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("main")).to_be_focused()
+
+
+async def test_who_skips_to_the_page_while_it_is_loaded_is_not_brought_elsewhere(
+    staged: None, open_page: Open
+) -> None:
+    page = await open_page("people")
+    loading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        loading.set()
+        await go_on.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/v1/personal-models/ben\b"), hold)
+    await page.get_by_role("link", name="ben").click()
+    await loading.wait()
+    await page.get_by_role("link", name="Skip to the page").focus()
+    go_on.set()
+    await expect(page.get_by_label("Message to ben")).to_be_visible()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("main")).to_be_focused()
+    await page.unroute_all(behavior="wait")
 
 
 async def test_the_first_paint_needs_few_requests_and_bytes(open_page: Open) -> None:
