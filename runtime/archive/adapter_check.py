@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from populace.actors.errors import AdapterInvalid, AdapterMismatch
 from populace.settings.environment import process_environment
+from populace.settings.signals import end_with_parent
 from populace.storage.adapter_store import AdapterStore
 
 SECONDS_MAX = 600
@@ -84,6 +85,7 @@ def check_adapters_apart(check: Check) -> tuple[int, ...]:
 
 
 def main() -> None:
+    end_with_parent()
     check = Check.model_validate_json(sys.stdin.read())
     try:
         outcome = Outcome(ranks=check_adapters(check))

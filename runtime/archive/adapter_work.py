@@ -17,6 +17,7 @@ from populace.actors.errors import AdapterInvalid, AdapterMismatch, InvalidReque
 from populace.actors.hosts import Revision
 from populace.actors.merging import LayerDifference, MergeOptions
 from populace.settings.environment import process_environment
+from populace.settings.signals import end_with_parent
 from populace.storage.adapter_store import AdapterStore
 from populace.storage.records.errors import DiskRefused, PopulaceError
 
@@ -185,6 +186,7 @@ def do_work_apart(work: Importing | Merging | Comparing) -> Result:
 
 
 def main() -> None:
+    end_with_parent()
     work = _WORK.validate_json(sys.stdin.read())
     try:
         result = do_work(work)
