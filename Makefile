@@ -48,25 +48,26 @@ RELEASE := release and not smoke
 # Of the release tier. random is no mark: it has the tests of hypothesis try ten times as much, from fresh seeds.
 CHOSEN = $(if $(filter random,$(PART)),-m "$(PLAIN)" --examples-times 10,-m "$(RELEASE)" --part $(PART))
 PARTS := benches clients cluster console documents engines learning memory random studies
-# On a process more than the cores, as each waits for much of its time, and at most on three; on one where there is
-# one core. One has all that shares a start: tests/conftest.py.
-BESIDE := -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 1 : 3))) --dist loadscope --no-loadscope-reorder
+# On two processes, and on one where there is one core; those that start engines and clusters on a third one, as they
+# wait for 40 % of their time. One has all that shares a start: tests/conftest.py.
+CORES := $(shell nproc 2>/dev/null || echo 2)
+BESIDE = -n $(if $(filter 1,$(CORES)),1,$(1)) --dist loadscope --no-loadscope-reorder
 # Ray's and vLLM's processes outlive a pytest that is interrupted; the supervisor ends them.
 SUPERVISED := $(BIN)/python scripts/supervise.py
 
 test: install ## the plain tests and one end-to-end path (vLLM, Ray, kill -9); the types are lint's
-	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(PLAIN)" $(ARGS)
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(call BESIDE,2) -m "$(PLAIN)" $(ARGS)
 
 test-engines: install ## the tests that load language models, start engines, clusters or a browser
-	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(ENGINES)" $(ARGS)
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(call BESIDE,3) -m "$(ENGINES)" $(ARGS)
 
 test-faults: install ## the torture in full, of which `make test` has a sample, and what is slow
-	$(SUPERVISED) --tier $@ $(BIN)/pytest $(BESIDE) -m "$(FAULTS)" $(ARGS)
+	$(SUPERVISED) --tier $@ $(BIN)/pytest $(call BESIDE,2) -m "$(FAULTS)" $(ARGS)
 
 test-release: install ## what is long, before a release and for what a change touches; PART=memory runs one part
 	@$(if $(PART),:,status=0; for part in $(PARTS); do \
 	    $(MAKE) --no-print-directory $@ PART=$$part || status=1; done; exit $$status)
-	@$(if $(PART),set -x; $(SUPERVISED) --tier $@-$(PART) $(BIN)/pytest $(BESIDE) $(CHOSEN) $(ARGS))
+	@$(if $(PART),set -x; $(SUPERVISED) --tier $@-$(PART) $(BIN)/pytest $(call BESIDE,2) $(CHOSEN) $(ARGS))
 	@$(if $(PART),$(if $(ARGS),,$(BIN)/python scripts/tiers.py --record $(PART)))
 
 ci: ## what CI runs, whatever fails: the tiers, and what each of them took

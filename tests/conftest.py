@@ -51,7 +51,13 @@ LOADED = {"base_directory", "small_base_f32", "decided_base"}
 
 TESTS = Path(__file__).parent
 
-FIRST = ("tests/end_to_end/", "tests/cluster/", "tests/runtime/engines/", "tests/actors/")
+FIRST = (
+    "tests/end_to_end/",
+    "tests/cluster/",
+    "tests/runtime/gateway/console/",
+    "tests/runtime/engines/",
+    "tests/actors/",
+)
 """Folders whose groups take the longest: these begin, so that no worker has one alone at the end."""
 
 MUST_RUN_MARKERS = ("engine", "ray", "browser", "fault", "slow", "client", "smoke")

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from jsonschema import validate
+from jsonschema import Draft202012Validator, validate
 from pydantic import BaseModel
 
 from populace.api.completions import (
@@ -127,6 +127,12 @@ def check_events(description: dict[str, Any], content: dict[str, Any], text: str
 
 def content_of(description: dict[str, Any], path: str, status: str = "200") -> dict[str, Any]:
     return description["paths"][path]["post"]["responses"][status]["content"]
+
+
+def test_every_schema_is_one_of_the_json_schema_that_openapi_names(description: dict[str, Any]) -> None:
+    assert description["openapi"].startswith("3.1")
+    for schema in description["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
 
 
 @pytest.mark.parametrize(("path", "model", "body"), WHOLE)

@@ -212,6 +212,8 @@ def test_on_a_lower_revision_whole_replies_are_compared_with_its_own_and_those_a
     assert list(begun[: len(asked.reply_ids)]) == list(asked.reply_ids)[: len(begun)]
 
 
+# A minute of training; a correction that is taught on the base is in end_to_end/test_story.py.
+@pytest.mark.release("learning")
 async def test_corrections_are_taught_on_a_lower_revision_and_keep_its_replies(
     base: FrozenBase, sampler: EngineSampler, corrected: Trained
 ) -> None:
