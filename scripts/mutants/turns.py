@@ -238,8 +238,8 @@ FAULTS = (
         (
             Edit(
                 "storage/journal/shard_journal.py",
-                "        if not is_written:\n            self._is_claimed = False\n",
-                "        if False:\n            self._is_claimed = False\n",
+                "        if not is_written and there != prepared.content:\n",
+                "        if False:\n",
             ),
         ),
         ("tests/storage/test_journal.py",),

@@ -9,7 +9,7 @@ In a bucket::
     <store id>/shard-0007/waiting        there while a claimant asks the owner for a pause
 
 Whoever can write to the bucket can put objects there, and only who has the master key can seal them: what
-does not open is nobody's, so it takes no journal from its owner, and stands for no one's data keys.
+does not open has no owner, so it takes no journal from one, and stands for no data keys.
 
 Who may write is decided by the numbers alone. An owner claims the journal with a segment of its own behind
 the last one; from then on the former owner's next segment finds its number taken. That needs neither clocks

@@ -43,7 +43,7 @@ def test_what_is_written_is_read_again(content: str, calls: list[tuple[str, str]
 
 def _value(arguments: str) -> Any:
     try:
-        return json.loads(arguments)
+        return json.loads(arguments, parse_constant=str)  # NaN is none, not even its own equal
     except ValueError:
         return arguments
 

@@ -16,9 +16,10 @@ export function Composer({ talk, box, model, editing, onSend }) {
     box.current.style.height = `${Math.min(box.current.scrollHeight + 2, HEIGHT_MAX)}px`;
   }, [draft]);
   useEffect(() => {
-    // On a touch screen the focus would open a keyboard over half of the page, and who skips to the page while
-    // it is loaded is on their way elsewhere.
-    if (!matchMedia("(pointer: fine)").matches || document.activeElement.matches("main, .skip")) return;
+    // On a touch screen the focus would open a keyboard over half of the page, and who skips to the page
+    // while it is loaded is on their way elsewhere.
+    const { activeElement } = document;
+    if (!matchMedia("(pointer: fine)").matches || activeElement.matches("main, .skip")) return;
     box.current.focus({ preventScroll: true });
   }, []);
   const send = (event) => {
