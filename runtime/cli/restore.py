@@ -137,15 +137,30 @@ def _restore_journal(
             at_ms=None if at is None else _milliseconds(at),
         )
     if as_json:
-        print_json({**restored._asdict(), "data": str(settings.data)})
+        shards = [shard._asdict() for shard in restored.shards]
+        print_json({**restored._asdict(), "shards": shards, "data": str(settings.data)})
+        if restored.damaged:
+            raise typer.Exit(1)
         return
     out.print(
         f"Restored {counted(restored.models, 'model')}, {counted(restored.adapters, 'adapter')} and "
         f"{counted(restored.api_keys, 'API key')} to {settings.data}, with its master key.",
         highlight=False,
     )
+    newest = max(restored.shards, key=lambda shard: shard.written_ms)
+    when = datetime.fromtimestamp(newest.written_ms / 1000).astimezone()
+    out.print(
+        f"The newest commit in the journal is of {when:%Y-%m-%d %H:%M:%S}: if more was acknowledged after "
+        "that, its end is lost (--json has each shard).",
+        highlight=False,
+    )
     if restored.lacking:
         out.print(f"The journal lacks {counted(restored.lacking, 'adapter')}.", highlight=False)
+    if restored.damaged:
+        raise CommandFailed(
+            f"{counted(len(restored.damaged), 'adapter')} in the journal cannot be used and were left out: "
+            f"{', '.join(restored.damaged)}. The rest was restored; their models answer after a rollback."
+        )
 
 
 def _milliseconds(at: str) -> int:

@@ -33,14 +33,30 @@ SHARDS_AT_ONCE = 8
 OWNER = "populace restore"
 
 
+class RestoredShard(NamedTuple):
+    """Up to where a shard was restored: a commit, and when what has it was written (Unix ms).
+
+    A journal that was cut off at its end restores without a sign of it: this is what to compare.
+    """
+
+    number: int
+    commit: int
+    written_ms: int
+
+
 class RestoredStore(NamedTuple):
-    """The counts of the new store, and how many adapters its journal does not have."""
+    """The counts of the new store, and how many adapters its journal does not have.
+
+    ``damaged`` are adapters whose objects in the journal are not what was written; they are left out.
+    """
 
     store_id: str
     models: int
     adapters: int
     api_keys: int
     lacking: int
+    damaged: tuple[str, ...] = ()
+    shards: tuple[RestoredShard, ...] = ()
 
 
 def restore_store(
@@ -71,13 +87,13 @@ def restore_store(
         store = Store.lay_out(place, description.shards, made_id, key)
         adapters = JournalAdapters(bucket, seal, store_id, store.revisions)
 
-        def restore(number: int) -> tuple[int, int, int, int]:
+        def restore(number: int) -> _Counted:
             folder = shard_folder(description.store_id, number)
             journal = ShardJournal(bucket, seal, folder, number, owner=OWNER, now_ms=lambda: 0)
             path = store.shard_path(number)
             Shard.create(path, number, description.shards)
             with closing(store.open_shard(number, OWNER)) as shard:
-                position = restore_shard(shard, journal, at_ms=at_ms)
+                position, written_ms = restore_shard(shard, journal, at_ms=at_ms)
                 if at_ms is None:
                     row = JournalRow(position, position.commit, journal.origin())
                     shard.apply(lambda writer: put_row(writer, row))
@@ -86,23 +102,51 @@ def restore_store(
                     digests = set(digests_in_use(txn))
                     models = sum(1 for _ in txn.scan(keys.all_identities()))
                     api_keys = sum(1 for _ in txn.scan(keys.api_keys()))
-            fetched = sum(adapters.fetch(digest) for digest in digests)
-            return models, fetched, api_keys, len(digests) - fetched
+            fetched, damaged = 0, list[str]()
+            for digest in digests:
+                try:
+                    fetched += adapters.fetch(digest)
+                except JournalDamaged:
+                    damaged.append(digest)
+            reached = RestoredShard(number, position.commit, written_ms)
+            return _Counted(
+                models, fetched, api_keys, len(digests) - fetched - len(damaged), damaged, reached
+            )
 
-        counts = (0, 0, 0, 0)
+        counted: list[_Counted] = []
         with ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="populace-restore") as threads:
             for number, of_shard in enumerate(threads.map(restore, range(description.shards))):
-                counts = tuple(map(sum, zip(counts, of_shard, strict=True)))
+                counted.append(of_shard)
                 report("Restoring the shards", (number + 1) / description.shards)
         key.save(place / MASTER_KEY_FILE)
         if at_ms is None:
             note_journal(place, bucket)
-    models, fetched, api_keys, lacking = counts
-    return RestoredStore(made_id, models, fetched, api_keys, lacking)
+    return RestoredStore(
+        made_id,
+        sum(one.models for one in counted),
+        sum(one.adapters for one in counted),
+        sum(one.api_keys for one in counted),
+        sum(one.lacking for one in counted),
+        tuple(sorted({digest for one in counted for digest in one.damaged})),
+        tuple(one.reached for one in counted),
+    )
 
 
-def restore_shard(shard: Shard, journal: ShardJournal, *, at_ms: int | None) -> Position:
-    """Fill an empty shard with what its journal had at ``at_ms``, or has now if None; return that position.
+class _Counted(NamedTuple):
+    """What one shard was restored with."""
+
+    models: int
+    adapters: int
+    api_keys: int
+    lacking: int
+    damaged: list[str]
+    reached: RestoredShard
+
+
+def restore_shard(shard: Shard, journal: ShardJournal, *, at_ms: int | None) -> tuple[Position, int]:
+    """Fill an empty shard with what its journal had at ``at_ms``, or has now if None.
+
+    Returns that position, and when the newest that has it was written (Unix ms).
 
     The journal is not claimed. Models that were erased since are left out: their keys are not there any more.
     Raises ``NothingThen`` if the journal does not go back that far, and ``JournalDamaged``.
@@ -116,7 +160,7 @@ def restore_shard(shard: Shard, journal: ShardJournal, *, at_ms: int | None) -> 
         raise NothingThen(journal.shard)
     put_snapshot(shard, snapshot)
     journal.seek(snapshot.position)
-    position = snapshot.position
+    position, written_ms = snapshot.position, snapshot.written_ms
     for segment in journal.follow():
         if at_ms is not None and segment.written_ms > at_ms:
             break
@@ -126,6 +170,6 @@ def restore_shard(shard: Shard, journal: ShardJournal, *, at_ms: int | None) -> 
                 break
             raise JournalDamaged(journal.name_of("j", segment.number), "a snapshot behind it is absent")
         apply_commits(shard, segment.commits)
-        position = journal.end
+        position, written_ms = journal.end, segment.written_ms
     take_keys(shard, journal.read_keys(), now_ms=0)
-    return position
+    return position, written_ms

@@ -1,5 +1,6 @@
 """A host with a journal: its machine is lost, comes back as another one, and everyone is there."""
 
+import json
 import shutil
 import threading
 from collections.abc import Generator, Iterable
@@ -26,6 +27,7 @@ from populace.storage.records import journal_keys
 from populace.storage.records.errors import Fenced, ModelNotFound, PopulaceError, ShardAway, ShardUnavailable
 from populace.storage.records.master_key import MASTER_KEY_FILE
 from populace.storage.store import Store
+from tests.actors.backup_command import populace
 from tests.actors.fakes import BASE, FakeClock
 from tests.actors.turns import take_turn, turn_of
 from tests.limits import HANG_SECONDS
@@ -125,6 +127,29 @@ async def test_a_lost_machine_loses_no_one(world: World, is_sync: bool) -> None:
         assert interaction.reply == "This is new."
         again = await host.begin_turn(turn_of(ADA, "new"))
         assert again == replace(made, replayed=True), "a retry finds its turn"
+
+
+@pytest.mark.slow
+async def test_a_damaged_adapter_of_the_journal_is_named_and_all_else_is_restored(world: World) -> None:
+    """The command says what is left out and up to when it came, and does not end as if all were well."""
+    with world.host() as host:
+        await take_turn(host, turn_of(ADA, "new"), "This is new.")
+        digest, size = world.store.revisions.add(packed("new"))
+        await host.publish_revision(ADA, revision_of(digest, size))
+    [file] = (world.root / "bucket").rglob(f"adapters/{digest}/*")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+    asked = (world.url, "--master-key", world.key, "--data", world.root / "new", "--json")
+    done = populace("restore", *asked)
+
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["models"], told["damaged"], told["lacking"]) == (2, [digest], 0)
+    assert [shard["number"] for shard in told["shards"]] == [0, 1]
+    assert max(shard["commit"] for shard in told["shards"]) > 0
+    store = Store.open(world.root / "new")
+    with world.host(store) as host:
+        assert [turn.reply for turn in await host.read_log(ADA)] == ["The first.", "This is new."]
 
 
 async def test_the_former_machine_writes_nothing_more_and_its_people_are_elsewhere(world: World) -> None:

@@ -159,7 +159,7 @@ def test_a_restored_directory_that_was_served_alone_does_not_take_over(world: Wo
     one.put(1)
     drill = open_shard(world.root / "drill")
     journal = world.journal()
-    position = restore_shard(drill, journal, at_ms=None)
+    position, _ = restore_shard(drill, journal, at_ms=None)
     row = JournalRow(position, position.commit, journal.origin())
     drill.apply(lambda writer: put_row(writer, row))
     drill.close()
