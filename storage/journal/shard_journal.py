@@ -153,11 +153,14 @@ class ShardJournal:
         return self.newest_epoch() == epoch
 
     def newest_epoch(self) -> int:
-        """Return the epoch of the newest owner that wrote data keys; 0 if none did, or none opens."""
+        """Return the epoch of the newest owner that wrote data keys; 0 if none did.
+
+        If none of them opens, that of the newest name: an owner whose own are damaged goes on from its disk.
+        """
         try:
             newest = self._newest_keys()
         except JournalDamaged:
-            return 0
+            return newest_epoch(self.bucket, self.folder)
         return 0 if newest is None else _epoch_in(newest[0])
 
     def seek(self, position: Position) -> None:
@@ -323,20 +326,18 @@ class ShardJournal:
         """
         for _ in range(READS_MAX):
             damage: JournalDamaged | None = None
-            gone = False
             for found in reversed(self.bucket.names(_keys_of(self.folder))):
                 content = self.bucket.read(found.name)
                 if content is None:
-                    gone = True  # its owner wrote newer ones meanwhile
-                    break
+                    break  # its owner wrote newer ones meanwhile
                 try:
                     return found.name, self.seal.open(found.name, content)
                 except JournalDamaged as error:
                     logger.error("%s", error)  # noqa: TRY400 - not a bug
                     damage = damage or error
-            if damage is not None and not gone:
-                raise damage
-            if not gone:
+            else:
+                if damage is not None:
+                    raise damage
                 return None
         raise JournalDamaged(_keys_of(self.folder), "they are replaced faster than they can be read")
 
@@ -346,20 +347,23 @@ class ShardJournal:
         The journal must have been claimed.
         """
         content = _msgpack.packb(dict(rows), use_bin_type=True)
-        is_written = False
-        while not is_written:
+        while True:
             # A number is taken if an answer was lost.
             self._keys_number += 1
             name = f"{_keys_of(self.folder)}/{numbered(self.end.epoch)}/{numbered(self._keys_number)}"
-            is_written = self.bucket.create(name, self.seal.seal(name, content))
-        self.remove_former_keys()
+            if self.bucket.create(name, self.seal.seal(name, content)):
+                break
+        self._remove_keys_before(name)
 
     def remove_former_keys(self) -> None:
         """Remove all data keys before the newest that open, also what a former owner or a late write left."""
         newest = self._newest_keys()
         if newest is not None:
-            names = [found.name for found in self.bucket.names(_keys_of(self.folder))]
-            self.bucket.remove([name for name in names if name < newest[0]])
+            self._remove_keys_before(newest[0])
+
+    def _remove_keys_before(self, newest: str) -> None:
+        names = [found.name for found in self.bucket.names(_keys_of(self.folder))]
+        self.bucket.remove([name for name in names if name < newest])
 
     def _prepare(self, epoch: int, commits: Sequence[Commit]) -> Prepared:
         number = self.end.segment + 1

@@ -309,6 +309,23 @@ def test_what_is_no_segment_takes_the_journal_from_nobody(
     check_whole(world, [1, 3] if is_sync else [1, 2, 3])
 
 
+def test_an_owner_whose_data_keys_are_damaged_too_goes_on_from_its_disk(world: World) -> None:
+    """It has the newest keys by their name, and all that the damaged segment had."""
+    one = world.own("one")
+    one.run(lambda txn: create(txn, "ada"))
+    one.put(1)
+    one.shard.close()
+    [written] = world.bucket.names(f"{FOLDER}/keys")
+    damage(world, written.name, "changed")
+    damage(world, names(world, "j")[-1], "changed")
+
+    again = world.own("one")
+    again.put(2)
+    again.shard.close()
+
+    check_whole(world, [1, 2])
+
+
 @pytest.mark.parametrize("number", [2, 10**19])
 def test_what_are_no_data_keys_stand_for_no_owner_and_remove_no_keys(world: World, number: int) -> None:
     one = world.own("one", run=1)
