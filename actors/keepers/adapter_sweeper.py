@@ -63,6 +63,8 @@ class AdapterSweeper:
         Reads the revisions of all of them, about 1 s for each million. Raises as ``OwnedShards.read`` does
         if a shard is not served now.
         """
+        if not digests:
+            return digests
         used = [
             await self._shards.read_on_thread(number, partial(_used_in, digests=digests))
             for number in self._shards.numbers
