@@ -6,12 +6,11 @@ It needs little of vLLM: the names ``qkv_proj`` and ``o_proj``, which requests a
 which tokens. Hooks run in eager mode only; a compiled model would need a custom operation in their
 place (it would do what a step's ``layer`` and ``add_output`` do).
 
-The δ-mem of an engine step in torch operations, for any device: every token writes at once (TSW, MSW).
-Per layer there is one product for query, key, value and rate, one for what was read and recalled, and one
-for both projections of what was read; the states of the tokens that come alone (replies being written)
-are updated for all layers at once after the last. Shape suffixes are in ``weights.py``.
+A step is torch operations, for any device. Where every token writes at once (TSW, MSW), per layer there is
+one product for query, key, value and rate, one for what was read and recalled, and one for both projections
+of what was read; the states of the tokens that come alone (replies being written) are updated for all layers
+at once after the last. Shape suffixes are in ``weights.py``.
 
-The cells of the state buffers of the memory inside vLLM, and what each of them holds. Pure.
 Each request has a slot: a cell with its starting state and a ring of the states after its last few
 steps. The ring is there because the end of a reply is not always decided where it is computed: a stop
 string is found outside, and a scheduler that runs ahead computes a step too many.
@@ -131,11 +130,8 @@ class SlotTable:
         )
 
 
-class TokenStep:
-    """A step in which every written token writes the state that the next one reads (TSW and MSW).
-
-    ``states_LSNRR`` holds the states before the step, and after ``finish`` those after it.
-    """
+class _Step:
+    """What the two kinds of steps have in common: how what was read is added to a layer's projections."""
 
     def __init__(
         self,
@@ -153,8 +149,36 @@ class TokenStep:
         self._delta_TH = torch.empty(0)
         self.states_LSNRR = states_LSNRR
         self.tokens = tokens
+        self._read_T1 = reading_tokens(parts, reads, tokens, states_LSNRR.device)
+
+    def _add(self, number: int, read_TW: torch.Tensor, projected_TP: torch.Tensor) -> None:
+        """Add to the layer's query projection in place, and keep what is for its output projection."""
+        if self._read_T1 is not None:
+            read_TW = read_TW * self._read_T1
+        self._delta_TH = self._weights.add(number, read_TW, projected_TP[: self.tokens])
+
+    def add_output(self, output_TH: torch.Tensor) -> None:
+        """Add to the layer's output projection in place."""
+        output_TH[: self.tokens] += self._delta_TH
+
+
+class TokenStep(_Step):
+    """A step in which every written token writes the state that the next one reads (TSW and MSW).
+
+    ``states_LSNRR`` holds the states before the step, and after ``finish`` those after it.
+    """
+
+    def __init__(
+        self,
+        weights: FusedWeights,
+        states_LSNRR: torch.Tensor,
+        parts: list[Part],
+        tokens: int,
+        reads: list[bool],
+    ) -> None:
+        """See ``_Step``."""
+        super().__init__(weights, states_LSNRR, parts, tokens, reads)
         device = states_LSNRR.device
-        self._read_T1 = reading_tokens(parts, reads, tokens, device)
         singles = [part for part in parts if part.last - part.first == 1]
         spans = [part for part in parts if part.last - part.first > 1]
         rows = [part.row for part in singles]
@@ -189,13 +213,7 @@ class TokenStep:
                 read_TW[chosen] = self._read_singles(number, raw_TJ[chosen], pairs_TN2R[chosen])
             if self._spans is not None:
                 self._scan_spans(number, raw_TJ, pairs_TN2R, read_TW)
-        if self._read_T1 is not None:
-            read_TW = read_TW * self._read_T1
-        self._delta_TH = weights.add(number, read_TW, projected_TP[: self.tokens])
-
-    def add_output(self, output_TH: torch.Tensor) -> None:
-        """Add to the layer's output projection in place."""
-        output_TH[: self.tokens] += self._delta_TH
+        self._add(number, read_TW, projected_TP)
 
     def finish(self) -> torch.Tensor:
         """Write what the single tokens bring, in all layers, and return the states after the step."""
@@ -274,7 +292,7 @@ class _Spans:
         self.writes_S1P1 = writes_SP[:, None, :, None].to(device)
 
 
-class MessageStep:
+class MessageStep(_Step):
     """A step in which each message writes the mean of its tokens once it is complete (SSW).
 
     Tokens read the states from before the turn, ``reading_LSNRR``. ``states_LSNRR`` are those that the
@@ -292,14 +310,10 @@ class MessageStep:
         tokens: int,
         reads: list[bool],
     ) -> None:
-        self._weights = weights
-        self._delta_TH = torch.empty(0)
+        super().__init__(weights, states_LSNRR, parts, tokens, reads)
         self._reading_LSNRR = reading_LSNRR
-        self.states_LSNRR = states_LSNRR
         self.sums_LSH = sums_LSH
         self._parts = parts
-        self.tokens = tokens
-        self._read_T1 = reading_tokens(parts, reads, tokens, states_LSNRR.device)
         self._before = open_tokens
         self.open_tokens = [_open_after(before, parts, row) for row, before in enumerate(open_tokens)]
 
@@ -326,13 +340,7 @@ class MessageStep:
                         count,
                     )
                     count = 0
-        if self._read_T1 is not None:
-            read_TW = read_TW * self._read_T1
-        self._delta_TH = weights.add(number, read_TW, projected_TP[: self.tokens])
-
-    def add_output(self, output_TH: torch.Tensor) -> None:
-        """Add to the layer's output projection in place."""
-        output_TH[: self.tokens] += self._delta_TH
+        self._add(number, read_TW, projected_TP)
 
     def finish(self) -> torch.Tensor:
         return self.states_LSNRR
