@@ -3,7 +3,7 @@
 What answered the one is said for the other, so a doubt decides against it. All words here are English;
 questions of other languages ask for the same only if all words of the one are among those of the other.
 
-Tells two questions apart that are alike in their words or their meaning, and ask for different things.
+Two questions may be alike in their words or their meaning, and ask for different things.
 Neither the words that two questions share nor a sentence encoder tell "first" from "last", "in maths 2" from
 "in maths 3", or what one may take from what one may not. All words here are English.
 """

@@ -1,8 +1,8 @@
 """Asks a population: chooses members, lets them answer, and combines their votes.
 
-Chooses which members answer a question, as the question says, by how they answered the probes.
-No member is run to be chosen. A member without a profile of its present revision counts as one at chance that
-is like no other. It comes behind the profiled ones, or it would be chosen for being different.
+Members are chosen as the question says, by how they answered the probes. No member is run to be chosen. A
+member without a profile of its present revision counts as one at chance that is like no other. It comes
+behind the profiled ones, or it would be chosen for being different.
 """
 
 import asyncio

@@ -4,8 +4,8 @@ A plain object on a host's event loop. It decides whose turn it is; it neither g
 stores. It knows the store only by the snapshot that it was activated with, which each of its own
 commits moves forward.
 
-The life of one activation of a personal model, on one screen.
-The identity is not here: it exists from create to erase, whether active or not.
+``Lifecycle`` is the life of one activation. The identity is not here: it exists from create to erase, whether
+active or not.
 """
 
 import asyncio

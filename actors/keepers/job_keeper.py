@@ -1,6 +1,6 @@
 """Training jobs of one host's models: each step is one durable transaction, which may be repeated.
 
-Decides which revision stays below what a model trains: its community's latest, or the one that it is on.
+Below what a model trains stays its community's latest revision, or the one that it is on.
 Who has no revision of their own trains a personal part on the community's. When the community's revision has
 moved, a part that was trained on an earlier one is carried over to it with the next training, whose candidate
 has to be better than the new one alone, and than what is served.

@@ -1,7 +1,7 @@
 """Exports a model of a population to an archive.
 
-Writes an archive: each member is digested while it is written, the manifest comes last.
-Adapters are unpacked on the way, a matrix at a time and without torch, which a gateway does not have.
+Each member is digested while it is written, the manifest comes last. Adapters are unpacked on the way, a
+matrix at a time and without torch, which a gateway does not have.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Imports an archive as a model of another population, with all that the exported model had.
 
-Checks the texts in an archive's turns that only this software writes, and reads again later.
+The texts in an archive's turns that only this software writes, and reads again later, are checked.
 They are the note of a response, what a turn says of a conversation, what a turn forgot, and to which position
 one set the memory. One that cannot be read would fail every request that reads its turn.
 """

@@ -2,7 +2,7 @@
 # Ray's API is partly untyped.
 """Where engines and trainer compute, and with what: decided once, before any of them starts.
 
-Whether the base fits, with what it is served with, before minutes of loading end in an error.
+Whether the base fits is found out before minutes of loading end in an error.
 Only this machine's cards and memory are known here; of another machine, vLLM itself says it.
 """
 

@@ -2,7 +2,7 @@
 # transformers' tokenizer methods have untyped keyword arguments.
 """From a prompt to token ids, and from a token id to its text: the same for every engine.
 
-Renders a chat template with marks at the control tokens that it writes itself.
+A chat template is rendered with marks at the control tokens that it writes itself.
 Who wrote a token cannot be seen in what a template rendered. So its own strings, and the names of special
 tokens that it is given, are rendered with marks in place of the control tokens in them, while what people
 wrote goes in and comes out as it is. Where a template looks for a token in a message, to leave out what a

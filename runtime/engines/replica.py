@@ -2,7 +2,7 @@
 # Ray's API is partly untyped.
 """The Serve deployment that owns one engine.
 
-The replies that a replica makes: each request runs once, however often Ray delivers it.
+Each request runs once, however often Ray delivers it.
 Ray loses a message without saying whether it arrived, and Serve and the client send it again. Requests
 with the same stream id ask for the same reply: the first runs, and the others get its outcome.
 """

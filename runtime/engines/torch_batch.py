@@ -1,10 +1,7 @@
 """A running batch of replies in torch: rows join after their prompt and leave when they end.
 
-Shape suffixes: B = rows, H = key-value heads, T = cached tokens, D = head width, V = vocabulary.
-
-Choosing the next token of one reply, in torch.
-
-Shape suffixes: V = vocabulary, T = tokens.
+Shape suffixes: B = rows, H = key-value heads, T = tokens, those of the batch cached, D = head width,
+V = vocabulary.
 """
 
 from collections import Counter, deque

@@ -4,7 +4,7 @@
 
 Import it late: on a machine without a GPU, ``cpu_environment`` should be set by then.
 
-Calls that a model makes in the format that it learned, read by vLLM's parsers.
+Calls of tools are read by vLLM's parsers, in the format that the model learned.
 What leaves the engine is the text of ``actors/tool_calls.py`` for every base, so the log, the memory and the
 gateway know one format.
 """

@@ -2,11 +2,11 @@
 # vLLM's classes are annotated in part only.
 """Starts vLLM's engine process and prepares it for serving.
 
-Checks that what we replace and read of vLLM is as we know it, before an engine starts.
+What we replace and read of vLLM is checked to be as we know it, before an engine starts.
 vLLM promises none of it, and a release that changed some of it might answer wrongly instead of failing. The
 tables hold for vLLM 0.32 and 0.33. What is replaced wraps what it replaces, so that it looks the same.
 
-Names the semaphores of an engine's processes by their owner, so that a killed owner's can be removed.
+The semaphores of an engine's processes are named by their owner, so that a killed owner's can be removed.
 ``multiprocessing`` gives them random names in ``/dev/shm`` and leaves their removal to a process that is
 often killed together with the others. A name with the process id of its owner tells later whether that lives.
 """

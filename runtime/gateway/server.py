@@ -1,6 +1,6 @@
 """The HTTP server of one gateway process.
 
-The connections of a gateway, with what uvicorn leaves open: how much comes before a request's body.
+What comes before a request's body has a bound, which uvicorn leaves open.
 A head is in memory before there is a request that a route or a middleware could refuse.
 """
 

@@ -6,7 +6,7 @@ A message carries many calls. The results of those that finish within ``PROMPT_S
 together; a call that waits, for a turn for example, gets a message of its own and holds up no other.
 A message that arrives again gets the results of the first time, and its calls do not run again.
 
-Lets calls into a host, until it is handed over to another node: then they wait, and come again there.
+Calls are let in until the host is handed over to another node: then they wait, and come again there.
 Before a Populace stops it lets turns begin for those alone who finish what they had begun.
 """
 

@@ -2,7 +2,7 @@
 # transformers' loading and forward functions are untyped.
 """The frozen base in training: one forward pass scores sequences for the adapters of many personal models.
 
-Causal attention over sequences that are packed into one row; each sequence attends to itself alone.
+Sequences are packed into one row, and each attends to itself alone.
 Everything else in a transformer works token by token, so only attention needs a padded batch. The padding is
 on the right, where causal attention does not look. Sequences may share tokens of the row at their beginning.
 

@@ -5,7 +5,7 @@
 The trainer reads neither log nor store. It takes sessions with their curricula, and returns for each model a
 candidate with its scores, or an error that does not affect the other models.
 
-Keeps the memory that a training frees in the process, for its next operation.
+The memory that a training frees is kept in the process, for its next operation.
 glibc gives what is freed above some size back to the system, and gets it again, zeroed page by page, with the
 next operation of the same size: half of the time of a normalisation of 1,000 tokens went into that.
 """

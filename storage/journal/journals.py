@@ -1,6 +1,6 @@
 """The journals of the shards of one process: claimed as they are opened, then shipped and collected.
 
-Removes from a journal what no restore needs any more.
+What no restore needs any more is removed.
 Snapshots are kept from the newest one that is older than what may be gone back to, and the segments behind
 the first of these. Claims are kept for ever: a former owner that lives on without knowing of a claim writes
 its next segment under the claim's number, and must find that taken.

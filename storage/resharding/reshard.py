@@ -10,7 +10,6 @@
 A crash before the third step leaves the old store and after it the new one; the rest is removed by the next
 ``Store.create_or_open`` or resharding, see ``storage/shard_directories.py``.
 
-Surveys shards: what they hold in all, and in which shard each row belongs.
 Most rows belong to a model and move with it. The rows that do not are
 
 * API keys and what is said of tenants, which are found by the shard of the id and of the name;

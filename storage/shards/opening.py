@@ -3,7 +3,7 @@
 A compaction may make another generation current between the first look and the lock. Only the holder of the
 lock of the generation that ``current`` names can change ``current``.
 
-Opens a shard even if its former owner was stopped while it held one of LMDB's locks.
+A shard opens even if its former owner was stopped while it held one of LMDB's locks.
 A process that is stopped inside a write transaction (SIGSTOP, a debugger) keeps the writer lock,
 and LMDB waits for that lock inside C, without a limit. So an opening runs on a thread of its own
 and is watched. A stopped process in its way is killed: LMDB's locks are robust, so the next

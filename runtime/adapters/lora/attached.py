@@ -5,7 +5,6 @@
 The tokens of a batch are packed into one row, one sequence after the other. Each adapter multiplies its own
 span of tokens, so that nothing is padded and ranks may differ.
 
-The products of many people's adapters with one row of tokens, and their gradients.
 An adapter multiplies in the type of the activations: a processor with bfloat16 products does these four times
 as fast as in float32, and a served adapter is rounded to this type anyway. The factors, their gradients and
 the optimiser's moments are in float32. A layer with an offset multiplies in float32, since it subtracts two

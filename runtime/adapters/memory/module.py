@@ -5,7 +5,7 @@
 A module is stored as one safetensors file, with float32 or bfloat16 tensors such as ``layers.3.query``, and
 in the metadata the shape and the base's fingerprint. The SHA-256 of the file is its digest and its identity.
 
-The two gates of a memory, which decide what is written and when a reply reads.
+Two gates decide what is written and when a reply reads.
 Unlike the published rule (``layer.py``, ``scan.py``), a gated module reads and writes only where a gate is
 open. Both gates are computed in its first layer, before anything is read:
 

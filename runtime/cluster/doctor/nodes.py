@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from populace.actors.errors import ClusterNotFound, StartFailed
 from populace.base.fingerprints import find_base
@@ -17,10 +19,6 @@ from populace.storage.records.errors import StorageError
 if TYPE_CHECKING:
     # Ray is imported for a machine that has a part in a cluster, only.
     from populace.cluster.joining.cluster_note import ClusterNote, NodeSeen
-
-from typing import Any
-
-import httpx
 
 NAME = "gateways"
 MISSING = "gateway "

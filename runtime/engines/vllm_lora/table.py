@@ -5,7 +5,7 @@
 A slot is a row of addresses into an adapter's serving image, which the caller keeps in memory. So
 giving a slot to an adapter copies nothing, and a slot takes a few kilobytes however large its rank is.
 
-The LoRA of a linear layer on a CPU, for the tokens of a step that are few: compiled by numba.
+For the few tokens of a decoding step the products are compiled by numba:
 ``y[t] += scale · B (A x[t])`` for each token t with its own adapter, whose matrices are read where they
 lie, in bfloat16. One call does a layer's slices (q, k, v) for all adapters in the batch, on all of torch's
 threads; with torch's operations it takes seven for each adapter, and each of them costs more than what it

@@ -2,10 +2,10 @@
 
 A job is a training of a personal model like any other, so it takes the same queue, trainer and gate.
 
-The events of a fine-tuning job, made anew from the job each time they are asked for.
-Nothing is stored for them: a job's record has its times and, of a long training, the losses of some steps. So
-the time of a step is an estimate, from the trainer's seconds per step. An event's id has its place in the
-order, by which the next page begins where the last one ended, also if the job has gone on meanwhile.
+The events of a job are made anew from it each time they are asked for. Nothing is stored for them: a job's
+record has its times and, of a long training, the losses of some steps. So the time of a step is an estimate,
+from the trainer's seconds per step. An event's id has its place in the order, by which the next page begins
+where the last one ended, also if the job has gone on meanwhile.
 """
 
 import hashlib

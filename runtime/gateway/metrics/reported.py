@@ -1,6 +1,6 @@
 """Shows in one scrape what all other processes reported for it.
 
-The families of engine replicas under vLLM's names, for dashboards and autoscalers that know these.
+Engine replicas are shown under vLLM's names too, for dashboards and autoscalers that know these.
 The labels are vLLM's: the base, and as ``engine`` the replica. What waits is what waits before the engine,
 where requests wait here. ``vllm:lora_requests_info`` is left out: its labels would be people's adapters.
 """

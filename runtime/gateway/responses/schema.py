@@ -1,6 +1,6 @@
 """The body of ``/v1/responses``, and the chat that it asks for.
 
-Parameters of OpenAI's Responses API that this server does not act on: accepted as hints, or refused.
+Parameters that this server does not act on are accepted as hints, or refused.
 The rule is that of ``gateway/parameters.py``: a hint changes nothing that the caller could miss.
 """
 

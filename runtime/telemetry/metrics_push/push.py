@@ -1,15 +1,15 @@
 """Pushes metrics again and again, on a thread, so that a collector delays nothing but the next push.
 
-What is measured, under the names of OpenTelemetry's conventions for generative AI.
-The conventions are in development, in a repository of their own, so the names of metrics are here and
+Some metrics are sent a second time under the names of OpenTelemetry's conventions for generative AI.
+These are in development, in a repository of their own, so the names of metrics are here and
 nowhere else, and those that spans have too in ``actors/span_names.py``.
 Each metric is one that Populace has already, with other names and the same observations: the buckets are
 Populace's own where it had others.
 
-Makes OpenTelemetry's data of Prometheus' families.
-It follows "Prometheus Metric points to OTLP" of OpenTelemetry's specification for Prometheus compatibility:
-names, among them ``_total``, stay as they are; counters become monotonic sums and histograms cumulative
-ones. The SDK's data has no place for ``prometheus.type``, which the specification wants beside each metric.
+What makes OpenTelemetry's data of Prometheus' families follows "Prometheus Metric points to OTLP" of
+OpenTelemetry's specification for Prometheus compatibility: names, among them ``_total``, stay as they are;
+counters become monotonic sums and histograms cumulative ones. The SDK's data has no place for
+``prometheus.type``, which the specification wants beside each metric.
 """
 
 import asyncio
