@@ -22,6 +22,7 @@ from populace.storage.journal.errors import (
     JournalTakenOver,
     JournalUnsettled,
 )
+from populace.storage.journal.former import noted_journal
 from populace.storage.journal.journals import Journals
 from populace.storage.records.errors import (
     Fenced,
@@ -173,7 +174,7 @@ class AbsentShards:
     def _attached(self, shard: Shard) -> Shard:
         try:
             if self._journals is None:
-                leave(shard)
+                leave(shard, had_journal=noted_journal(self._store.path) is not None)
             else:
                 self._journals.attach(shard)
         except BaseException:

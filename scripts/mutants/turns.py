@@ -261,8 +261,8 @@ FAULTS = (
         "P3",
         (
             Edit(
-                "storage/journal/journals.py",
-                "if found.size > CLAIM_BYTES_MAX or not journal.is_claim(place):",
+                "storage/journal/shard_journal.py",
+                "if found.size > CLAIM_BYTES_MAX or not self.is_claim(place):",
                 "if True:",
             ),
         ),

@@ -17,6 +17,7 @@ from populace.storage.journal.damage import check_whole, find_end, is_own, no_sn
 from populace.storage.journal.errors import (
     JournalDamaged,
     JournalElsewhere,
+    JournalLeft,
     JournalNeeded,
     JournalUnsettled,
     SegmentsGone,
@@ -31,6 +32,7 @@ from populace.storage.journal.shipping import (
     Shipping,
     State,
     Sync,
+    erases,
     followed_row,
     put_row,
     stored_row,
@@ -40,7 +42,7 @@ from populace.storage.journal.snapshot import Row, read_snapshot, write_snapshot
 from populace.storage.records import erasures, journal_keys, keys
 from populace.storage.records.records import DataKeyRecord
 from populace.storage.records.transaction import ReadTransaction
-from populace.storage.shards.rows import Writer
+from populace.storage.shards.rows import Change, Writer
 from populace.storage.shards.shard import Shard
 
 logger = logging.getLogger(__name__)
@@ -184,10 +186,26 @@ def _mend(shard: Shard, journal: ShardJournal, adapters: Adapters, damage: Excep
     return True
 
 
-def leave(shard: Shard) -> None:
-    """Note that the shard is served without its journal, if it has one. Raises ``JournalNeeded``."""
+class _Left:
+    """Implements ``Recorder`` for a shard that is served without its journal, which would undo erasures."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def record(self, writer: Writer, changes: Sequence[Change]) -> None:
+        if erases(changes):
+            raise JournalLeft(self._number)
+
+
+def leave(shard: Shard, *, had_journal: bool = False) -> None:
+    """Note that the shard is served without its journal, if it has one. Raises ``JournalNeeded``.
+
+    If the store ``had_journal``, nothing of the shard is erased or forgotten from now on.
+    """
     with shard.read(verbatim=True) as txn:
         row = stored_row(txn)
+    if had_journal:
+        shard.record(_Left(shard.number))
     if row is None or row.state is State.LEFT:
         return
     if row.state is not State.FOLLOWS:

@@ -34,6 +34,8 @@ class Description(BaseModel):
     store_id: str
     shards: int
     master_key: str
+    left: bool = False
+    """The store went on with another journal, and nothing can be restored from this one."""
 
 
 def describe(bucket: Bucket, store: Store) -> None:
@@ -74,6 +76,12 @@ def is_described(bucket: Bucket, store_id: str) -> bool:
     return bucket.has(_name(store_id))
 
 
+def describe_left(bucket: Bucket, store_id: str) -> None:
+    """Say of a journal that its store went on with another one. Raises as ``read_description``."""
+    left = read_description(bucket, store_id, even_left=True).model_copy(update={"left": True})
+    bucket.replace(_name(store_id), left.model_dump_json().encode())
+
+
 def describe_again(bucket: Bucket, store: Store) -> bool:
     """Write the description of a store that was lost, for who takes it over; return whether it was.
 
@@ -107,8 +115,11 @@ def description_of(bucket: Bucket, store_id: str | None) -> Description:
     return read_description(bucket, store_id)
 
 
-def read_description(bucket: Bucket, store_id: str) -> Description:
-    """Raises ``JournalDamaged``, also for a newer format, and ``StoreVersionMismatch`` for newer rows."""
+def read_description(bucket: Bucket, store_id: str, *, even_left: bool = False) -> Description:
+    """Raises ``JournalDamaged``, also for a newer format, and ``StoreVersionMismatch`` for newer rows.
+
+    That of a journal that was left is damaged, too, unless it is looked at ``even_left``.
+    """
     name = _name(store_id)
     content = bucket.read(name)
     if content is None:
@@ -119,6 +130,8 @@ def read_description(bucket: Bucket, store_id: str) -> Description:
         raise JournalDamaged(name, "it is not what was written") from error
     if (found.format, found.version) != (FORMAT, VERSION):
         raise JournalDamaged(name, f"it has format {found.format} {found.version}, of a newer release")
+    if found.left and not even_left:
+        raise JournalDamaged(name, "its store went on with another journal, and this one was emptied")
     if found.schema_version > keys.SCHEMA:
         raise StoreVersionMismatch(f"{bucket.url}/{store_id}", found.schema_version, keys.SCHEMA)
     return found

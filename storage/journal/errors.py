@@ -17,6 +17,7 @@
     ├── JournalOfOthers     a new store would begin beside the journals of others; say which is meant
     ├── JournalNeeded       the shard is not whole without its journal
     ├── JournalElsewhere    the journal went on without this directory
+    ├── JournalLeft         an erasure would be undone by the journal that the store is served without
     └── JournalTakenOver    another machine went on with the store; this is its past
 """
 
@@ -94,6 +95,19 @@ class JournalNeeded(StorageError):
 
     code = "journal_needed"
     template = "Shard {shard} was being made of its journal: set POPULACE_JOURNAL as it was."
+
+    shard: int
+
+
+class JournalLeft(StorageError):
+    """The store is served without its journal, from which a restore would undo an erasure."""
+
+    code = "journal_left"
+    template = (
+        "Shard {shard} is served without its journal, and a restore from there would bring back what is "
+        "erased or forgotten now. So that is refused until POPULACE_JOURNAL is set again, to that journal or "
+        "to a new one. `populace doctor` says where it is."
+    )
 
     shard: int
 

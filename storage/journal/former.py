@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from populace.storage.header import read_header
+from populace.storage.header import HEADER_FILE, read_header
 from populace.storage.journal.bucket import Bucket
 from populace.storage.journal.errors import JournalCopied, JournalNeeded, JournalTakenOver
 from populace.storage.journal.opening import open_bucket
+from populace.storage.journal.segment import Position
 from populace.storage.journal.shard_journal import newest_epoch, shard_folder
 from populace.storage.journal.shipping import JournalRow, State, stored_row
 from populace.storage.records.errors import StoreInvalid
@@ -38,10 +39,37 @@ class _Place(BaseModel):
         return f"{self.path} on {self.machine}"
 
 
+class Standing(BaseModel):
+    """Up to where a shard has what its journal has: a ``Position``, with its digest in hexadecimal digits."""
+
+    segment: int
+    digest: str
+    epoch: int
+    commit: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.segment, bytes.fromhex(self.digest), self.epoch, self.commit)
+
+
+class FormerJournal(BaseModel):
+    """A journal that a store had before, which would bring back whom it erased since.
+
+    ``shards`` are those that it had then, None for one that was not in it. With ``is_ours`` it was found that
+    no other machine goes on with it, and to empty it was begun.
+    """
+
+    url: str
+    shards: tuple[Standing | None, ...]
+    is_ours: bool = False
+
+
 class _Noted(BaseModel):
     """``journal.json``. ``url`` has nothing that is secret; an earlier release noted no ``place``.
 
     ``joined``: the directory was begun for a store that others have, and its shards come from the journal.
+    ``former`` are the journals before it that may have something of the store; its own is one after
+    resharding, as its shards are others.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -49,6 +77,7 @@ class _Noted(BaseModel):
     url: str
     place: _Place | None = None
     joined: bool = False
+    former: tuple[FormerJournal, ...] = ()
 
 
 def note_journal(path: Path, bucket: Bucket, *, joins: bool = False) -> None:
@@ -59,9 +88,45 @@ def note_journal(path: Path, bucket: Bucket, *, joins: bool = False) -> None:
     with disk_named(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         joined = joins or awaited_shard(path) is not None
-        own = _Noted(url=bucket.url, place=_place_of(path), joined=joined)
+        former = _former(path, bucket.url)
+        own = _Noted(url=bucket.url, place=_place_of(path), joined=joined, former=former)
         if _noted(path) != own:
-            write_durably(path / JOURNAL_FILE, own.model_dump_json().encode() + b"\n")
+            _write(path, own)
+
+
+def _write(path: Path, noted: _Noted) -> None:
+    with disk_named(path):
+        write_durably(path / JOURNAL_FILE, noted.model_dump_json().encode() + b"\n")
+
+
+def _former(path: Path, url: str) -> tuple[FormerJournal, ...]:
+    """Return the journals that a directory had before the one of this URL.
+
+    What a copy was made of goes on with its own journal, so that this is no former one of the copy.
+    """
+    noted = _noted(path)
+    if noted is None or copied_from(path) is not None or not (path / HEADER_FILE).exists():
+        return ()
+    if noted.url == url:
+        return noted.former
+    own = FormerJournal(url=noted.url, shards=_standings(path))
+    # Shards that replaced others have none yet, and what those had is known.
+    known = [own] if any(own.shards) else [one for one in noted.former if one.url == noted.url]
+    others = [one for one in noted.former if one.url not in (noted.url, url)]
+    return (*others, *known)
+
+
+def _standings(path: Path) -> tuple[Standing | None, ...]:
+    stored = dict(_stored_rows(path))
+    return tuple(
+        None if (row := stored.get(number)) is None else _standing(row)
+        for number in range(read_header(path).shards)
+    )
+
+
+def _standing(row: JournalRow) -> Standing:
+    at = row.position
+    return Standing(segment=at.segment, digest=at.digest.hex(), epoch=at.epoch, commit=row.commit)
 
 
 def awaited_shard(path: Path) -> int | None:
@@ -80,14 +145,35 @@ def awaited_shard(path: Path) -> int | None:
 def note_whole(path: Path) -> None:
     """Note that all shards of a data directory came from the journal, before they are replaced by others.
 
+    The others begin another journal; this one is a former one then.
+
     Raises ``JournalNeeded`` if one did not, ``StoreInvalid`` and ``DiskRefused``.
     """
     _refuse_awaited(path)
     noted = _noted(path)
-    if noted is not None and noted.joined:
-        with disk_named(path):
-            whole = noted.model_copy(update={"joined": False})
-            write_durably(path / JOURNAL_FILE, whole.model_dump_json().encode() + b"\n")
+    if noted is None:
+        return
+    others = tuple(one for one in noted.former if one.url != noted.url)
+    own = FormerJournal(url=noted.url, shards=_standings(path))
+    _write(path, noted.model_copy(update={"joined": False, "former": (*others, own)}))
+
+
+def former_journals(path: Path) -> list[FormerJournal]:
+    """Return the journals that a store had before the one that it has now. Raises ``StoreInvalid``."""
+    noted = _noted(path)
+    return [] if noted is None else [one for one in noted.former if one.url != noted.url]
+
+
+def note_former(path: Path, former: FormerJournal, *, is_done: bool) -> None:
+    """Note how far a former journal is emptied; it is forgotten once that ``is_done``.
+
+    Raises ``StoreInvalid`` and ``DiskRefused``.
+    """
+    noted = _noted(path)
+    if noted is not None:
+        one_of = [former if one.url == former.url else one for one in noted.former]
+        left = tuple(one for one in one_of if not (is_done and one.url == former.url))
+        _write(path, noted.model_copy(update={"former": left}))
 
 
 def copied_from(path: Path) -> str | None:

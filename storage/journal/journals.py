@@ -19,19 +19,19 @@ from populace.storage.journal.attaching import attach, take_snapshot
 from populace.storage.journal.damage import find_damage
 from populace.storage.journal.description import describe_again
 from populace.storage.journal.errors import BucketUnreachable, JournalDamaged
+from populace.storage.journal.former import former_journals
+from populace.storage.journal.leaving import leave_former
 from populace.storage.journal.opening import open_bucket
 from populace.storage.journal.options import JournalOptions, JournalStatistics
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.journal.segment import Position, number_in
 from populace.storage.journal.shard_journal import ShardJournal, shard_folder
-from populace.storage.journal.shipping import Shipping, followed_row
+from populace.storage.journal.shipping import Shipping, State, followed_row, stored_row
 from populace.storage.journal.snapshot import read_snapshot
 from populace.storage.records.errors import Fenced, ShardStopped, StorageError
+from populace.storage.shards import pages
 from populace.storage.shards.shard import Shard
 from populace.storage.store import Store
-
-CLAIM_BYTES_MAX = 1024
-"""No claim is larger: the name of its owner is cut. Smaller segments are read to see what they are."""
 
 
 def collect(journal: ShardJournal, *, kept_from_ms: int) -> int:
@@ -49,13 +49,7 @@ def collect(journal: ShardJournal, *, kept_from_ms: int) -> int:
     )
     number, _ = snapshots[first]
     doomed = [name for _, name in snapshots[:first]]
-    for found in journal.listed("j"):
-        place = number_in(found.name)
-        if place >= number:
-            break
-        with contextlib.suppress(JournalDamaged):  # it may be one
-            if found.size > CLAIM_BYTES_MAX or not journal.is_claim(place):
-                doomed.append(found.name)
+    doomed += journal.commits_before(number)
     journal.bucket.remove(doomed)
     journal.remove_former_keys()
     return len(doomed)
@@ -133,6 +127,7 @@ class Journals:
         self._now_ms = now_ms
         self._attached: dict[int, _Attached] = {}
         self._failures = 0
+        self._leave_at_s = 0.0
         self._ended = threading.Event()
         self._shippers = ThreadPoolExecutor(SHIPPED_AT_ONCE, thread_name_prefix="populace-ship")
         for name, target in (("ship", self._run_shipping), ("tend", self._run_tending)):
@@ -233,10 +228,41 @@ class Journals:
 
     def _run_tending(self) -> None:
         while not self._ended.wait(TEND_SECONDS):
+            self._leave_former()
             for attached in list(self._attached.values()):
                 if self._ended.is_set():
                     return
                 self._guarded(attached, self._tend)
+
+    def _leave_former(self) -> None:
+        """Empty the journals that the store had before, once all of its shards follow this one."""
+        # One process does, the one that has the first shard.
+        if 0 not in self._attached or time.monotonic() < self._leave_at_s:
+            return
+        try:
+            former = former_journals(self._store.path)
+            origins = self._origins() if former else frozenset[bytes]()
+            if origins is None:
+                return
+            self._leave_at_s = time.monotonic() + CHECK_SECONDS
+            leave_former(self._store, former, self._bucket, origins)
+        except StorageError as error:
+            logger.warning("a former journal is not emptied: %s", error)
+        except Exception:  # a bug of ours; the journals go on
+            logger.exception("a former journal could not be emptied")
+
+    def _origins(self) -> frozenset[bytes] | None:
+        """Return what tells the journals that the shards follow; None as long as one of all follows none."""
+        origins: set[bytes] = set()
+        for number, path in enumerate(Store.shard_paths(self._store.path, self._store.store_id)):
+            attached = self._attached.get(number)
+            reading = pages.read_snapshot(path) if attached is None else attached.shard.read(verbatim=True)
+            with reading as txn:
+                row = stored_row(txn)
+            if row is None or row.state is not State.FOLLOWS:
+                return None
+            origins.add(row.origin)
+        return frozenset(origins)
 
     def _ship(self, attached: _Attached) -> None:
         def ship(one: _Attached) -> None:

@@ -60,6 +60,9 @@ READS_MAX = 10
 
 OWNER_CHARACTERS_MAX = 200
 
+CLAIM_BYTES_MAX = 1024
+"""No claim is larger: the name of its owner is cut. Smaller segments are read to see what they are."""
+
 LOOK_EVERY = 32
 """Segments after which an owner looks whether it is asked for a pause: one request among as many."""
 
@@ -147,6 +150,18 @@ class ShardJournal:
         """Whether a segment only says who owns the shard from there on. Raises ``JournalDamaged``."""
         content = self.read(number)
         return content is not None and self.opened(number, content).is_claim
+
+    def commits_before(self, number: int | None) -> list[str]:
+        """Return the names of the segments with commits before a number, None: of all; claims are others."""
+        names: list[str] = []
+        for found in self.listed("j"):
+            place = number_in(found.name)
+            if number is not None and place >= number:
+                break
+            with contextlib.suppress(JournalDamaged):  # it may be a claim
+                if found.size > CLAIM_BYTES_MAX or not self.is_claim(place):
+                    names.append(found.name)
+        return names
 
     def is_newest_owner(self, epoch: int) -> bool:
         """Whether no owner after that of an epoch has committed anything: each writes its keys before."""

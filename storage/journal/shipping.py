@@ -172,7 +172,7 @@ class Sync:
             self._keys_of = commit
             self._journal.write_keys(wrapped_keys(writer))
         _keep_adapters(self._adapters, shipped)
-        if _erases(changes):
+        if erases(changes):
             self.erased_commit = commit
         prepared = self._journal.prepare([Commit(commit, shipped)])
         put_row(writer, row._replace(position=prepared.position, commit=commit))
@@ -221,7 +221,7 @@ class Async:
         if self.behind_bytes > BEHIND_BYTES_MAX:
             raise JournalBehind(self._shard.number, self.behind_bytes)
         row = self._put_shipped(writer)
-        if _erases(changes):
+        if erases(changes):
             self.erased_commit = row.commit + 1
         packed = _pack_waiting(shipped, with_keys=with_keys)
         writer.put(journal_keys.shipping(row.commit + 1), packed)
@@ -331,13 +331,14 @@ def _journaled(changes: Sequence[Change]) -> tuple[list[Change], bool]:
         if journal_keys.is_data_key(key):
             with_keys = True
             kept.append(_of_key_id(change))
-        elif not journal_keys.is_of_shard(key) or key == keys.SERVED_KEY or _erases([change]):
+        elif not journal_keys.is_of_shard(key) or key == keys.SERVED_KEY or erases([change]):
             kept.append(change)
     is_any = any(change[1] not in (keys.SERVED_KEY, keys.ERASED_KEY) for change in kept)
     return kept if is_any else [], with_keys
 
 
-def _erases(changes: Sequence[Change]) -> bool:
+def erases(changes: Sequence[Change]) -> bool:
+    """Return whether the changes erase a model or forget turns: both note it in the same transaction."""
     return any(change[0] == PUT and change[1] == keys.ERASED_KEY for change in changes)
 
 

@@ -35,6 +35,7 @@ from populace.storage.journal.damage import damaged_shards
 from populace.storage.journal.description import is_described, read_description
 from populace.storage.journal.errors import JournalCopied, JournalDamaged, JournalTakenOver
 from populace.storage.journal.former import (
+    former_journals,
     journaled_shards,
     noted_journal,
     refuse_copy,
@@ -42,7 +43,7 @@ from populace.storage.journal.former import (
 )
 from populace.storage.journal.opening import open_bucket
 from populace.storage.records.errors import MasterKeyRefused, StorageError
-from populace.storage.store import Store
+from populace.storage.store import JOURNAL_FILE, Store
 
 
 def check_journal(settings: Settings) -> Check:
@@ -54,7 +55,10 @@ def check_journal(settings: Settings) -> Check:
         except StorageError as error:
             return Check(name, "fail", str(error), "see docs/backup.md")
         if noted is not None:
-            detail = f"none is set, and the one of {settings.data} is in {noted}"
+            detail = (
+                f"none is set, and the one of {settings.data} is in {noted}: nobody can be erased "
+                "until there is one again, as a restore from there would undo it"
+            )
             return Check(name, "warn", detail, f"POPULACE_JOURNAL={noted}")
         remedy = "set POPULACE_JOURNAL, so that people are not lost with this machine"
         return Check(name, "ok", f"none; {remedy}")
@@ -64,6 +68,7 @@ def check_journal(settings: Settings) -> Check:
         check_bucket(bucket, "doctor")
         seconds = (time.monotonic() - began_s) / CHECK_REQUESTS
         damaged: list[JournalDamaged] = []
+        former = former_journals(settings.data)
         if (settings.data / HEADER_FILE).exists():
             refuse_overtaken(settings.data, bucket)
             store = Store.open(settings.data, master_key=settings.master_key)
@@ -85,6 +90,13 @@ def check_journal(settings: Settings) -> Check:
         detail = f"{damaged[0]}" + (f" (and {len(damaged) - 1} more)" if damaged[1:] else "")
         remedy = "serve the store, whose disk mends it within ten minutes; see docs/backup.md"
         return Check(name, "fail", detail, remedy)
+    if former:
+        detail = f"{former[0].url} was the journal before, and may have what was erased since"
+        remedy = (
+            f"let it be reached when the store is served, which empties it; if it is lost, remove it from "
+            f"`former` in {settings.data / JOURNAL_FILE}"
+        )
+        return Check(name, "warn", detail, remedy)
     return Check(name, "ok", f"{bucket.url}, {settings.journal_mode}, {seconds * 1000:.0f} ms a request")
 
 

@@ -77,6 +77,7 @@ STATUS: Mapping[type[PopulaceError], int] = {
     journal.JournalTakenOver: 503,
     journal.JournalCopied: 503,
     journal.JournalNeeded: 503,
+    journal.JournalLeft: 503,
     journal.JournalOutcomeUnknown: 503,
     journal.NothingThen: 500,
     journal.StoreNotNamed: 500,
