@@ -1,5 +1,8 @@
 """``populace restore``: makes a data directory from a backup and the key file, or from a journal."""
 
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +55,14 @@ def restore(
             "--stale", help="Take the erasures of a directory with whose store another machine went on since."
         ),
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Restore into a directory beside it that is removed: does it work?"),
+    ] = False,
+    expect: Annotated[
+        str | None,
+        typer.Option(help="End with 1 if the newest commit in the journal is of before this local time."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup, or a journal, into a new data directory.
@@ -70,16 +81,18 @@ def restore(
         populace restore /backups/monday --keys /safe/populace.keys --data ./restored --erasures-of ./my-data
         populace restore s3://my-bucket/populace --master-key /safe/master.key --data ./restored
         populace restore s3://my-bucket/populace --master-key /safe/master.key --at 2026-11-30T16:00
+        populace restore s3://my-bucket/populace --master-key /safe/master.key --check --expect 2026-11-30
     """
-    with named_errors():
-        settings = Settings.from_environment(data=data)
+    with named_errors(), _directory(data, check=check, as_json=as_json) as settings:
         if JOURNAL_MARK in source:
             if keys is not None or erasures_of is not None or partial:
                 raise CommandFailed("--keys, --erasures-of and --partial are for backups.")
-            _restore_journal(settings, source, master_key, at, store, as_json=as_json)
+            _restore_journal(settings, source, master_key, at, store, expect=expect, as_json=as_json)
             return
-        if master_key is not None or at is not None or store is not None:
-            raise CommandFailed("--master-key, --at and --store are for a journal, whose URL has ://.")
+        if any(option is not None for option in (master_key, at, store, expect)):
+            raise CommandFailed(
+                "--master-key, --at, --store and --expect are for a journal, whose URL has ://."
+            )
         if keys is None:
             raise CommandFailed("A backup is opened by its key file: name it with --keys.")
         from populace.cluster.store_opening import refuse_former_if_known
@@ -119,6 +132,7 @@ def _restore_journal(
     at: str | None,
     store_id: str | None,
     *,
+    expect: str | None,
     as_json: bool,
 ) -> None:
     from populace.storage.journal.opening import open_bucket
@@ -127,6 +141,7 @@ def _restore_journal(
     key = master_key or settings.master_key
     if key is None:
         raise CommandFailed("A journal is opened by the store's master key: name its file with --master-key.")
+    expected_ms = 0 if expect is None else _milliseconds("--expect", expect)
     with reporting() as report:
         restored = restore_store(
             open_bucket(url),
@@ -134,12 +149,13 @@ def _restore_journal(
             key,
             report=report,
             store_id=store_id,
-            at_ms=None if at is None else _milliseconds(at),
+            at_ms=None if at is None else _milliseconds("--at", at),
         )
     if as_json:
         shards = [shard._asdict() for shard in restored.shards]
         print_json({**restored._asdict(), "shards": shards, "data": str(settings.data)})
-        if restored.damaged:
+        newest_ms = max(shard.written_ms for shard in restored.shards)
+        if restored.damaged or newest_ms < expected_ms:
             raise typer.Exit(1)
         return
     out.print(
@@ -161,10 +177,27 @@ def _restore_journal(
             f"{counted(len(restored.damaged), 'adapter')} in the journal cannot be used and were left out: "
             f"{', '.join(restored.damaged)}. The rest was restored; their models answer after a rollback."
         )
+    if newest.written_ms < expected_ms:
+        raise CommandFailed(f"The newest commit in the journal is older than {expect}: its end is lost.")
 
 
-def _milliseconds(at: str) -> int:
+@contextmanager
+def _directory(data: Path | None, *, check: bool, as_json: bool) -> Generator[Settings]:
+    """Yield the settings with the directory to restore into; one to ``check`` with is removed afterwards."""
+    settings = Settings.from_environment(data=data)
+    if not check:
+        yield settings
+        return
+    beside = settings.data.absolute().parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=f"{settings.data.name}-check-") as name:
+        yield settings.model_copy(update={"data": Path(name)})
+    if not as_json:
+        out.print("It was a check: nothing of it was kept.", highlight=False)
+
+
+def _milliseconds(option: str, at: str) -> int:
     try:
         return int(datetime.fromisoformat(at).astimezone().timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise CommandFailed(f"--at {at!r} is no time such as 2026-11-30T16:00.") from None
+        raise CommandFailed(f"{option} {at!r} is no time such as 2026-11-30T16:00.") from None

@@ -152,6 +152,23 @@ async def test_a_damaged_adapter_of_the_journal_is_named_and_all_else_is_restore
         assert [turn.reply for turn in await host.read_log(ADA)] == ["The first.", "This is new."]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("expected", "status"), [("1969-01-01", 0), ("2999-01-01T00:00", 1), ("soon", 1)])
+async def test_a_check_says_whether_the_journal_has_what_is_expected_and_keeps_nothing(
+    world: World, expected: str, status: int
+) -> None:
+    with world.host() as host:
+        await take_turn(host, turn_of(ADA, "new"), "This is new.")
+    before = set(world.root.iterdir())
+    asked = (world.url, "--master-key", world.key, "--data", world.root / "new")
+
+    done = populace("restore", *asked, "--check", "--expect", expected)
+
+    assert done.returncode == status, done.stderr
+    assert (expected in done.stderr) == bool(status)
+    assert set(world.root.iterdir()) == before
+
+
 async def test_the_former_machine_writes_nothing_more_and_its_people_are_elsewhere(world: World) -> None:
     with world.host() as host:
         await take_turn(host, turn_of(ADA, "one"), "One.")
