@@ -64,13 +64,15 @@ def backup(
         with reporting() as report:
             if directory is None:
                 models = write_keys(store, keys, now_ms=now_ms, report=report)
-                counts = {"models": models}
+                counts, damaged = {"models": models}, tuple[str, ...]()
             else:
                 written = write_backup(store, directory, keys, now_ms=now_ms, report=report)
                 note_finished(settings.data, time.time_ns() // 1_000_000)
                 counts = written.model_dump(include={"models", "adapters", "api_keys", "erasures"})
+                damaged = written.damaged
         if as_json:
-            print_json({**counts, "directory": directory and str(directory), "keys": str(keys)})
+            told = counts if directory is None else {**counts, "damaged": damaged}
+            print_json({**told, "directory": directory and str(directory), "keys": str(keys)})
         elif directory is None:
             out.print(f"{keys} opens the backups of {counted(counts['models'], 'model')}.", highlight=False)
         else:
@@ -79,4 +81,9 @@ def backup(
                 f"and {counted(counts['api_keys'], 'API key')} to {directory}.\n"
                 f"Their keys are in {keys}: keep it, and keep it apart.",
                 highlight=False,
+            )
+        if damaged:
+            raise CommandFailed(
+                f"{counted(len(damaged), 'adapter')} of the store cannot be read and are not in the backup: "
+                f"{', '.join(damaged)}. All else is; their models answer after a rollback."
             )

@@ -9,6 +9,7 @@ the models that have the adapter can learn it or its digest.
 """
 
 import itertools
+import logging
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,10 +19,13 @@ from typing import IO, NamedTuple
 from populace.storage.backups.errors import BackupInvalid
 from populace.storage.backups.manifest import ADAPTERS_DIRECTORY
 from populace.storage.packed.errors import PackedAdapterInvalid, PackedAdapterVersionMismatch
+from populace.storage.records.errors import StoreInvalid
 from populace.storage.records.master_key import KEY_BYTES, derive_key
 from populace.storage.revisions import CONFIG_FILE, TENSORS_FILE, RevisionFiles
 from populace.storage.streams.frames import Frame, FrameWriter, read_frames, writing
 from populace.storage.streams.sealed_stream import SealBroken, read_sealed, write_sealed
+
+logger = logging.getLogger(__name__)
 
 _PACKED = "packed"
 _NAME_BYTES = 16
@@ -43,6 +47,7 @@ class AdapterWriter:
         self, backup: Path, salt: bytes, revisions: RevisionFiles, add_sum: Callable[[bytes, str], None]
     ) -> None:
         self.count = 0
+        self.damaged: set[str] = set()
         self._backup = backup
         self._salt = salt
         self._revisions = revisions
@@ -50,14 +55,19 @@ class AdapterWriter:
         # Names and keys are derived and not kept, as there may be as many adapters as models.
         self._secret = secrets.token_bytes(KEY_BYTES)
 
-    def put(self, digest: bytes) -> AdapterGrant:
-        """Write the adapter if it is new to the backup. Raises ``StoreInvalid`` if it is damaged."""
+    def put(self, digest: bytes) -> AdapterGrant | None:
+        """Write the adapter if it is new to the backup; None, and note it, if it is damaged or absent."""
         grant = AdapterGrant(
             digest, self._derive(b"name", digest)[:_NAME_BYTES], self._derive(b"key", digest)
         )
         file = adapter_file(grant)
         if not (self._backup / file).exists():
-            self._revisions.verify(digest.hex())
+            try:
+                self._revisions.verify(digest.hex())
+            except StoreInvalid as error:
+                logger.error("%s; the backup does not have it", error)  # noqa: TRY400 - not a bug
+                self.damaged.add(digest.hex())
+                return None
             with writing(self._backup / file) as writer:
                 self._write(writer, grant, self._revisions.path(digest.hex()))
             self._add_sum(writer.digest(), file)

@@ -47,7 +47,8 @@ def write_backup(store: Store, target: Path, key_file: Path, *, now_ms: int, rep
 
     The key file is replaced first, so that no backup exists without its keys. After an error there is
     no backup, and the key file is the former one or a renewed one. Takes no lock of the store and delays
-    only the removal of adapters; pages that are freed meanwhile are reused after it.
+    only the removal of adapters; pages that are freed meanwhile are reused after it. An adapter that is
+    damaged is left out and named in the manifest that is returned; all else is backed up.
 
     Raises ``DirectoryRefused``, ``KeyFileRefused``, ``DiskRefused``, ``StoreInvalid`` and ``RecordInvalid``
     for a damaged store, and ``StoreInUse`` if this process has a shard open.
@@ -126,6 +127,7 @@ class _Writer:
                 "adapters": self._adapters.count,
                 "api_keys": sum(shard.api_keys for shard in shards),
                 "erasures": sum(shard.erasures for shard in shards),
+                "damaged": tuple(sorted(self._adapters.damaged)),
             }
         )
         self._add_sum(manifest.write(self._place), MANIFEST_FILE)

@@ -43,7 +43,11 @@ Report = Callable[[str, float], None]
 
 
 class Manifest(BaseModel):
-    """The head of a backup. ``backup_id`` is random and makes every key of this backup its own."""
+    """The head of a backup. ``backup_id`` is random and makes every key of this backup its own.
+
+    ``damaged`` are adapters that the store has no whole file of, and that are not in the backup. Only who
+    makes the backup is told: digests are in none of its files.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -59,6 +63,7 @@ class Manifest(BaseModel):
     adapters: int = 0
     api_keys: int = 0
     erasures: int = 0
+    damaged: tuple[str, ...] = Field(default=(), exclude=True)
 
     @classmethod
     def read(cls, backup: Path) -> Self:

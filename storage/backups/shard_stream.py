@@ -65,15 +65,20 @@ def write_model(
     data_key: bytes,
     key_id: bytes,
     salt: bytes,
-    put_adapter: Callable[[bytes], AdapterGrant],
+    put_adapter: Callable[[bytes], AdapterGrant | None],
 ) -> None:
-    """Write one model; ``put_adapter`` is called with the digest of each of its adapters."""
+    """Write one model; ``put_adapter`` is called with the digest of each of its adapters.
+
+    One for which it returns None is left out.
+    """
     tenant, name = identity.tenant, identity.name
 
     def pieces() -> Iterator[bytes]:
         revisions = keys.revisions(tenant, name)
         for key, _ in txn.scan(revisions):
-            yield pack("adapter", *put_adapter(key[len(revisions) :]))
+            grant = put_adapter(key[len(revisions) :])
+            if grant is not None:
+                yield pack("adapter", *grant)
         for prefix in keys.model_prefixes(tenant, name):
             for key, value in txn.scan(prefix):
                 yield pack("row", key, value)
