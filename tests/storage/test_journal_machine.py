@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,9 +142,13 @@ class JournalMachine(RuleBasedStateMachine):
             erasures.erase_model(txn, TENANT, person, now_ms=1)
             txn.put(keys.api_key(str(number)), str(number).encode())
 
-        with machine.shard.read() as txn:
-            if txn.get(keys.identity(TENANT, person)) is None:
-                return  # the other machine has created them
+        try:
+            with machine.shard.read() as txn:
+                if txn.get(keys.identity(TENANT, person)) is None:
+                    return  # the other machine has created them
+        except Fenced:
+            self._close(machine)  # it shipped to a journal that the other machine has
+            return
         self.people.discard(person)
         if self._run(machine, operation, number, faults):
             self.erased.add(person)
@@ -157,7 +161,7 @@ class JournalMachine(RuleBasedStateMachine):
         machine = self.machines[name]
         if machine.shipping is not None and machine.shard is not None:
             self.bucket.faults[:] = faults
-            with contextlib.suppress(BucketUnreachable, ShardStopped, Fenced):
+            with contextlib.suppress(BucketUnreachable, ShardStopped, Fenced), self._expected_damage():
                 machine.shipping.ship()
             self.bucket.faults.clear()
 
@@ -167,7 +171,8 @@ class JournalMachine(RuleBasedStateMachine):
         if machine.shard is None or machine.journal is None or machine.shipping is None:
             return
         self.bucket.faults[:] = faults
-        with contextlib.suppress(BucketUnreachable, ShardStopped, Fenced, JournalOvertaken):
+        away = contextlib.suppress(BucketUnreachable, ShardStopped, Fenced, JournalOvertaken)
+        with away, self._expected_damage():
             take_snapshot(machine.journal, machine.shipping)
             if collects:
                 collect(machine.journal, kept_from_ms=self.now_ms())
@@ -259,6 +264,9 @@ class JournalMachine(RuleBasedStateMachine):
             assert not isinstance(outcome, Exception), outcome
         except BucketUnreachable:
             self.refused.add(number)
+        except JournalDamaged:
+            assert self.is_damaged
+            self.refused.add(number)
         except (Fenced, ShardStopped):
             self.refused.add(number)
             self._close(machine)
@@ -273,6 +281,14 @@ class JournalMachine(RuleBasedStateMachine):
         finally:
             self.bucket.faults.clear()
         return False
+
+    @contextlib.contextmanager
+    def _expected_damage(self) -> Generator[None]:
+        """What stands in the place of the next segment, and is none, is named."""
+        try:
+            yield
+        except JournalDamaged:
+            assert self.is_damaged
 
     def _is_open(self, machine: Machine) -> bool:
         return machine.shard is not None
