@@ -163,10 +163,12 @@ def multiply_examples(item: pytest.Item, times: int) -> bool:
     if not hypothesis.is_hypothesis_test(item.obj):
         return False
     function: Any = getattr(item.obj, "__func__", item.obj)
-    declared = function._hypothesis_internal_use_settings
-    function._hypothesis_internal_use_settings = hypothesis.settings(
-        declared, max_examples=times * declared.max_examples, derandomize=False
-    )
+    name = "_hypothesis_internal_use_settings"
+    # Those of a state machine are its class's.
+    place, name = (function, name) if hasattr(function, name) else (item.cls, "settings")
+    declared = getattr(place, name)
+    more = hypothesis.settings(declared, max_examples=times * declared.max_examples, derandomize=False)
+    setattr(place, name, more)
     return True
 
 
