@@ -35,6 +35,7 @@ from populace.engines.client import ReplicaEngine
 from populace.hosting.aggregation import aggregator_over
 from populace.hosting.directory.directory import Directory
 from populace.hosting.host_client import RayHostClient, host_error
+from populace.hosting.loopback import joins_at
 from populace.hosting.messages import NAMESPACE, GatewayAddress, PopulationInfo, host_name
 from populace.hosting.ray_token import ray_token, read_token_again
 from populace.settings.environment import ask_for_ray_token, enter_quiet_environment
@@ -75,7 +76,7 @@ class RayConnection:
             try:
                 if running is not None:
                     _use_token(running, token)
-                with kept_sigterm():
+                with kept_sigterm(), joins_at(target):
                     ray.init(
                         address=target, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False
                     )

@@ -6,7 +6,10 @@ Ray restarts what runs in it, and never itself: its raylet ends when one of its 
 actors along. What started it has to end then, so that whoever supervises it starts it again.
 """
 
+import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -25,18 +28,30 @@ def start_ray(**options: Any) -> None:
     """Call ``ray.init`` for a Ray on this machine, and once more if its node did not start in time.
 
     Ray waits 30 s for its node and has no setting for that; a busy machine takes longer, and less the second
-    time, as it has read the files. Raises what ``ray.init`` raises; no process of that Ray is left then.
+    time, as it has read the files. The files of its processes, their logs among them, are this user's alone.
+    Raises what ``ray.init`` raises; no process of that Ray is left then.
     """
     for attempt in range(1, STARTS_MAX + 1):
         before = _processes()
         try:
-            ray.init(address="local", **options)
+            with _private_files():
+                ray.init(address="local", **options)
         except Exception as error:
             _end(_processes() - before)
             if attempt == STARTS_MAX or TIMED_OUT not in str(error):
                 raise
         else:
             return
+
+
+@contextmanager
+def _private_files() -> Generator[None]:
+    """Let files that are made in the block, and by processes that begin in it, be this user's alone."""
+    former = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(former)
 
 
 def _processes() -> set[psutil.Process]:

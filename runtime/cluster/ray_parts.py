@@ -43,6 +43,7 @@ from populace.hosting.directory.directory import Directory
 from populace.hosting.host_actor import start_hosts
 from populace.hosting.host_client import RayHostClient
 from populace.hosting.host_options import HostOptions
+from populace.hosting.loopback import at_loopback
 from populace.hosting.messages import NAMESPACE, GatewayAddress, host_name
 from populace.hosting.ray_token import ray_token
 from populace.hosting.store_node import STORE_LABELS, Home
@@ -108,8 +109,9 @@ def run_ray(settings: Settings) -> Generator[str]:
             stack.enter_context(ray_token(own_token(settings.cluster_token)))
             stack.enter_context(named_config_file(settings.config_file))
             stack.enter_context(ray_port(settings.cluster_port))
+            is_alone = not settings.may_grow and settings.cluster_host is None
             # Ray's own handler ends its processes before our commits, and dumps a stack.
-            with kept_sigterm(), ignored_hangup():
+            with kept_sigterm(), ignored_hangup(), at_loopback() if is_alone else contextlib.nullcontext():
                 start_ray(
                     namespace=NAMESPACE,
                     labels=STORE_LABELS | ENGINE_LABELS,

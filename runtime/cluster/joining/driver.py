@@ -11,6 +11,7 @@ from ray.exceptions import AuthenticationError
 
 from populace.actors.errors import ClusterNotFound
 from populace.cluster.joining.cluster_note import PLACE, answers
+from populace.hosting.loopback import joins_at
 from populace.hosting.messages import NAMESPACE
 from populace.settings.signals import kept_sigterm
 
@@ -21,7 +22,7 @@ def join_ray(address: str, *, is_verbose: bool) -> None:
         # Ray would try for two minutes.
         raise ClusterNotFound(address, "Nothing listens there: is it the address of `ray start --head`?")
     try:
-        with kept_sigterm():
+        with kept_sigterm(), joins_at(address):
             ray.init(
                 address=address,
                 namespace=NAMESPACE,
