@@ -48,7 +48,7 @@ def checked_origins(text: str | None) -> tuple[str, ...]:
 
 
 EngineChoice = Literal["auto", EngineKind]
-TrainingPriority = Literal["idle", "low"]
+TrainingPriority = Literal["idle", "low", "normal"]
 TrainingMode = Literal["auto", "asked", "off"]
 JournalMode = Literal["sync", "async"]
 Repetitions = Literal["end", "keep"]
@@ -188,7 +188,7 @@ class Settings(DeviceSettings):
     """Compute threads of the trainer, beside those of the engines."""
     training_priority: TrainingPriority = "idle"
     """``idle`` trains only when nothing else wants the processor; ``low``, for a machine that is never idle,
-    takes a little of it always, and makes replies slower meanwhile."""
+    takes a little of it always, and makes replies slower meanwhile; ``normal`` takes as much as they do."""
     teacher_url: str | None = None
     """OpenAI-compatible endpoint, such as ``http://localhost:8001/v1``, of a model that answers in each
     person's place what they ask again and again; it is sent the turn that tells it, and the question. With

@@ -171,7 +171,7 @@ class TrainerActor:
         # at each of the engine's barriers; an idle one is put aside at once.
         if options.priority == "low":
             os.nice(NICE_MAX)
-        else:
+        elif options.priority == "idle":
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         self._options = options
         self._stopping = threading.Event()

@@ -24,8 +24,8 @@ from tests.limits import ENGINE_HANG_SECONDS, HANG_SECONDS, THREADS
 from tests.living import wait_ended
 from tests.notes import count_start
 
-TRAINING_PRIORITY = "low"
-"""What runs beside the tests of servers has idle priority, too."""
+TRAINING_PRIORITY = "normal"
+"""Beside other tests the machine is never idle, and a training at a lower one took minutes."""
 
 STOP_SECONDS = 60.0
 """After the command has ended, for processes that should have ended with it; what is left then is killed."""
