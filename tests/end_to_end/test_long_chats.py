@@ -26,7 +26,7 @@ def test_later_replies_are_no_earlier_ones(
 ) -> None:
     ada = served.create(f"ada-{uuid.uuid4().hex[:8]}")
 
-    chat = hold(served.openai(), said_of_sampling, ada, CHAT)
+    chat = hold(served.openai(), said_of_sampling, 150, ada, CHAT)
 
     repeated = [said.reply for said in chat if said.is_repeated]
     assert fewest <= len(repeated) <= most, [said.reply for said in chat]
