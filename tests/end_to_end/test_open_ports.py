@@ -5,6 +5,8 @@ import socket
 import psutil
 import pytest
 
+from populace.cluster.joining.driver import answers_without_token
+from populace.settings.running import find_running
 from tests.end_to_end.served import Served
 
 pytestmark = [pytest.mark.engine, pytest.mark.ray]
@@ -43,3 +45,7 @@ def test_no_port_of_any_process_answers_from_another_address(served: Served) -> 
     assert {port: name for port, name in ports.items() if not answers("127.0.0.1", port)} == {}
     reached = {port: name for port, name in ports.items() if answers(elsewhere, port)}
     assert [name for name in reached.values() if not name.startswith(OF_SERVE)] == []
+
+
+def test_its_ray_answers_nobody_without_the_token(served: Served) -> None:
+    assert not answers_without_token(find_running(served.data).ray_address)

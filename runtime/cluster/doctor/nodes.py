@@ -56,6 +56,8 @@ def check_nodes(settings: Settings, join: str | None, *, store: bool = False) ->
         running = find_running(settings.data)
     except ClusterNotFound:
         running = None
+    if settings.ray_address is not None:
+        yield check_ray_token(settings.ray_address)
     if running is not None:
         yield _check_serving(running)
         yield check_gateways(running.url)
@@ -67,6 +69,22 @@ def check_nodes(settings: Settings, join: str | None, *, store: bool = False) ->
     address = join or (None if joined is None else joined.address)
     if address is not None:
         yield from _check_membership(settings, address, joined if join is None else None, store=store)
+
+
+def check_ray_token(address: str) -> Check:
+    """Check that a Ray which Populace did not start keeps out whoever has no token."""
+    from populace.cluster.joining.cluster_note import PLACE, answers
+    from populace.cluster.joining.driver import UNGUARDED, answers_without_token
+
+    name = "Ray's token"
+    if not PLACE.fullmatch(address):
+        return Check(name, "ok", f"`populace serve` looks at the Ray of {address} before it starts anything")
+    if not answers(address):
+        return Check(name, "fail", f"nothing listens at {address}", "start that Ray, or name another one")
+    if answers_without_token(address):
+        reason, remedy = UNGUARDED.split(". ")
+        return Check(name, "fail", f"{address}: {reason}", remedy)
+    return Check(name, "ok", f"{address} asks for it")
 
 
 def _check_serving(running: Running) -> Check:

@@ -5,6 +5,7 @@
 import logging
 from typing import Any
 
+import grpc
 import ray
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
@@ -14,6 +15,24 @@ from populace.cluster.joining.cluster_note import PLACE, answers
 from populace.hosting.loopback import joins_at
 from populace.hosting.messages import NAMESPACE
 from populace.settings.signals import kept_sigterm
+
+ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""What Ray's server answers anybody who may ask it anything. All fields of the request are optional."""
+ASK_SECONDS_MAX = 10.0
+UNGUARDED = (
+    "It asks nobody for a token, so whoever reaches its ports can run programs there. Start all of its nodes "
+    "anew with RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN_PATH"
+)
+
+
+def answers_without_token(address: str) -> bool:
+    """Return whether the Ray at ``HOST:PORT`` answers a caller that has neither a token nor a certificate."""
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary(ALIVE)(b"", timeout=ASK_SECONDS_MAX)
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def join_ray(address: str, *, is_verbose: bool) -> None:
@@ -35,6 +54,10 @@ def join_ray(address: str, *, is_verbose: bool) -> None:
             "This machine has to be a node of that Ray, with its token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH)."
         )
         raise ClusterNotFound(address, f"Ray says: {reason} {hint}") from error
+    if answers_without_token(ray.get_runtime_context().gcs_address):
+        with kept_sigterm():
+            ray.shutdown()
+        raise ClusterNotFound(address, UNGUARDED)
 
 
 def running_driver(job: str) -> dict[str, Any] | None:
