@@ -1,7 +1,8 @@
 """``populace doctor``: check this machine, and say what to do for each failure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,14 @@ MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
 
 def doctor(
     config_file: ConfigFile = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also import vLLM, which takes 10 to 20 s.")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also read all of the store and its adapters, and import vLLM."),
+    ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option("--mend", help="With --deep: take damaged adapters from the journal, or its from here."),
+    ] = False,
     join: Annotated[
         str | None,
         typer.Option(
@@ -34,6 +42,7 @@ def doctor(
     Examples:
         populace doctor
         populace doctor --join 10.0.0.1:6379 --store
+        populace doctor --deep
     """
     from populace.cluster.doctor.checks import Check
     from populace.cluster.doctor.configuration_check import check_configuration
@@ -43,6 +52,8 @@ def doctor(
 
     if store and join is None:
         raise typer.BadParameter("Say with --join which cluster is meant.", param_hint="--store")
+    if mend and not deep:
+        raise typer.BadParameter("Say --deep as well: only what was read can be mended.", param_hint="--mend")
     checks: list[Check] = []
     try:
         settings, found = Settings.gathered(config_file=config_file)
@@ -53,9 +64,9 @@ def doctor(
             Check("settings", "fail", str(error), f"correct {error.path}; see `populace config --example`")
         ]
     else:
+        asked = partial(run_checks, settings, deep=deep, join=join, store=store, mends=mend)
         checks = _collect(
-            chain([check_configuration(found)], run_checks(settings, deep=deep, join=join, store=store)),
-            quiet=as_json,
+            lambda report: chain([check_configuration(found)], asked(report=report)), quiet=as_json
         )
     if as_json:
         passed = all(check.status != "fail" for check in checks)
@@ -66,13 +77,15 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _collect(checks: "Iterator[Check]", *, quiet: bool) -> "list[Check]":
-    """Run the checks; each of a few takes seconds, so the name of the last one done is shown."""
+def _collect(
+    checks: "Callable[[Callable[[str, float], None]], Iterator[Check]]", *, quiet: bool
+) -> "list[Check]":
+    """Run the checks; each of a few takes seconds, so what is done is shown."""
     from rich.console import Console
 
     collected: list[Check] = []
     with Console(stderr=True, quiet=quiet).status("checking") as status:
-        for check in checks:
+        for check in checks(lambda what, share: status.update(f"reading {what}: {share:.0%}")):
             collected.append(check)
             status.update(f"checking (done: {check.name})")
     return collected

@@ -87,14 +87,16 @@ def journal_of(bucket: Bucket, store: Store, number: int) -> ShardJournal:
     return ShardJournal(bucket, seal, folder, number, owner="a reader", now_ms=lambda: 0)
 
 
-def damaged_shards(bucket: Bucket, store: Store, numbers: Sequence[int]) -> list[JournalDamaged]:
+def damaged_shards(
+    bucket: Bucket, store: Store, numbers: Sequence[int], *, bytes_max: int | None = READ_BYTES_MAX
+) -> list[JournalDamaged]:
     """Return what is damaged of the journals of these shards, which have to be there.
 
-    Only the numbers are looked at if all have more than ``READ_BYTES_MAX``. Raises as ``find_damage``.
+    Only the numbers are looked at if all have more than ``bytes_max``. Raises as ``find_damage``.
     """
     journals = [journal_of(bucket, store, number) for number in numbers]
     with ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="populace-damage") as threads:
-        reads = sum(threads.map(listed_bytes, journals)) <= READ_BYTES_MAX
+        reads = bytes_max is None or sum(threads.map(listed_bytes, journals)) <= bytes_max
         found = threads.map(partial(find_damage, reads=reads), journals)
         return [damage for damage in found if damage is not None]
 

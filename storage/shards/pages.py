@@ -11,7 +11,7 @@ from lmdb import verify
 from populace.storage.records.errors import DiskRefused, StoreDamaged, StoreInUse, StoreInvalid
 from populace.storage.records.transaction import ReadTransaction
 from populace.storage.shards import generations
-from populace.storage.shards.rows import Reader
+from populace.storage.shards.rows import LmdbTransaction, Reader
 
 _verifier: Any = verify  # it has no types
 
@@ -67,9 +67,16 @@ def read_snapshot(path: Path) -> Generator[ReadTransaction]:
     Sealed values are returned as they are. The snapshot pins the pages that are freed meanwhile.
     Raises ``StoreInvalid``, ``DiskRefused``, and ``StoreInUse`` if this process has the shard open.
     """
+    with begin_snapshot(path) as transaction:
+        yield Reader(transaction)
+
+
+@contextlib.contextmanager
+def begin_snapshot(path: Path) -> Generator[LmdbTransaction]:
+    """Begin the transaction of ``read_snapshot``, for readers that open what is sealed."""
     try:
         with _open(path) as environment, _begin(environment) as transaction:
-            yield Reader(transaction)
+            yield transaction
     except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
         raise StoreInvalid(str(path), f"{error}; restore the data directory from a backup") from error
     except lmdb.Error as error:

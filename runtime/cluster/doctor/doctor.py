@@ -1,7 +1,7 @@
 """Checks of this machine and installation, each with what to do when it fails.
 
 Cheap by default: versions are read from metadata, and only libraries whose import may fail are imported.
-``deep`` also imports vLLM, which takes 10 to 20 s.
+``deep`` also imports vLLM, which takes 10 to 20 s, and reads all of the store.
 """
 
 import importlib.util
@@ -24,6 +24,7 @@ from populace.base.prepare import BaseInvalid, is_base_prepared, prepare_base
 from populace.cluster.addresses import check_stream_ports, check_stream_settings, try_port
 from populace.cluster.doctor.checks import Check, Status
 from populace.cluster.doctor.nodes import check_nodes
+from populace.cluster.doctor.scrub import check_whole
 from populace.encoder.files import EncoderInvalid, is_encoder_prepared, prepare_encoder
 from populace.settings.environment import loud_variables, process_environment
 from populace.settings.errors import SettingsError
@@ -31,7 +32,7 @@ from populace.settings.machine import physical_cores
 from populace.settings.settings import GIB, MIB, Settings
 from populace.storage.header import HEADER_FILE
 from populace.storage.journal.bucket import CHECK_REQUESTS, Bucket, check_bucket
-from populace.storage.journal.damage import damaged_shards
+from populace.storage.journal.damage import READ_BYTES_MAX, damaged_shards
 from populace.storage.journal.description import is_described, read_description
 from populace.storage.journal.errors import JournalCopied, JournalDamaged, JournalTakenOver
 from populace.storage.journal.former import (
@@ -43,11 +44,15 @@ from populace.storage.journal.former import (
 )
 from populace.storage.journal.opening import open_bucket
 from populace.storage.records.errors import MasterKeyRefused, StorageError
+from populace.storage.scrub import Report
 from populace.storage.store import JOURNAL_FILE, Store
 
 
-def check_journal(settings: Settings) -> Check:
-    """Check that the journal's object store can hold it, and that no other machine went on with the store."""
+def check_journal(settings: Settings, *, deep: bool = False) -> Check:
+    """Check that the journal's object store can hold it, and that no other machine went on with the store.
+
+    ``deep``: also a journal of many bytes is read, and not only listed.
+    """
     name = "journal"
     if settings.journal is None:
         try:
@@ -78,7 +83,7 @@ def check_journal(settings: Settings) -> Check:
                 return Check(name, "fail", detail, "mount its disk, or set POPULACE_JOURNAL as it was")
             if is_described(bucket, store.store_id):
                 refuse_copy(settings.data)
-            damaged = _damaged(bucket, store, numbers)
+            damaged = _damaged(bucket, store, numbers, bytes_max=None if deep else READ_BYTES_MAX)
     except (JournalTakenOver, JournalCopied) as error:
         return Check(name, "warn", str(error), "see docs/backup.md")
     except MasterKeyRefused:
@@ -100,8 +105,10 @@ def check_journal(settings: Settings) -> Check:
     return Check(name, "ok", f"{bucket.url}, {settings.journal_mode}, {seconds * 1000:.0f} ms a request")
 
 
-def _damaged(bucket: Bucket, store: Store, numbers: Sequence[int]) -> list[JournalDamaged]:
-    damaged = damaged_shards(bucket, store, numbers)
+def _damaged(
+    bucket: Bucket, store: Store, numbers: Sequence[int], *, bytes_max: int | None
+) -> list[JournalDamaged]:
+    damaged = damaged_shards(bucket, store, numbers, bytes_max=bytes_max)
     try:
         if numbers:
             read_description(bucket, store.store_id)
@@ -128,12 +135,19 @@ NETWORK_FILESYSTEMS = frozenset(
 
 
 def run_checks(
-    settings: Settings, *, deep: bool = False, join: str | None = None, store: bool = False
+    settings: Settings,
+    *,
+    deep: bool = False,
+    join: str | None = None,
+    store: bool = False,
+    mends: bool = False,
+    report: Report = lambda _, __: None,
 ) -> Iterator[Check]:
     """Yield the result of every check, in the order in which failures should be fixed.
 
     With ``join`` also whether this machine could join the cluster at that ``HOST:PORT``, with ``store`` as a
-    store node.
+    store node. ``deep`` takes as long as reading all of the store, of which ``report`` tells, and with
+    ``mends`` replaces damaged adapters by whole ones.
     """
     yield check_python()
     yield check_torch()
@@ -150,7 +164,9 @@ def run_checks(
     yield check_free_space("cache directory", settings.cache)
     yield check_data_directory(settings)
     yield check_master_key(settings)
-    yield check_journal(settings)
+    yield check_journal(settings, deep=deep)
+    if deep:
+        yield from check_whole(settings, report, mends=mends)
     yield check_shared_memory()
     yield check_memory()
     yield check_cores(settings)
