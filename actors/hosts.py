@@ -4,6 +4,7 @@
 for the whole population by sending each call to the host of the model's shard.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -117,10 +118,19 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """Names in ascending order; ``after`` is the argument for the next page, None at the end."""
+    """Names in ascending order; ``after`` is the argument for the next page, None at the end.
+
+    ``missing`` is what the list does without as it is damaged: ``shard N``, or the name of a model.
+    """
 
     models: tuple[ModelView, ...]
     after: str | None
+    missing: tuple[str, ...] = ()
+
+
+def lacking(missing: Iterable[str]) -> str:
+    """Say what a list does without, for a person."""
+    return f"The list does without {', '.join(sorted(missing))}: what is there cannot be read."
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,8 +149,11 @@ class TrainingJobs(Protocol):
         """The jobs of all of a tenant's models, newest first. Reads all that are kept, on a thread."""
         ...
 
-    async def open_jobs(self) -> tuple[OpenJob, ...]:
-        """For a trainer: all jobs that have not ended, in the order in which they were asked for."""
+    async def open_jobs(self, *, whole: bool = False) -> tuple[OpenJob, ...]:
+        """For a trainer: all jobs that have not ended, in the order in which they were asked for.
+
+        Those of a shard that cannot be opened are left out; if it has to be the ``whole`` list, it raises.
+        """
         ...
 
     async def kept(self) -> tuple[KeptTraining, ...]:

@@ -214,9 +214,9 @@ class ModelHost:
     async def list_models(
         self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
     ) -> ModelPage:
-        stored = self._catalogue.list(tenant, after, limit, prefix)
+        stored, missing = self._catalogue.list(tenant, after, limit, prefix)
         views = tuple(self._view(model) for model in stored)
-        return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
+        return ModelPage(views, views[-1].model.name if views and len(views) == limit else None, missing)
 
     async def export_model(self, model: ModelId) -> PortableModel:
         return await self._catalogue.read_portable(model)

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import logging
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from populace.actors.revision_names import find_revision
 from populace.actors.turn import BASE_REVISION, Interaction, ModelId
 from populace.policies.placement import shard_of
 from populace.storage.records import erasures, journal_keys
-from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound
+from populace.storage.records.errors import ArchiveInvalid, ModelExists, ModelNotFound, RecordInvalid
 from populace.storage.records.keys import alias_problem
 from populace.storage.records.records import (
     IdentityRecord,
@@ -30,6 +31,8 @@ from populace.storage.rows import ledger, portable
 from populace.storage.rows.ledger import StoredModel
 from populace.storage.rows.portable import PortableModel
 from populace.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 class Catalogue:
@@ -170,17 +173,28 @@ class Catalogue:
             records = ledger.read_log(transaction, model.tenant, model.name, start=start, limit=limit)
         return tuple(interaction_view(model, record) for record in records)
 
-    def list(self, tenant: str, after: str | None, limit: int, prefix: str = "") -> tuple[StoredModel, ...]:
-        """List this host's models of a tenant, merged over its shards in name order."""
+    def list(
+        self, tenant: str, after: str | None, limit: int, prefix: str = ""
+    ) -> tuple[tuple[StoredModel, ...], tuple[str, ...]]:
+        """List this host's models of a tenant, merged over its shards in name order, and what is missing.
+
+        What is missing is as ``ModelPage`` has it.
+        """
+        missing = [f"shard {number}" for number in self._shards.unopened()]
+
+        def note(name: str, error: RecordInvalid) -> None:
+            logger.error("a model is not listed, as a row of it is damaged: %s", error)
+            missing.append(name)
+
         with ExitStack() as stack:
             walks: list[Generator[StoredModel]] = []
-            for number in self._shards.numbers:
+            for number in self._shards.listed:
                 transaction = stack.enter_context(self._shards.read(number))
-                walk = ledger.walk_models(transaction, tenant, after=after, prefix=prefix)
+                walk = ledger.walk_models(transaction, tenant, after=after, prefix=prefix, on_damaged=note)
                 walks.append(stack.enter_context(closing(walk)))
             # Of each shard one model more is read than listed, and not as many as are asked for in all.
             merged = heapq.merge(*walks, key=lambda stored: stored.identity.name)
-            return tuple(islice(merged, limit))
+            return tuple(islice(merged, limit)), tuple(missing)
 
     async def _give_up(self, model: ModelId, *digests: str) -> None:
         """Note for a sweep adapters that were stored for a model but not registered with it."""

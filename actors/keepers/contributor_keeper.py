@@ -36,7 +36,7 @@ class ContributorKeeper:
 
     async def of_tenant(self, tenant: str) -> tuple[Contribution, ...]:
         found: list[Contribution] = []
-        for number in self._shards.numbers:
+        for number in self._shards.listed:
             found += await self._shards.read_on_thread(
                 number,
                 lambda txn: [

@@ -241,7 +241,7 @@ class JobKeeper:
 
     async def of_tenant(self, tenant: str, *, limit: int = 100) -> tuple[TrainingJob, ...]:
         found: list[TrainingJob] = []
-        for number in self._shards.numbers:
+        for number in self._shards.listed:
             found += await self._shards.read_on_thread(
                 number,
                 lambda txn: [
@@ -251,9 +251,9 @@ class JobKeeper:
             )
         return newest_first(found)[:limit]
 
-    async def open_jobs(self) -> tuple[OpenJob, ...]:
+    async def open_jobs(self, *, whole: bool = False) -> tuple[OpenJob, ...]:
         found: list[OpenJob] = []
-        for number in self._shards.numbers:
+        for number in self._shards.numbers if whole else self._shards.listed:
             with self._shards.read(number) as txn:
                 for tenant, name, record in jobs.walk_open_jobs(txn):
                     found.append(OpenJob(job_view(ModelId(tenant, name), record), record.session_key))

@@ -44,7 +44,7 @@ class MemberKeeper:
 
     async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]:
         found: list[MemberView] = []
-        for number in self._shards.numbers:
+        for number in self._shards.listed:
             found += await self._shards.read_on_thread(
                 number, lambda txn: [_view(tenant, record) for record in members.walk_members(txn, tenant)]
             )
@@ -57,7 +57,7 @@ class MemberKeeper:
             return list(islice(missing, limit))
 
         found: list[MemberView] = []
-        for number in self._shards.numbers:
+        for number in self._shards.listed:
             if len(found) < limit:
                 found += await self._shards.read_on_thread(number, read)
         return tuple(found[:limit])

@@ -27,7 +27,9 @@ from populace.storage.records.errors import (
     DiskFull,
     DiskRefused,
     Fenced,
+    ShardAway,
     ShardStopped,
+    ShardUnavailable,
     StorageError,
     UnknownOutcome,
 )
@@ -92,6 +94,30 @@ class OwnedShards:
     @property
     def numbers(self) -> tuple[int, ...]:
         return self._numbers
+
+    def unopened(self) -> tuple[int, ...]:
+        """Return the shards that cannot be opened, whose rows a list of all does without.
+
+        Not those that are just being opened, or whose object store is away: to read them raises, as they are
+        there again in a moment.
+        """
+        found: list[int] = []
+        for number in self._numbers:
+            try:
+                self._shard(number)
+            except ShardAway:
+                continue
+            except ShardUnavailable:
+                found.append(number)
+            except StorageError:
+                continue
+        return tuple(found)
+
+    @property
+    def listed(self) -> tuple[int, ...]:
+        """The numbers but those of ``unopened``."""
+        unopened = self.unopened()
+        return tuple(number for number in self._numbers if number not in unopened)
 
     @contextlib.contextmanager
     def read(self, number: int) -> Generator[ReadTransaction]:

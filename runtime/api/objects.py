@@ -31,6 +31,12 @@ class Page(Listing[T], Generic[T]):
         return self.after is not None
 
 
+class PartialPage(Page[T], Generic[T]):
+    """A page of a list that does without what is damaged: ``missing`` names it, ``shard N`` or a model."""
+
+    missing: tuple[str, ...] = ()
+
+
 def example(**fields: JsonValue) -> ConfigDict:
     """Show an object with these fields in its schema; a model's configuration."""
     return ConfigDict(json_schema_extra={"examples": [fields]})

@@ -59,6 +59,7 @@ class GatewayClient:
             raise Unauthorized("The API key has characters that no key has. `populace key create` makes one.")
         timeout = httpx.Timeout(reply_seconds_max, connect=CONNECT_SECONDS_MAX)
         self._url = url
+        self.missing = set[str]()
         headers = {"Authorization": f"Bearer {key}"}
         if tenant is not None:
             from populace.api.server import TENANT_HEADER
@@ -148,12 +149,13 @@ class GatewayClient:
             raise CommandFailed(f"The connection to {self._url} broke off: {error}") from error
 
     def pages(self, path: str, *, page: int = 1000) -> Iterator[dict[str, Any]]:
-        """Walk the items of a paged listing."""
+        """Walk the items of a paged listing; ``missing`` has what it does without as it is damaged."""
         after: str | None = None
         while True:
             query = {"limit": page} | ({} if after is None else {"after": after})
             body = self.request("GET", path, params=query)
             yield from body["data"]
+            self.missing.update(body.get("missing", ()))
             after = body["after"]
             if after is None:
                 return

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from populace.cli.arguments import AsJson, Name, Yes
-from populace.cli.console import err, local_time, out, print_json, print_turn
+from populace.cli.console import CommandFailed, err, local_time, out, print_json, print_turn
 from populace.cli.gateway_client import connected, gateway, model_path
 
 TURNS_SHOWN = 5
@@ -40,6 +40,8 @@ def create(
 def ls(as_json: AsJson = False) -> None:
     """List the models by name.
 
+    Ends with 1 if some are left out as they are damaged.
+
     Examples:
         populace model ls
         populace model ls --json | jq -r '.[].id'
@@ -47,6 +49,10 @@ def ls(as_json: AsJson = False) -> None:
     with gateway() as client:
         models = client.pages("/v1/personal-models")
         print_json([*models]) if as_json else out.print(table_of(models))
+        if client.missing:
+            from populace.actors.hosts import lacking
+
+            raise CommandFailed(f"{lacking(client.missing)} `populace doctor --deep` says what is wrong.")
 
 
 def table_of(models: Any) -> Table:

@@ -12,7 +12,7 @@ from populace.actors.aggregation.question import Question
 from populace.actors.aggregation.report import PopulationReport
 from populace.actors.engine import BaseInfo, Message
 from populace.actors.errors import InvalidRequest
-from populace.actors.hosts import HostStatistics, ModelView
+from populace.actors.hosts import HostStatistics, ModelView, lacking
 from populace.actors.members import MemberView
 from populace.actors.merging import LINEAR, LINEAR_WARNING, MergedRevision
 from populace.actors.names import check_model_name
@@ -66,12 +66,19 @@ class AsyncPopulation:
         return handle
 
     async def models(self, prefix: str = "") -> AsyncGenerator[ModelView, None]:
-        """Walk all models whose names begin with ``prefix`` by name, a page at a time."""
+        """Walk all models whose names begin with ``prefix`` by name, a page at a time.
+
+        A ``RuntimeWarning`` names what the list does without, as it is damaged.
+        """
         after: str | None = None
+        missing = frozenset[str]()
         while True:
             page = await self.connection.hosts.list_models(
                 self.tenant, after=after, limit=PAGE, prefix=prefix
             )
+            if more := {*page.missing} - missing:
+                warn(lacking(more), RuntimeWarning, stacklevel=2)
+                missing |= more
             for view in page.models:
                 yield view
             if page.after is None:

@@ -22,7 +22,7 @@ from populace.actors.turn import ChatRequest, Interaction, ModelId, operation_of
 from populace.api.contributions import ContributionObject
 from populace.api.memory import KnownObject, MemoryObject
 from populace.api.models import DeletedModelObject, ModelObject, RevisionObject
-from populace.api.objects import Listing, Page
+from populace.api.objects import Listing, Page, PartialPage
 from populace.api.population import MemberObject
 from populace.api.server import DISCONNECT_HEADER, NEW_MODEL_HEADER
 from populace.api.suites import DeletedSuiteObject, SuiteObject
@@ -87,8 +87,8 @@ class HttpHosts:
     ) -> ModelPage:
         query: dict[str, Any] = {"limit": limit, "prefix": prefix}
         query |= {} if after is None else {"after": after}
-        page = await self._http.get("/v1/personal-models", Page[ModelObject], params=query)
-        return ModelPage(tuple(view.value(tenant) for view in page.data), page.after)
+        page = await self._http.get("/v1/personal-models", PartialPage[ModelObject], params=query)
+        return ModelPage(tuple(view.value(tenant) for view in page.data), page.after, page.missing)
 
     async def erase_model(self, model: ModelId) -> None:
         await self._http.call("DELETE", path_of(model), DeletedModelObject)

@@ -65,7 +65,10 @@ class Population:
         return ModelHandle(self._loop, self._loop.run(created))
 
     def models(self, prefix: str = "") -> Iterator[ModelView]:
-        """Walk all models whose names begin with ``prefix`` by name, a page at a time."""
+        """Walk all models whose names begin with ``prefix`` by name, a page at a time.
+
+        A ``RuntimeWarning`` names what the list does without, as it is damaged.
+        """
         views = self._population.models(prefix)
         try:
             while (view := self._loop.run(anext(views, None))) is not None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from populace.actors.training import KeptTraining, TrainingJob, TrainingJobs
-from populace.storage.records.errors import PopulaceError
+from populace.storage.records.errors import PopulaceError, ShardUnavailable
 from populace.storage.training.sessions import SessionFiles
 
 logger = logging.getLogger(__name__)
@@ -36,18 +36,25 @@ class KeptSessions:
         """
         if revision is None:
             return None
-        keys = [
-            kept.key
-            for kept in await self._jobs.kept()
-            if (kept.model, kept.revision) == (job.model, revision)
-        ]
+        try:
+            found = await self._jobs.kept()
+        except ShardUnavailable as error:
+            logger.warning(
+                "%s begins without its kept training, which cannot be looked for: %s", job.model, error
+            )
+            return None
+        keys = [kept.key for kept in found if (kept.model, kept.revision) == (job.model, revision)]
         return await asyncio.to_thread(self._files.use, keys[0]) if keys else None
 
     async def sweep(self) -> None:
         """Remove what no job and no revision can be continued from, and then what is over the budget."""
-        # In this order: a job that ends meanwhile is found as open, as kept, or as both.
-        opened = [open_job.session_key for open_job in await self._jobs.open_jobs()]
-        kept = await self._jobs.kept()
+        try:
+            # In this order: a job that ends meanwhile is found as open, as kept, or as both.
+            opened = [open_job.session_key for open_job in await self._jobs.open_jobs(whole=True)]
+            kept = await self._jobs.kept()
+        except ShardUnavailable as error:
+            logger.info("trainings that nothing goes on from stay, as some may be of what is away: %s", error)
+            return
         for gone in await asyncio.to_thread(self._swept, opened, kept):
             try:
                 await self._jobs.let_go(gone)

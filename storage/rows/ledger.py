@@ -6,7 +6,7 @@ the name of a model that does not exist. An absent row is always ``None`` or an 
 default: a model that cannot be found must not be served as a fresh one.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
@@ -267,16 +267,31 @@ def list_models(
 
 
 def walk_models(
-    txn: ReadTransaction, tenant: str, *, after: str | None = None, prefix: str = ""
+    txn: ReadTransaction,
+    tenant: str,
+    *,
+    after: str | None = None,
+    prefix: str = "",
+    on_damaged: Callable[[str, RecordInvalid], None] | None = None,
 ) -> Generator[StoredModel]:
-    """Walk over the tenant's models as ``list_models`` returns them; each is read when it is asked for."""
+    """Walk over the tenant's models as ``list_models`` returns them; each is read when it is asked for.
+
+    With ``on_damaged``, that is called with the name of one that cannot be read, which is left out.
+    """
     # Both may be any text, also one too long for an LMDB key. A NUL ends a name in it.
     if "\0" in prefix:
         return
     tenants = keys.identities(tenant)
     start = None if after is None else tenants + after.encode(errors="replace")[:256] + b"\0"
-    for _, data in txn.scan(tenants + prefix.encode(errors="replace")[:256], after=start):
-        yield _model(txn, IdentityRecord.unpack(data))
+    for key, data in txn.scan(tenants + prefix.encode(errors="replace")[:256], after=start):
+        try:
+            found = _model(txn, IdentityRecord.unpack(data))
+        except RecordInvalid as error:
+            if on_damaged is None:
+                raise
+            on_damaged(keys.model_of(key)[1], error)
+        else:
+            yield found
 
 
 def find_operation(

@@ -105,7 +105,7 @@ ALLOWED: Mapping[str, str] = {
     "settings": "actors policies storage.journal storage.records",
     "storage": "storage.packed storage.records storage.shards",
     "storage.backups": "storage storage.packed storage.records storage.shards storage.streams",
-    "storage.journal": "storage storage.backups storage.records storage.shards storage.streams",
+    "storage.journal": "storage storage.backups storage.records storage.rows storage.shards storage.streams",
     "storage.packed": "storage.records",
     "storage.resharding": "storage storage.records storage.shards",
     "storage.rows": "storage.records storage.training",

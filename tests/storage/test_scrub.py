@@ -7,9 +7,9 @@ import pytest
 
 from populace.storage.directory_lock import DirectoryLock
 from populace.storage.journal.adapters import JournalAdapters
+from populace.storage.journal.scrub import Scrubbed, mend_adapters, scrub_journal_adapters, scrub_store
 from populace.storage.journal.sealing import JournalSeal
 from populace.storage.records import keys
-from populace.storage.scrub import Scrubbed, mend_adapters, scrub_journal_adapters, scrub_store
 from populace.storage.shards.generations import DATA_FILE
 from populace.storage.shards.rows import Writer
 from populace.storage.store import Store

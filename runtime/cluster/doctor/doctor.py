@@ -43,8 +43,8 @@ from populace.storage.journal.former import (
     refuse_overtaken,
 )
 from populace.storage.journal.opening import open_bucket
+from populace.storage.journal.scrub import Report
 from populace.storage.records.errors import MasterKeyRefused, StorageError
-from populace.storage.scrub import Report
 from populace.storage.store import JOURNAL_FILE, Store
 
 

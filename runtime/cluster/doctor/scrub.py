@@ -6,8 +6,8 @@ from populace.cluster.doctor.checks import Check
 from populace.settings.settings import Settings
 from populace.storage.header import HEADER_FILE
 from populace.storage.journal.opening import open_bucket
+from populace.storage.journal.scrub import Damage, Report, mend_adapters, scrub_journal_adapters, scrub_store
 from populace.storage.records.errors import MasterKeyRefused, StorageError
-from populace.storage.scrub import Damage, Report, mend_adapters, scrub_journal_adapters, scrub_store
 from populace.storage.store import Store
 
 NAMED_MAX = 5

@@ -11,7 +11,7 @@ from populace.actors.api_keys import KeyHolder
 from populace.actors.hosts import ModelView
 from populace.actors.revision_names import find_revision
 from populace.api.models import DeletedModelObject, ModelObject, OpenAIModelObject, RevisionObject
-from populace.api.objects import Page, seconds
+from populace.api.objects import Page, PartialPage, seconds
 from populace.api.server import API_VERSION, BaseObject, PopulationObject
 from populace.api.turns import InteractionObject
 from populace.gateway.http.answers import answer
@@ -106,19 +106,22 @@ async def create_model(request: Request, caller: Caller, body: NewModelBody) -> 
     return answer(ModelObject.of(view), status_code=201)
 
 
-@router.get("/v1/personal-models", response_model=Page[ModelObject])
+@router.get("/v1/personal-models", response_model=PartialPage[ModelObject])
 @needs("read")
 async def list_models(
     request: Request, caller: Caller, after: str | None = None, limit: Limit = 100, prefix: str = ""
 ) -> Response:
     """List the caller's models by name, from the one after ``after`` on.
 
-    Only those whose names begin with ``prefix``. A page costs the same wherever it begins.
+    Only those whose names begin with ``prefix``. A page costs the same wherever it begins. ``missing`` names
+    what is left out as it is damaged: people of a shard that cannot be opened, or one of them.
     """
     gateway = gateway_of(request)
     page = await models_of(gateway.hosts, caller, after=after, limit=limit, prefix=prefix)
     return answer(
-        Page[ModelObject](data=tuple(ModelObject.of(view) for view in page.models), after=page.after)
+        PartialPage[ModelObject](
+            data=tuple(ModelObject.of(view) for view in page.models), after=page.after, missing=page.missing
+        )
     )
 
 

@@ -51,7 +51,8 @@ class Directory(Hosts):
         pages = await self.everywhere(Hosts.list_models, tenant, after=after, limit=limit, prefix=prefix)
         merged = heapq.merge(*(page.models for page in pages), key=lambda view: view.model.name)
         views = tuple(view for view, _ in zip(merged, range(limit), strict=False))
-        return ModelPage(views, views[-1].model.name if views and len(views) == limit else None)
+        missing = tuple(sorted({one for page in pages for one in page.missing}))
+        return ModelPage(views, views[-1].model.name if views and len(views) == limit else None, missing)
 
     async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:
         return frozenset[str]().union(*await self.everywhere(Hosts.adapters_in_use, digests))

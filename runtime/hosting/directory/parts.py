@@ -132,8 +132,8 @@ class JobsOfAll(Part, TrainingJobs):
         pages = await self._router.everywhere(TrainingJobs.of_tenant, tenant, limit=limit)
         return newest_first([job for page in pages for job in page])[:limit]
 
-    async def open_jobs(self) -> tuple[OpenJob, ...]:
-        pages = await self._router.everywhere(TrainingJobs.open_jobs)
+    async def open_jobs(self, *, whole: bool = False) -> tuple[OpenJob, ...]:
+        pages = await self._router.everywhere(TrainingJobs.open_jobs, whole=whole)
         found = (open_job for page in pages for open_job in page)
         return tuple(sorted(found, key=lambda open_job: (open_job.job.created_ms, open_job.job.model)))
 
