@@ -38,8 +38,8 @@ def check_whole(
     except StorageError as error:
         yield Check("shards", "fail", str(error), RESTORED)
         return
-    pages = "and pages, " if found.walked else "but no pages, as it is served, "
-    detail = f"{found.rows:,} rows {pages}of {store.shards} shards are whole"
+    pages = "" if found.walked else "; their pages are not looked at while it is served"
+    detail = f"all {found.rows:,} rows of {store.shards} shards can be read{pages}"
     yield _told("shards", detail, found.shards, f"the people of the other shards are served; {RESTORED}")
     detail = f"all of {found.models:,} are whole"
     yield _told("people", detail, found.people, f"the others are served; {RESTORED}")
