@@ -161,11 +161,16 @@ def test_an_owner_that_runs_is_named_left_alone_and_not_fenced(
     monkeypatch.setattr(opening, "WAIT_SECONDS_MAX", 1.0)
     with running(HOLDER, tmp_path, "running") as holder:
         assert line_of(holder) == "held"
+        before = set(threading.enumerate())
 
         with pytest.raises(StoreInUse, match=rf"process {holder.pid} \(.*Stop it first"):
             open_shard(tmp_path, 0, 1, "the heir")
 
-        [waiting] = [thread for thread in threading.enumerate() if thread.name.startswith("populace-open")]
+        [waiting] = [
+            thread
+            for thread in threading.enumerate()
+            if thread.name.startswith("populace-open") and thread not in before
+        ]
         say(holder, "commit")
         assert line_of(holder) == "committed"
         waiting.join()

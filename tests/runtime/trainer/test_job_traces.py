@@ -93,7 +93,7 @@ async def test_a_job_that_was_cancelled_since_it_was_listed_ends_its_trace(
     listed = await host.jobs.open_jobs()
     await host.jobs.cancel(ADA)
 
-    async def still_listed() -> tuple[OpenJob, ...]:
+    async def still_listed(*, whole: bool = False) -> tuple[OpenJob, ...]:
         return listed
 
     monkeypatch.setattr(host.jobs, "open_jobs", still_listed)
