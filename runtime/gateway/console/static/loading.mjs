@@ -1,5 +1,5 @@
 // What is loaded for a page: while it comes, when it failed, and again when the server has come back.
-import { Failure, onReturn } from "./api.mjs";
+import { Failure, onReturn, readiness } from "./api.mjs";
 import { RequestLink } from "./places.mjs";
 import { Coded, html, useCallback, useEffect, useRef, useState } from "./view.mjs";
 
@@ -78,10 +78,15 @@ export function Said({ failure }) {
     <${RequestLink} id=${failure.request} /></div>`;
 }
 
-/** In place of a page whose module is no longer there. */
+/** In place of a page whose module did not come, as the server was away or no longer has it. */
 export function Outdated() {
+  // What failed once does not come until the console is loaded anew. Looking finds out whether the server is away.
+  useEffect(() => {
+    readiness().catch(() => null);
+    return onReturn(() => location.reload());
+  }, []);
   const failure = {
-    message: "This page could not be loaded: the server may have a newer console.",
+    message: "This page could not be loaded: the server was away, or may have a newer console.",
     advice: "Load the console again.",
   };
   return html`<${Problem} failure=${failure} again=${() => location.reload()} />`;

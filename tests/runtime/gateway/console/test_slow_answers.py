@@ -96,7 +96,6 @@ async def test_after_an_outage_a_page_is_loaded_once(server: ConsoleServer, open
     page = await open_page("population")
     await expect(page.get_by_text("Nobody takes part yet")).to_be_visible()
     await page.get_by_role("link", name="People", exact=True).click()
-    # A module that does not come stays away until the console is loaded anew, which it asks for.
     await expect(page.get_by_role("link", name="ada")).to_be_visible()
     await server.stop()
     await page.get_by_role("link", name="Population").click()
@@ -111,6 +110,19 @@ async def test_after_an_outage_a_page_is_loaded_once(server: ConsoleServer, open
     await page.get_by_role("link", name="Population").click()
     await expect(page.get_by_text("Nobody takes part yet")).to_be_visible()
     assert len([url for url in asked if url.endswith("/v1/population/members")]) == 1
+
+
+async def test_a_page_that_was_gone_to_in_an_outage_comes_when_the_server_does(
+    server: ConsoleServer, open_page: Open
+) -> None:
+    page = await open_page("people")
+    await expect(page.get_by_role("link", name="ada")).to_be_visible()
+    await server.stop()
+    await page.get_by_role("link", name="System").click()
+    await expect(page.locator(".banner")).to_be_visible()
+    await expect(page.get_by_text("This page could not be loaded")).to_be_visible()
+    server.start()
+    await expect(page.get_by_text("Healthy")).to_be_visible()
 
 
 @pytest.mark.parametrize(("name", "page_name"), [("people", "People"), ("system", "System")])
