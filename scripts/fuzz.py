@@ -1,6 +1,7 @@
 """Feed what others send with damaged and malicious inputs, and note what is not refused by name.
 
-    python scripts/fuzz.py --seconds 600 [--target archives|uploads|packed|journal|channel|http] [--seed 1]
+    python scripts/fuzz.py --seconds 600 [--seed 1]
+        [--target archives|uploads|packed|journal|channel|presence|http]
 
 Without a target all are fed in turn, each for its share of the time. Inputs are changed samples; the seed and
 an input's number make it again: --number feeds one alone. Each finding is printed and kept as a file in

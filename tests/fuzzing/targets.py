@@ -8,6 +8,7 @@ from tests.fuzzing.channel import channel
 from tests.fuzzing.http import http
 from tests.fuzzing.journal import journal
 from tests.fuzzing.packed import packed
+from tests.fuzzing.presence import presence
 from tests.fuzzing.running import Target
 
 TARGETS: Mapping[str, Callable[[], AbstractContextManager[Target]]] = {
@@ -16,5 +17,6 @@ TARGETS: Mapping[str, Callable[[], AbstractContextManager[Target]]] = {
     "packed": packed,
     "journal": journal,
     "channel": channel,
+    "presence": presence,
     "http": http,
 }

@@ -11,7 +11,15 @@ from tests.fuzzing.mutation import mutated, mutated_value
 from tests.fuzzing.running import fuzz, input_of
 from tests.fuzzing.targets import TARGETS
 
-INPUTS = {"archives": 60, "uploads": 100, "packed": 300, "journal": 300, "channel": 600, "http": 60}
+INPUTS = {
+    "archives": 60,
+    "uploads": 100,
+    "packed": 300,
+    "journal": 300,
+    "channel": 600,
+    "presence": 300,
+    "http": 60,
+}
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
