@@ -80,7 +80,8 @@ export function Said({ failure }) {
 
 /** In place of a page whose module did not come, as the server was away or no longer has it. */
 export function Outdated() {
-  // What failed once does not come until the console is loaded anew. Looking finds out whether the server is away.
+  // A module that failed once does not come until the console is loaded anew. Looking finds out whether the
+  // server is away.
   useEffect(() => {
     readiness().catch(() => null);
     return onReturn(() => location.reload());
