@@ -1,4 +1,4 @@
-"""How values look to people who look at them in Python: a line, or a small table in a notebook.
+"""Representations of values in Python: one line, or a small table in a notebook.
 
 What people said is data: it is shortened, and escaped where it becomes HTML.
 """

@@ -1,4 +1,4 @@
-"""What an actor needs of a language model: the ``Engine`` protocol and the values that cross it.
+"""The ``Engine`` protocol, a language model as actors need it, and the values that cross it.
 
 The engines themselves live in ``runtime/engines``; nothing here imports one. Values are
 frozen dataclasses of plain data so that they cross Ray processes cheaply.

@@ -1,4 +1,4 @@
-"""What an engine computed since it started, in numbers that only grow."""
+"""Counters of what an engine computed since it started."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a file for training holds: a JSON object in each line, in OpenAI's formats.
+"""The lines of a training file: a JSON object each, in OpenAI's formats.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What operators read of the hosts: which of them answer, what these report, and how many people wait."""
+"""The report on hosts for operators: which of them answer, their statistics, and how many people wait."""
 
 from typing import NamedTuple
 

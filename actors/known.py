@@ -1,4 +1,4 @@
-"""What a personal model answers about its person, and from which turn it has each answer.
+"""Facts that a model knows about its person, each with the turn that it comes from.
 
 An answer is a fact only if a turn of the log bears it out (``policies/facts.py``): where it does not, the
 model may be right, but nothing shows that the person ever said it. So nothing is asked that no turn tells.

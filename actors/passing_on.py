@@ -1,4 +1,4 @@
-"""What a gateway answers that cannot pass a request on to one with the store's files."""
+"""The error of a gateway that cannot pass a request on to one with the store's files."""
 
 from populace.storage.records.errors import PopulaceError
 

@@ -1,4 +1,4 @@
-"""What a process takes of its machine."""
+"""The processor time and the memory that a process takes."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What is taken of limits on requests and tokens: a tenant's host has the buckets, gateways draw on them."""
+"""Draws on a tenant's limits of requests and tokens: its host has the buckets, gateways draw on them."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol

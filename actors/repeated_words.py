@@ -1,4 +1,4 @@
-"""What a turn says by itself and beside its messages, and whether that repeats what was forgotten."""
+"""Finds turns that repeat forgotten words, of what each turn says by itself and beside its messages."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a gateway answers to a request that is too large before its body begins."""
+"""The refusal of a request that is too large before its body begins."""
 
 from populace.storage.records.errors import PopulaceError
 

@@ -1,4 +1,4 @@
-"""What logs and traces have of one request, as whoever sent it may read it."""
+"""The logs and the trace of one request, as its sender may read them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What clients send back of replies, or recorded of them: with all the fields that they gave it."""
+"""Messages of earlier replies as clients send them back or have recorded them, with every field."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""What an actor needs of traces: ``Tracer``. The one that exports spans is in ``runtime/telemetry``."""
+"""The ``Tracer`` protocol, which actors use for spans. The one that exports is in ``runtime/telemetry``."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext

@@ -1,4 +1,4 @@
-"""What operators read of training."""
+"""Training statistics for operators."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

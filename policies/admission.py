@@ -1,4 +1,4 @@
-"""When to refuse, and how long to ask the caller to wait."""
+"""Decides when to refuse, and how long to ask the caller to wait."""
 
 RETRY_AFTER_S_MIN = 1.0
 RETRY_AFTER_S_MAX = 60.0

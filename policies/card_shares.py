@@ -1,4 +1,4 @@
-"""How a node's GPUs are shared out among its engine replicas and the trainer, as Ray counts them.
+"""Divides a node's GPUs among its engine replicas and the trainer, as Ray counts them.
 
 A trainer is given a card of its own where the replicas leave one. Else it may have a share of a replica's
 card, as Ray would otherwise never place it: a replica that asks for a whole card leaves nothing of it.

@@ -1,4 +1,4 @@
-"""How common words are in requests, which tells how little it says that two of them share one."""
+"""Frequencies of common words in requests, so that two texts that share one count as little alike."""
 
 REQUESTS = 1000
 """The shares below count as much as those of this number of texts."""

@@ -1,4 +1,4 @@
-"""Where a reply stops saying anything: it goes round in a loop, or slides into noise (arXiv 1904.09751).
+"""Finds where a reply degenerates into a loop or into noise (arXiv 1904.09751).
 
 It is judged by the text alone, and by no words of any language. A list, a table, code or a refrain repeats
 itself too, so a loop counts by how much of it there is, and more is borne of what has no letters, or has

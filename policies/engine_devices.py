@@ -1,4 +1,4 @@
-"""What an engine on GPUs is started with by default, and which of its settings cannot work together.
+"""Chooses the default options of an engine on GPUs, and refuses options that cannot work together.
 
 Sizes that suit a processor leave a large card idle: with 16 sequences it computes 16 tokens in the time of
 256. So the defaults of a machine with GPUs follow the memory of its smallest one.

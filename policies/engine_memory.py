@@ -1,4 +1,4 @@
-"""Whether a base and what it is served with fit into the memory that is there, and what would make them fit.
+"""Decides whether a base and what it is served with fit into memory, and what would make them fit.
 
 An estimate, for a refusal before minutes of loading: weights, slots, states and the cache of one reply are
 exact up to padding, and what a step needs besides is taken from how a transformer computes. vLLM measures the

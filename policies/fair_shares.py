@@ -1,4 +1,4 @@
-"""Whose turn it is where several share one thing: that of the one that had least of it so far.
+"""Chooses whose turn it is where several share one resource: the one that had least of it so far.
 
 Each of those who share has a counter of what they were served. One that begins to ask for something starts
 at the least of those who are asking: what it did not ask for in the past gives it no claim, and what it had

@@ -1,4 +1,4 @@
-"""How like a reply is to another text: by the letters of their words, whatever the words' order and case.
+"""Measures how alike a reply and a text are, by the letters of their words in any order and case.
 
 It needs no model and says the same each time. It hears how something is said and not whether it is true: a
 sentence with another name in it is nearly the same sentence.

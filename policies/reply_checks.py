@@ -1,4 +1,4 @@
-"""Whether a reply is right: the checks of verifiable rewards and of a person's own suite."""
+"""Checks whether a reply is right, for verifiable rewards and a person's own suite."""
 
 import math
 import re

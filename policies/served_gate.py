@@ -1,4 +1,4 @@
-"""Whether a candidate replies well as it is served: by the engine that serves, with its person's memory.
+"""Judges a candidate's replies as they are served: by the serving engine, with its person's memory.
 
 A loss is measured on the weights alone, and a reply is made by weights and memory together: of 22 corrections
 of a style that were learned to a loss of 0.137 not one was said as the model is served.

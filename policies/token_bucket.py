@@ -1,4 +1,4 @@
-"""How much may be taken now of what may be taken in a minute, and how long to wait for more.
+"""A token bucket: how much may be taken now of a rate per minute, and how long to wait for more.
 
 A bucket fills evenly, so that a limit of 600 a minute is one of ten a second; it holds what fills it in a
 fortieth of a minute, or one at least. What is taken in any minute is therefore at most a fortieth more than

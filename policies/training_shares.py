@@ -1,4 +1,4 @@
-"""Which of many trainings go on: those of each tenant as often as those of any other.
+"""Chooses which of many trainings go on: those of each tenant as often as those of any other.
 
 A trainer has room for some trainings at once and takes their steps together, which is faster than one after
 the other. So those that have had more than others wait only once they are ahead by ``slack``.

@@ -1,4 +1,4 @@
-"""How much it tells that two texts share a word: the rarer it is among texts of their kind, the more."""
+"""Weighs a word that two texts share: the rarer it is among texts of their kind, the more it counts."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What one host's shards have of tenants: each call is one read or one group-committed write."""
+"""Reads and writes the tenants of one host's shards: each call is one read or one group-committed write."""
 
 from functools import partial
 

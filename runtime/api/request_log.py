@@ -1,4 +1,4 @@
-"""What logs and traces have of a request."""
+"""The API object of a request's logs and trace."""
 
 from typing import Literal
 

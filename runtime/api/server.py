@@ -1,4 +1,4 @@
-"""What a client reads first: its tenant at this server, and the base model that is served."""
+"""The API object that a client reads first: its tenant at this server, and the base that is served."""
 
 from typing import Literal
 

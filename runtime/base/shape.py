@@ -1,4 +1,4 @@
-"""What a base's ``config.json`` says of how it can be spread over GPUs, and computed."""
+"""The shape of a base by its ``config.json``: how it can be computed and spread over GPUs."""
 
 from collections.abc import Mapping
 from pathlib import Path

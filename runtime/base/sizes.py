@@ -1,4 +1,4 @@
-"""How large a base is in memory, by its configuration and the headers of its files. Loads no weights."""
+"""Computes a base's size in memory from its configuration and its files' headers. Loads no weights."""
 
 from math import prod
 from pathlib import Path

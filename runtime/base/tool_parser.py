@@ -1,4 +1,4 @@
-"""Which of vLLM's parsers reads the calls of tools that a base makes, by its chat template."""
+"""Chooses the parser of vLLM that reads a base's tool calls, by its chat template."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How the grammar becomes commands: loaded when they are asked for, helped with, completed and suggested."""
+"""Makes the commands of the grammar: loaded on demand, with help, completion and suggestions."""
 
 import gc
 import inspect

@@ -1,4 +1,4 @@
-"""What the command line prints with: one console for results, one for progress and errors."""
+"""The consoles of the command line: one for results, one for progress and errors."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What the Python interface needs of a population, in this cluster or behind an HTTP address."""
+"""The ``Connection`` protocol: a population in this cluster or behind an HTTP address."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

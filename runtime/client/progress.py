@@ -1,4 +1,4 @@
-"""What is shown while something takes more than two seconds: on a terminal or in a notebook, else nothing."""
+"""Progress of what takes more than two seconds: on a terminal or in a notebook, else nothing."""
 
 import contextlib
 import threading

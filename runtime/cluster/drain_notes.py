@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""Which nodes give their hosts away now, in the cluster's table: one drain of a node at a time.
+"""Notes in the cluster's table that a node gives its hosts away: one drain of a node at a time.
 
 A note has its drain's job. It counts as long as that driver runs, so a drain that was killed keeps nothing.
 """

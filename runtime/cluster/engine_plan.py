@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # Ray's API is partly untyped.
-"""Where engines and trainer compute, and with what: decided once, before any of them starts.
+"""Plans the devices and options of engines and trainer, once, before any of them starts.
 
 Whether the base fits is found out before minutes of loading end in an error.
 Only this machine's cards and memory are known here; of another machine, vLLM itself says it.

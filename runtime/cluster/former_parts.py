@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""What an earlier ``populace serve`` left in a Ray that goes on without it.
+"""Finds what an earlier ``populace serve`` left in a Ray that goes on without it.
 
 Its hosts and trainer are detached, so that they survive the loss of its machine: they go on with its options,
 on another store node perhaps, in the data directory of that one. A later ``populace serve`` starts its own in

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""What runs where: the nodes of a cluster, with the parts of a Populace that each has."""
+"""Lists the nodes of a cluster with the parts of a Populace that run on each."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""Which nodes of a Ray cluster run the parts of a Populace.
+"""Chooses the nodes of a Ray cluster that run the parts of a Populace.
 
 Hosts, trainer and gateway read the data directory: they run on nodes that have the store. Engine replicas run
 on nodes that are labelled for them, and on those of the store if none is. Ray would place them on any node,

@@ -1,4 +1,4 @@
-"""What is checked of a start in a Ray that goes on without its ``populace serve``, before it ends anything.
+"""Checks a start in a Ray that goes on without its ``populace serve``, before anything is ended.
 
 The parts that are there serve people: a mistake in a setting may not be what ends that. So whatever can be
 found out while they run is found out first.

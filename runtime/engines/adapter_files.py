@@ -1,4 +1,4 @@
-"""Where an engine opens adapters: the protocol, and the case that all paths are of this machine."""
+"""The protocol by which an engine opens adapters, and the case that all paths are of this machine."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator

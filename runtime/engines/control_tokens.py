@@ -1,4 +1,4 @@
-"""What people write is text, also where it spells a control token of the base, such as ``<|im_end|>``.
+"""Tokenises people's text as text, also where it spells a control token such as ``<|im_end|>``.
 
 Read as the token, it would end a message or a reply in its middle: a correction that has it would be learned
 up to there, and never be said. So the tokens that a chat template wrote are marked in what it renders

@@ -1,4 +1,4 @@
-"""Which tokens a reply is drawn to by a text that it keeps to: the same rule for every engine."""
+"""Biases decoding towards a text that the reply keeps to, by the same rule for every engine."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which tokens a reply is kept from by the earlier replies of its chat: the same rule for every engine.
+"""A repetition penalty over the earlier replies of a chat, by the same rule for every engine.
 
 A small base says its earlier replies again, and then each later one too. A penalty on all tokens of the
 prompt ends that, and makes it worse at what repeats the words of a question, such as sums. So this one counts

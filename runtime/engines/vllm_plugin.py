@@ -1,4 +1,4 @@
-"""What Populace changes inside vLLM's processes, through vLLM's own plugin entry point.
+"""Populace's changes inside vLLM's processes, through vLLM's own plugin entry point.
 
 It does nothing unless the process was started with ``vllm_environment``: an unrelated vLLM on the
 same machine stays unchanged.

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # vLLM's classes are annotated in part only.
-"""What chats do to a reply's logits inside vLLM's workers, by its own interface for logits processors.
+"""Changes the logits of replies inside vLLM's workers, as a logits processor of vLLM's interface.
 
 A reply is drawn towards the text that it keeps to, or kept from the words of its chat's earlier replies. vLLM
 has two model runners, and each has an interface of its own.

@@ -1,6 +1,6 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # Ray's API is partly untyped.
-"""What a host is started with, and the host that comes of it on the node where it starts.
+"""The options of a host, and the host made of them on the node where it starts.
 
 Adapters are erased from the memory of all nodes that may have them. A node's replica does it, which unloads
 them as well. A node without a replica may have images of one that was killed there; it is asked by a task, if

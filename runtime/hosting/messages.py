@@ -1,4 +1,4 @@
-"""What callers and host actors send each other, and the names by which they find each other."""
+"""Messages between callers and host actors, and the names by which they find each other."""
 
 from typing import Any, NamedTuple
 

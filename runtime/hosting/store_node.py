@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""Where a part of a Populace finds its files on the node of Ray that it runs on.
+"""Finds the files of a Populace on the node of Ray where a part of it runs.
 
 ``populace serve`` starts all parts with the paths of its own node. If that one is lost, Ray starts them again
 on another store node, which has a data directory, a master key and a base of its own: those that the

@@ -1,4 +1,4 @@
-"""What one process of a node needs of the store's files: base, memory module and adapters."""
+"""The store's files as one process of a node needs them: base, memory module and adapters."""
 
 from collections.abc import Iterable
 from pathlib import Path

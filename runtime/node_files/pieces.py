@@ -1,4 +1,4 @@
-"""What a node and a host send each other about files, and how the pieces of a file are sealed."""
+"""Messages about files between a node and a host, and how the pieces of a file are sealed."""
 
 import os
 from typing import Literal, NamedTuple

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, or with the file of settings."""
+"""Errors of settings and of the file that they are read from."""
 
 from populace.storage.records.errors import PopulaceError
 

@@ -1,4 +1,4 @@
-"""What a person is told of the settings: each with its value, where that is from, and what it is."""
+"""Lists the settings for a person: each with its value, its source and its description."""
 
 import ast
 import functools

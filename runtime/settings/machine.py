@@ -1,4 +1,4 @@
-"""What this machine has, for the defaults of settings: its cores and whether it has a GPU."""
+"""Detects this machine's cores and GPU, for the defaults of settings."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Where the processes of a Populace listen for each other: at which interface, and at which ports."""
+"""The interface and the ports at which the processes of a Populace listen for each other."""
 
 import errno
 import os

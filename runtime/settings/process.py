@@ -1,4 +1,4 @@
-"""What this process takes of its machine, for the metrics."""
+"""Measures what this process takes of its machine, for the metrics."""
 
 import psutil
 

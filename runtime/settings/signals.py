@@ -1,4 +1,4 @@
-"""What Ray does to the handlers of signals, what its processes inherit of them, and when they are killed."""
+"""Keeps handlers of signals where Ray would change them, and sets when child processes are killed."""
 
 import ctypes
 import signal

@@ -1,4 +1,4 @@
-"""Where settings come from: the command line, else variables, else a configuration file, else the default.
+"""The sources of settings: the command line, else variables, else a configuration file, else the default.
 
 A variable that is set to the empty string counts as not set, and so does a key of the file. Values of a
 file have types, so ``"8000"`` is no port there. What is not known in the file is refused; a variable that is

@@ -1,4 +1,4 @@
-"""What the processes of a Populace tell an operator about themselves: logs, traces, and metrics by OTLP.
+"""Logs, traces, and metrics by OTLP of all processes of a Populace.
 
 ``options`` travel in the options of every process, and ``log_setup`` starts its log and writes it: ``queued``
 takes the records from whoever logs, ``lines`` and ``wording`` make of each a line without people's words.

@@ -1,4 +1,4 @@
-"""Whose telemetry it is, as OpenTelemetry names that. Imported only where something is exported."""
+"""The OpenTelemetry resource of a process. Imported only where something is exported."""
 
 import os
 import socket

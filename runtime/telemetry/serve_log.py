@@ -1,4 +1,4 @@
-"""What Ray Serve logs of our replicas: it has handlers and files of its own, and knows none of our rules.
+"""Puts Ray Serve's own log of our replicas under our rules; it has handlers and files of its own.
 
 It logs each error that leaves a replica with its message and all of its causes, which may quote what was
 said, and a line for each call.

@@ -1,4 +1,4 @@
-"""What of a log call may be written: our own sentences, with numbers, hashed names and no one's words.
+"""Redacts the arguments of log calls to our own sentences, numbers and hashed names: no one's words.
 
 An exception's message may quote what was said, so it is written only where its class is known to quote
 nothing; the type and the places in the code always are.

@@ -1,4 +1,4 @@
-"""Where a run begins: anew from its parent, in the middle of a kept training, or at the start of a replay.
+"""Decides where a run begins: at its parent, in the middle of a kept training, or at a replay's start.
 
 A training that continues another one is as if both were one: the first weights, the moments, the number of
 the next step and the schedule of the learning rate are the kept training's, and what a method compares with

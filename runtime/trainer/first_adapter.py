@@ -1,4 +1,4 @@
-"""What a job trains first: a new adapter, its origin's, or a personal part on a lower revision.
+"""Makes the adapter that a job trains first: a new one, its origin's, or a part on a lower revision.
 
 A personal part that was trained on the lower revision before is trained on. If that has another digest now,
 as everybody's has after it learned more, the part is carried over to it as it is: its factors are the first

@@ -1,4 +1,4 @@
-"""What a journal needs of an object store: objects that are created only if absent, few that are replaced."""
+"""The object store that a journal needs: objects created only if absent, few that are replaced."""
 
 import secrets
 from collections.abc import Generator, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a bucket says of a store whose journal it has: ``<store id>/store.json``, in plain JSON."""
+"""The description of a journaled store in its bucket: ``<store id>/store.json``, in plain JSON."""
 
 from pydantic import BaseModel, ValidationError
 

@@ -1,4 +1,4 @@
-"""Whether a data directory is that of the past: another machine went on with its store from the journal.
+"""Detects a data directory of the past, after another machine went on from its journal.
 
 ``journal.json`` in a data directory says where its journal is, so that whoever reads the directory without
 ``POPULACE_JOURNAL`` can look, and which directory it is, so that a copy is known for one. An owner that

@@ -1,4 +1,4 @@
-"""How a store is journaled, and how that goes. Free of heavy imports."""
+"""Options and state of a store's journaling. Free of heavy imports."""
 
 from typing import NamedTuple
 

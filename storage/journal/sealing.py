@@ -1,4 +1,4 @@
-"""How the objects of a journal are sealed: with keys that are derived from the store's master key.
+"""Seals the objects of a journal with keys that are derived from the store's master key.
 
 Each object is bound to its name and store, so that one cannot stand in for another. Values that a shard
 keeps sealed are sealed twice: without their person's data key, they stay unreadable also to whoever has the

@@ -1,4 +1,4 @@
-"""How the commits of a shard reach its journal: before they are durable on the disk, or soon after.
+"""Ships a shard's commits to its journal: before they are durable on the disk, or soon after.
 
 ``Sync`` writes each group commit as a segment and then commits it, so that the shard on the disk is never
 ahead of its journal. ``Async`` commits it together with a row that holds its changes, and ships such rows

@@ -1,4 +1,4 @@
-"""What a stored record is: frozen, versioned, msgpack on disk.
+"""The base of stored records: frozen, versioned, msgpack on disk.
 
 On disk a record is the msgpack array ``[version, fields]`` with ``fields`` a map by name.
 New fields need a default; a field is never retyped or renamed. The schema in the store's header is

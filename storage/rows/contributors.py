@@ -1,4 +1,4 @@
-"""Which personal models the community of their tenant may learn from.
+"""Rows of the models that the community of their tenant may learn from.
 
 A model contributes only if its owner agreed. One that withdraws keeps its row with its id, by which its owner
 still finds out which revisions learned from it; the row goes with the model.

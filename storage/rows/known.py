@@ -1,4 +1,4 @@
-"""What a model answered about its person, kept so that it can be shown before it is asked anew.
+"""Rows of what a model knows about its person, kept so that it is shown before it is asked anew.
 
 A fact is kept with the position of the turn that tells it, and leaves with that turn: in the transaction that
 forgets or drops it. A correction may contradict any fact, so all of them leave with it. Asking takes a while,

@@ -1,4 +1,4 @@
-"""Which personal models take part in the population's answers, and how each answers the probes.
+"""Rows of the models that take part in the population's answers, and how each answers the probes.
 
 A model takes part only if its owner asked for it. Its profile is deleted when it no longer takes part.
 """

@@ -1,4 +1,4 @@
-"""What a shard has of tenants: what they may take, and what they have."""
+"""A shard's rows of tenants: their limits and what they have."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

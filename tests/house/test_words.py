@@ -15,6 +15,9 @@ TICS = re.compile(r"\b(?:nobody|somebody|so many)\b", re.IGNORECASE)
 BEGINNINGS = re.compile(r"\s*(Of|Who|For what)\s")
 """A docstring that begins with one of these continues the name beside it and says nothing alone."""
 
+CLAUSES = re.compile(r"(?:How|What|When|Where|Whether|Which|Who|Whose|Why)\b")
+"""A module whose first line begins with one of these is circumscribed and not named."""
+
 LOOP_LINES_MAX = 3
 """A ``for`` statement with a longer body has to name what it walks; ``one`` is no name."""
 
@@ -32,6 +35,14 @@ def test_texts_are_plain_and_loops_name_what_they_walk() -> None:
     ]
 
     assert offenders == []
+
+
+def test_a_modules_first_line_names_what_is_in_it() -> None:
+    circumscribed = [
+        module.path for module in modules() if CLAUSES.match(ast.get_docstring(module.tree) or "")
+    ]
+
+    assert circumscribed == []
 
 
 def _tics(tree: ast.Module) -> Iterator[Text]:

@@ -1,4 +1,4 @@
-"""What a packed adapter says of the lower revision that it contains, so that it can be split again.
+"""Marks where a packed adapter contains a lower revision, so that the two can be split again.
 
 A personal part on a lower revision is served as one adapter: in each layer the rows of A that come first are
 the lower revision's. The metadata of the packed file, and of its tensor file when it is exported, has an

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Ray's API is partly untyped.
-"""What a cluster says of itself to machines that are to join it, and what these see of it.
+"""The note that a cluster leaves for machines that are to join it, and how they read it.
 
 It is read with a client of Ray's own table, so that a machine can be refused before it starts anything.
 """

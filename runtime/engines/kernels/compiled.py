@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownVariableType=false
 # numba's decorators are untyped.
-"""How loops are compiled by numba, and how they read and write bfloat16 as its bits."""
+"""Compiles loops with numba, and reads and writes bfloat16 as its bits."""
 
 from typing import Any
 

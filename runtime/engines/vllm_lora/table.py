@@ -1,6 +1,6 @@
 # pyright: reportMissingParameterType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownParameterType=false, reportUnknownVariableType=false, reportUntypedFunctionDecorator=false
 # numba's decorators are untyped.
-"""Where the matrices of each adapter slot are, for every linear layer of a model on a CPU.
+"""The table of where each adapter slot's matrices are, for every linear layer of a model on a CPU.
 
 A slot is a row of addresses into an adapter's serving image, which the caller keeps in memory. So
 giving a slot to an adapter copies nothing, and a slot takes a few kilobytes however large its rank is.

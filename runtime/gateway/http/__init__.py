@@ -1,4 +1,4 @@
-"""What every route needs: who calls, for which model, and how errors are told.
+"""Shared parts of all routes: who calls, for which model, and how errors are answered.
 
 Each request is bounded (``body_limit``), counted, named (``request_id``), and belongs to the tenant of its
 API key (``access``, ``context``). ``target`` reads the field ``model``, ``errors`` has the status of each

@@ -1,4 +1,4 @@
-"""What all bodies have in common: strict fields, texts that can be encoded, and unions with clear errors."""
+"""The base of all request bodies: strict fields, encodable texts, and unions with clear errors."""
 
 from typing import Annotated
 

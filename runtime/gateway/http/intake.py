@@ -1,4 +1,4 @@
-"""What a gateway is at work on, and whether it takes more."""
+"""Counts the requests that a gateway is at work on, and refuses new ones while it drains."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

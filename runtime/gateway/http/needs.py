@@ -1,4 +1,4 @@
-"""What a route needs of its caller, declared at the route itself."""
+"""Declares at a route what its caller must be allowed to do."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar

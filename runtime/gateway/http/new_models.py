@@ -1,4 +1,4 @@
-"""Which chats create the personal model that they name."""
+"""Decides which chats create the personal model that they name."""
 
 from fastapi import Request
 

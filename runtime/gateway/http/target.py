@@ -1,4 +1,4 @@
-"""What the ``model`` field of a request means.
+"""Parses the ``model`` field of a request.
 
 It is ``name``, ``name@alias``, ``name@base``, ``name@digest``, or ``base``; ``:peek`` after a name asks for a
 reply that leaves no trace.

@@ -1,4 +1,4 @@
-"""What hosts, engines and the trainer report, as Prometheus' families: from a report to series, and no more.
+"""Reports of hosts, engines and the trainer as metric families of Prometheus, and nothing else.
 
 ``reported`` shows all of it when it is scraped. Each module below it has the families of one subject, and
 ``families`` makes them. No label names a tenant, a model or an adapter: a series is kept for ever, by this

@@ -1,4 +1,4 @@
-"""What a person asks again and again, as self-made corrections: their questions with a teacher's replies.
+"""Turns questions that a person asks again and again into corrections, by a teacher's replies.
 
 The teacher reads the one turn that tells what is asked for, and nothing else of the log. Its reply is learned
 only if it is whole and nothing but an answer (``policies/told_answers.py``); what the model says already

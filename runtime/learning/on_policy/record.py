@@ -1,4 +1,4 @@
-"""What a training sampled and how it was rewarded: the same weights are made of it again without an engine.
+"""The record of what a training sampled and its rewards, from which the weights are made again exactly.
 
 A record has the rounds of one training by the steps at which they began, as they were learned from, and the
 rewards of the revisions that it was judged by; the replies to what its person asked again and again, by

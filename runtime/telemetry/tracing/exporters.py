@@ -1,4 +1,4 @@
-"""Where spans go: to a file of this process, to its standard error, or to a collector by OTLP."""
+"""Exporters of spans: to a file of this process, to its standard error, or to a collector by OTLP."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Which spans are exported: those of sampled traces, and the failed parts of others.
+"""Chooses the spans to export: those of sampled traces, and the failed parts of others.
 
 The first span of a trace decides whether it is sampled, and all processes know its decision. Whether
 something went wrong is known at the end. So a process keeps the spans of its part of an unsampled trace, from

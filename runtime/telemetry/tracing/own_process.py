@@ -1,4 +1,4 @@
-"""What this process takes and loses, for the metrics."""
+"""Metrics of this process's tracing: spans taken and lost."""
 
 from populace.actors.process_use import ProcessUse
 from populace.settings.process import process_use
