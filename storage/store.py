@@ -149,6 +149,10 @@ class Store:
         cls, path: Path, *, store_id: str, shards: int, key_id: str, master_key: Path | None = None
     ) -> None:
         """Raise what would keep ``join`` from a directory; make and change nothing."""
+        # A host that joins beside this one makes the header at any moment: it is looked for last.
+        if not (path / HEADER_FILE).exists() and path.exists():
+            with disk_named(path):
+                _refuse_foreign(path)
         if (path / HEADER_FILE).exists():
             header = read_header(path)
             if header.store_id != store_id:
@@ -163,9 +167,6 @@ class Store:
                     "name an empty directory with POPULACE_DATA"
                 )
                 raise StoreInvalid(str(path), reason)
-        elif path.exists():
-            with disk_named(path):
-                _refuse_foreign(path)
         # Also for one that had no keys yet: it gets those of the store.
         _load_key(
             cls.master_key_path(path, master_key),
@@ -328,7 +329,7 @@ def _refuse_foreign(path: Path) -> None:
         if entry.name not in _OUR_NAMES_BEFORE_THE_HEADER
         and not any(is_temporary(entry.name, one) for one in left)
     )
-    if foreign:
+    if foreign and not (path / HEADER_FILE).exists():
         raise StoreInvalid(str(path), f"it holds other files, such as {foreign[0]!r}")
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,6 +52,28 @@ def test_another_shard_count_is_refused_with_both_numbers(tmp_path: Path) -> Non
 
     with pytest.raises(StoreInvalid, match="3 shards and not 4"):
         Store.create_or_open(tmp_path, 4)
+
+
+def test_a_directory_that_another_host_begins_while_it_is_looked_at_is_the_stores(tmp_path: Path) -> None:
+    begun = Store.create_or_open(tmp_path / "one", 2)
+    key_id = begun.sealing.master_key.key_id
+    key = Store.master_key_path(begun.path, None)
+
+    class BegunMeanwhile(type(Path())):
+        """A directory that another process makes the store's between a look for its header and a listing."""
+
+        def iterdir(self) -> Generator[Path]:
+            Store.join(tmp_path / "two", store_id=begun.store_id, shards=2, key_id=key_id, master_key=key)
+            return super().iterdir()
+
+    (tmp_path / "two").mkdir()
+    watched = BegunMeanwhile(tmp_path / "two")
+
+    Store.check_join(watched, store_id=begun.store_id, shards=2, key_id=key_id, master_key=key)
+
+    assert (tmp_path / "two" / "store.json").exists()
+    with pytest.raises(StoreInvalid, match="that of the store"):
+        Store.check_join(watched, store_id="another", shards=2, key_id=key_id, master_key=key)
 
 
 def test_opening_never_makes_a_store(tmp_path: Path) -> None:
