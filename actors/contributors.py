@@ -1,4 +1,4 @@
-"""The consent of models to be learned from for everybody, which is another than that to share votes."""
+"""Consent that a model's replies train the community's model, separate from that to share votes."""
 
 from typing import NamedTuple, Protocol
 

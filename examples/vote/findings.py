@@ -12,20 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from vote.measures import MajorityError, caruana, likelihood_ambiguity, logit_mean, majority_error
 
 from populace.policies.diversity.fits import Fit, logarithmic_fit, saturating_fit
 from populace.policies.diversity.landscape import plurality
 from populace.policies.diversity.measures import (
-    MajorityError,
     PairDiversity,
     effective_members,
     error_correlations,
-    likelihood_ambiguity,
-    logit_mean,
-    majority_error,
     pair_diversity,
 )
-from populace.policies.diversity.selection import caruana, diverse_k, greedy_information, top_k
+from populace.policies.diversity.selection import diverse_k, greedy_information_rows, top_k
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -173,7 +170,7 @@ def chosen_by(probes: Table, k: int) -> dict[str, list[int]]:
     return {
         BEST: top_k(quality_M, k),
         DIVERSE: diverse_k(quality_M, np.exp(probes.log_probs), k),
-        INFORMATION: greedy_information(quality_M, correlation_MM, k),
+        INFORMATION: greedy_information_rows(quality_M, lambda at: correlation_MM[at], k),
         CARUANA: caruana(probes.log_probs, probes.labels, k),
     }
 

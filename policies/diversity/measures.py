@@ -29,27 +29,6 @@ class PairDiversity(NamedTuple):
     error_correlation: float
 
 
-class MajorityError(NamedTuple):
-    """``ensemble`` = ``mean`` − ``good`` + ``bad`` (Brown & Kuncheva, "Good and Bad Diversity", 2010).
-
-    All are means over items: how often the ensemble is wrong, and a member on average; the share of members
-    that disagree with the ensemble where it is right, and where it is wrong.
-    """
-
-    ensemble: float
-    mean: float
-    good: float
-    bad: float
-
-
-class Ambiguity(NamedTuple):
-    """``ensemble`` = ``mean`` − ``diversity``: squared errors (Krogh & Vedelsby, 1995), or nats."""
-
-    ensemble: float
-    mean: float
-    diversity: float
-
-
 def pair_diversity(answers_MN: NDArray[np.int64], labels_N: NDArray[np.int64]) -> PairDiversity:
     """Compare each pair's answers, which are numbers of choices; -1 means no answer, and is wrong."""
     wrong_MN = answers_MN != labels_N
@@ -86,46 +65,3 @@ def effective_members(members: int, correlation: float) -> float:
     With ρ > 0 no number of members is worth more than 1 / ρ. A correlation below 0 counts as 0.
     """
     return members / (1 + (members - 1) * max(0.0, correlation))
-
-
-def majority_error(wrong_MN: Flags, ensemble_wrong_N: Flags) -> MajorityError:
-    """Decompose the ensemble's error. Exact for any rule of voting, ties included."""
-    disagree_N = (wrong_MN != ensemble_wrong_N).mean(0)
-    return MajorityError(
-        float(ensemble_wrong_N.mean()),
-        float(wrong_MN.mean()),
-        float(np.where(ensemble_wrong_N, 0.0, disagree_N).mean()),
-        float(np.where(ensemble_wrong_N, disagree_N, 0.0).mean()),
-    )
-
-
-def squared_ambiguity(predictions_MN: Floats, targets_N: Floats, weights_M: Floats) -> Ambiguity:
-    """(f̄ − y)² = Σ w (f − y)² − Σ w (f − f̄)², means over items. The weights sum to 1."""
-    mean_N = weights_M @ predictions_MN
-    return Ambiguity(
-        float(((mean_N - targets_N) ** 2).mean()),
-        float((weights_M @ (predictions_MN - targets_N) ** 2).mean()),
-        float((weights_M @ (predictions_MN - mean_N) ** 2).mean()),
-    )
-
-
-def logit_mean(log_probs_MNK: Floats, weights_M: Floats) -> tuple[Floats, Floats]:
-    """The normalised weighted geometric mean of distributions, log ḡ [N, K], and −log Z [N].
-
-    −log Z ≥ 0 is the members' mean divergence from ḡ, Σ w KL(ḡ ‖ p), and needs no label.
-    """
-    pooled_NK = np.einsum("m,mnk->nk", weights_M, log_probs_MNK)
-    highest_N1 = pooled_NK.max(1, keepdims=True)
-    log_z_N = (highest_N1 + np.log(np.exp(pooled_NK - highest_N1).sum(1, keepdims=True)))[:, 0]
-    return pooled_NK - log_z_N[:, None], -log_z_N
-
-
-def likelihood_ambiguity(log_probs_MNK: Floats, labels_N: NDArray[np.int64], weights_M: Floats) -> Ambiguity:
-    """Ensemble NLL = mean member NLL − (−log Z), in nats an item, for the logit mean (Heskes, 1998)."""
-    pooled_NK, diversity_N = logit_mean(log_probs_MNK, weights_M)
-    items = np.arange(len(labels_N))
-    return Ambiguity(
-        float(-pooled_NK[items, labels_N].mean()),
-        float(-(weights_M @ log_probs_MNK[:, items, labels_N]).mean()),
-        float(diversity_N.mean()),
-    )

@@ -1,36 +1,9 @@
-"""Who says the same is like, whose weights are the same as well; nothing larger than rank by rank is made."""
+"""Members that answer the same are alike."""
 
 import numpy as np
 import pytest
 
-from populace.policies.diversity.similarity import Factors, output_similarity, weight_similarity
-
-
-def adapter(seed: int, rank: int, names: tuple[str, ...] = ("q", "v")) -> Factors:
-    source = np.random.default_rng(seed)
-    return {name: (source.normal(size=(rank, 12)), source.normal(size=(9, rank))) for name in names}
-
-
-def delta(adapter_: Factors) -> np.ndarray:
-    made = {name: (b @ a).ravel() for name, (a, b) in adapter_.items()}
-    return np.concatenate([made.get(name, np.zeros(9 * 12)) for name in ("q", "v")])
-
-
-def test_the_cosine_is_that_of_the_products_also_of_other_ranks_and_layers() -> None:
-    adapters = [adapter(0, 2), adapter(1, 5), adapter(2, 1, ("v",)), adapter(0, 2)]
-
-    found = weight_similarity(adapters)
-
-    deltas = np.array([delta(one) for one in adapters])
-    norms = np.linalg.norm(deltas, axis=1)
-    assert found == pytest.approx(deltas @ deltas.T / np.outer(norms, norms), abs=1e-9)
-    assert found[0, 3] == pytest.approx(1)
-
-
-def test_an_adapter_that_does_nothing_is_like_none_and_like_itself() -> None:
-    nothing: Factors = {"q": (np.zeros((2, 12)), np.zeros((9, 2)))}
-
-    assert weight_similarity([adapter(0, 2), nothing]) == pytest.approx(np.eye(2))
+from populace.policies.diversity.similarity import output_similarity
 
 
 def test_outputs_are_alike_from_never_the_same_to_always() -> None:
