@@ -18,10 +18,11 @@ export class NameList {
     this.pages = new Map();
     this.loading = new Set();
     this.failed = new Set();
+    this.missing = new Set();
     this.abort = new AbortController();
     this.last = null;
     this.seen = [0, 0];
-    this.state = signal({ length: 0, ended: false, failure: null, changes: 0 });
+    this.state = signal({ length: 0, ended: false, failure: null, missing: [], changes: 0 });
     this.stop = onReturn(() => this.again());
   }
 
@@ -82,6 +83,7 @@ export class NameList {
   keep(page, found) {
     if (page < 0) return;
     this.pages.set(page, found.data);
+    for (const unread of found.missing ?? []) this.missing.add(unread);
     if (found.after === null) this.last = { page: page + this.dropped.length, size: found.data.length };
     else if (this.starts[page + 1] === undefined) this.starts[page + 1] = found.after;
     this.want(...this.seen.map((row) => Math.floor(row / PAGE)));
@@ -111,7 +113,8 @@ export class NameList {
     const known = this.starts.length - 1;
     const atEnd = this.last !== null;
     const length = atEnd ? (this.last.page - this.dropped.length) * PAGE + this.last.size : known * PAGE;
-    this.state.value = { length, ended: atEnd, failure, changes: this.state.value.changes + 1 };
+    const missing = [...this.missing].sort();
+    this.state.value = { length, ended: atEnd, failure, missing, changes: this.state.value.changes + 1 };
   }
 }
 

@@ -16,6 +16,7 @@ const TYPING_MS = 120;
 export default function People() {
   const [prefix, setPrefix] = useState("");
   const [first, setFirst] = useState("");
+  const [look, setLook] = useState(0);
   const typing = useRef(0);
   const search = (event) => {
     const wanted = event.target.value.trim().toLowerCase();
@@ -43,12 +44,13 @@ export default function People() {
         aria-label="Find people by the beginning of their name" autocapitalize="off" />
       <kbd aria-hidden="true">/</kbd>
     </div>
-    <${Names} prefix=${prefix} first=${first} onFirst=${setFirst} key=${`${prefix} ${first}`} />
+    <${Names} prefix=${prefix} first=${first} onFirst=${setFirst} onAgain=${() => setLook(look + 1)}
+      key=${`${prefix} ${first} ${look}`} />
   </section>`;
 }
 
 /** The people whose names begin with `prefix`, from those on that begin with the letter `first`. */
-function Names({ prefix, first, onFirst }) {
+function Names({ prefix, first, onFirst, onAgain }) {
   const list = useMemo(() => new NameList(prefix, first), []);
   const scroller = useRef(null);
   const [view, setView] = useState({ from: 0, to: 30 });
@@ -69,10 +71,11 @@ function Names({ prefix, first, onFirst }) {
       removeEventListener("resize", look);
     };
   }, []);
-  const { length, ended, failure } = list.state.value;
+  const { length, ended, failure, missing } = list.state.value;
   useEffect(look, [length > 0]);
   if (failure && !length) return html`<${Problem} failure=${failure} again=${() => list.again()} />`;
-  if (ended && !length && list.before === 0) return html`<${Nothing} prefix=${prefix} first=${first} />`;
+  if (ended && !length && list.before === 0 && !missing.length)
+    return html`<${Nothing} prefix=${prefix} first=${first} />`;
   const rows = [];
   for (let index = view.from; index < Math.min(view.to, length); index += 1) {
     rows.push(html`<${Row} key=${list.before + index} index=${list.before + index} view=${list.row(index)}
@@ -100,11 +103,20 @@ function Names({ prefix, first, onFirst }) {
     }
   </div>
   ${failure && html`<${Problem} failure=${failure} again=${() => list.again()} />`}
+  ${missing.length > 0 && html`<${Problem} failure=${unread(missing)} again=${onAgain} />`}
   <p class="hint numbers" role="status">${
     ended
       ? count(length + list.before, "person", "people") + (first ? ` from ${first} on` : "")
       : `More than ${count(length + list.before, "person", "people")}`
   }</p>`;
+}
+
+/** What the list does without, and what an operator does about it. */
+function unread(missing) {
+  return {
+    message: `This list does without ${missing.join(", ")}: what is there cannot be read.`,
+    advice: "`populace doctor --deep` names what is damaged, and with `--mend` repairs what a journal has.",
+  };
 }
 
 function Row({ index, view, top }) {

@@ -68,6 +68,28 @@ async def test_a_page_of_the_list_that_failed_is_asked_for_again(
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+async def test_what_the_list_does_without_is_named_until_it_is_there_again(
+    population: Population, open_page: Open
+) -> None:
+    page = await open_page("door")
+    missing = ["shard 3", "bob"]
+
+    async def answer(route: Route) -> None:
+        found = await route.fetch()
+        await route.fulfill(response=found, json=await found.json() | {"missing": missing})
+
+    await page.route("**/v1/personal-models?*", answer)
+    await sign_in(page, population.keys["acme"])
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("This list does without bob, shard 3")
+    await expect(page.get_by_text("1 person", exact=True)).to_be_visible()
+    missing.clear()
+    await alert.get_by_role("button", name="Try again").click()
+
+    await expect(alert).to_have_count(0)
+    await expect(page.get_by_role("link", name="ada")).to_be_visible()
+
+
 async def test_a_high_screen_is_filled_before_one_scrolls(population: Population, open_page: Open) -> None:
     for number in range(60):
         await population.create(f"p{number:04d}")
