@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import ray
 
+from populace.hosting.ray_token import ray_token
 from populace.hosting.store_node import STORE_LABELS
+from populace.settings.cluster_token import own_token
 from tests.actors.ray_nodes import ray_nodes
 from tests.end_to_end.served import chat, serve
 from tests.small_base import make_small_base
@@ -24,7 +26,7 @@ def test_a_machine_without_data_serves_the_store_of_another_node(
     own = {"POPULACE_DATA": str(data), "POPULACE_BASE": str(base), "POPULACE_ENCODER": "none"}
     for name in ("POPULACE_DATA", "POPULACE_JOURNAL"):
         monkeypatch.delenv(name, raising=False)
-    with ray_nodes([{}, STORE_LABELS], variables=[{}, own]):
+    with ray_token(own_token(tmp_path / "token")), ray_nodes([{}, STORE_LABELS], variables=[{}, own]):
         address: str = ray.get_runtime_context().gcs_address
         options = ("--ray-address", address, "--data", str(nothing), "--host", "0.0.0.0")
         with serve(tmp_path, engine="torch", data=data, options=options) as served:
