@@ -253,10 +253,10 @@ class ConversationNotFound(PopulaceError):
 
 
 class TurnExpired(PopulaceError, retry_after_s=0.0, logged=("reason",)):
-    """The turn's deadline passed, or its caller abandoned it, before it was committed."""
+    """The deadline passed, or the caller gave it up. An accepted message stays in the log."""
 
     code = "turn_expired"
-    template = "The turn of `{model}` ended before it was committed: {reason}. Nothing was recorded."
+    template = "`{model}` did not finish: {reason}. No reply was recorded."
 
     model: str
     reason: str
