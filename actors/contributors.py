@@ -18,7 +18,7 @@ class Contribution(NamedTuple):
     id: str | None
 
 
-class Contributors(Protocol):
+class ClientContributors(Protocol):
     """The consents of the population's models. Methods of one model raise ``ModelNotFound``, as ``Hosts``."""
 
     async def consent(self, model: ModelId, *, agrees: bool) -> Contribution:
@@ -28,6 +28,10 @@ class Contributors(Protocol):
     async def of_model(self, model: ModelId) -> Contribution:
         """Return what was said of the model; without a word it does not contribute."""
         ...
+
+
+class Contributors(ClientContributors, Protocol):
+    """The same for the community's trainer."""
 
     async def of_tenant(self, tenant: str) -> tuple[Contribution, ...]:
         """Return those of the tenant's models that contribute, by name."""

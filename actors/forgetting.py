@@ -139,7 +139,7 @@ _LISTS = frozenset({"positions", "already", "shown", "repeated", "revisions", "j
 _LOGGED = _LISTS | {"aliases", "memory"}
 
 
-class Forgetting(Protocol):
+class ClientForgetting(Protocol):
     """Finds and forgets turns. Methods raise ``ModelNotFound``, and what methods of ``Hosts`` raise."""
 
     async def find(self, model: ModelId, words: str) -> Forgotten:
@@ -150,13 +150,7 @@ class Forgetting(Protocol):
         ...
 
     async def forget(
-        self,
-        model: ModelId,
-        what: str | Sequence[int],
-        operation: str,
-        *,
-        memory: MemoryAfter = "folded",
-        turn_seconds_max: float = 120.0,
+        self, model: ModelId, what: str | Sequence[int], operation: str, *, memory: MemoryAfter = "folded"
     ) -> Forgotten:
         """Forget turns, in a turn of its own: log, memory, and the revisions that learned from them.
 
@@ -167,6 +161,20 @@ class Forgetting(Protocol):
         nothing has changed then.
         """
         ...
+
+
+class Forgetting(ClientForgetting, Protocol):
+    """The same with the time that a turn may take."""
+
+    async def forget(
+        self,
+        model: ModelId,
+        what: str | Sequence[int],
+        operation: str,
+        *,
+        memory: MemoryAfter = "folded",
+        turn_seconds_max: float = 120.0,
+    ) -> Forgotten: ...
 
 
 class ShownTurns(NamedTuple):

@@ -21,14 +21,14 @@ from populace.storage.rows.portable import PortableModel
 
 if TYPE_CHECKING:
     from populace.actors.api_keys import ApiKeys
-    from populace.actors.contributors import Contributors
-    from populace.actors.forgetting import Forgetting
-    from populace.actors.members import Members
-    from populace.actors.memories import Memories
+    from populace.actors.contributors import ClientContributors, Contributors
+    from populace.actors.forgetting import ClientForgetting, Forgetting
+    from populace.actors.members import ClientMembers, Members
+    from populace.actors.memories import ClientMemories, Memories
     from populace.actors.rates import Rates
     from populace.actors.suites import Suites
     from populace.actors.tenants import Tenants
-    from populace.actors.training import TrainingJobs
+    from populace.actors.training import ClientJobs, TrainingJobs
 
 Readiness = Literal["registered", "prewarming", "ready"]
 """The state of a revision: an alias is only ever moved to one that is ``ready``."""
@@ -194,8 +194,8 @@ class HostStatistics:
     training: TrainingStatistics
 
 
-class Hosts(Protocol):
-    """The population's operations.
+class ClientHosts(Protocol):
+    """The population's operations that a client has too, in the cluster and over HTTP.
 
     Every method raises ``PopulaceError`` subclasses only. A call that names a model raises
     ``ModelNotFound`` if the tenant has none of that name, and may raise ``HostUnavailable`` while
@@ -203,27 +203,27 @@ class Hosts(Protocol):
     """
 
     @property
-    def jobs(self) -> "TrainingJobs":
+    def jobs(self) -> "ClientJobs":
         """The training jobs of the same models."""
         ...
 
     @property
-    def forgetting(self) -> "Forgetting":
+    def forgetting(self) -> "ClientForgetting":
         """The forgetting of turns of the same models."""
         ...
 
     @property
-    def memories(self) -> "Memories":
+    def memories(self) -> "ClientMemories":
         """The memories of the same models."""
         ...
 
     @property
-    def members(self) -> "Members":
+    def members(self) -> "ClientMembers":
         """Those of the models that take part in the population's answers."""
         ...
 
     @property
-    def contributors(self) -> "Contributors":
+    def contributors(self) -> "ClientContributors":
         """The consents of the same models to be learned from for everybody."""
         ...
 
@@ -231,6 +231,101 @@ class Hosts(Protocol):
     def suites(self) -> "Suites":
         """The suites of questions of the same models."""
         ...
+
+    async def peek(self, request: ChatRequest) -> Peek:
+        """Make a reply on the host that leaves no trace, whatever the request says of memory and log."""
+        ...
+
+    async def chat(self, request: ChatRequest) -> Interaction:
+        """Run a whole turn on the host: grant, generate, commit."""
+        ...
+
+    async def create_model(self, model: ModelId) -> ModelView:
+        """Create a personal model. Raises ``InvalidName`` and ``ModelExists``."""
+        ...
+
+    async def show_model(self, model: ModelId) -> ModelView: ...
+
+    async def list_models(
+        self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
+    ) -> ModelPage:
+        """List a tenant's models by name, ascending, strictly after the name ``after``.
+
+        Only those whose names begin with ``prefix``.
+        """
+        ...
+
+    async def erase_model(self, model: ModelId) -> None:
+        """Erase the model, its data key and everything it owns, after its running turn."""
+        ...
+
+    async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
+        """Read up to ``limit`` interactions, oldest first, at and after ``start``.
+
+        A log whose beginning was compacted is read from the oldest kept interaction on; each one's
+        ``position`` says where that is.
+        """
+        ...
+
+    async def give_feedback(
+        self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
+    ) -> Feedback:
+        """Record feedback on a reply beside the log; ``on`` is the reply's position or completion id.
+
+        With the same ``key`` nothing is added and the first is returned; so it is without one for the same
+        opinion, if nothing on the reply spoke of the same since. The last that was given is the newest by
+        ``created_ms``, also if the clock stood still.
+
+        Raises ``InvalidRequest`` for an empty or invalid opinion and for a turn in which nothing was said,
+        ``InteractionNotFound``, ``InteractionForgotten``, ``FeedbackFull``, and ``OperationConflict`` for
+        another opinion with the same key.
+        """
+        ...
+
+    async def read_feedback(
+        self, model: ModelId, *, start: int = 0, limit: int = 1000
+    ) -> tuple[Feedback, ...]:
+        """Read up to ``limit`` opinions on the interactions from ``start`` on, in the log's order."""
+        ...
+
+    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
+        """Prewarm a revision of the model, as ``publish_revision`` does, then move ``alias`` to it.
+
+        ``reference`` is the revision's digest, a prefix of it, or another alias. Neither the log nor the
+        cursor moves. Raises as ``publish_revision``, ``RevisionNotFound``, and ``InvalidRequest`` for the
+        base and for a prefix of several digests; the alias has not moved then.
+        """
+        ...
+
+    async def remove_alias(self, model: ModelId, alias: str) -> ModelView:
+        """Remove an alias; its revision stays.
+
+        Raises ``RevisionNotFound`` if there is none, and ``InvalidRequest`` for ``latest``.
+        """
+        ...
+
+    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
+        """List the model's revisions, oldest first."""
+        ...
+
+
+class Hosts(ClientHosts, Protocol):
+    """All of the population's operations; they raise as those."""
+
+    @property
+    def jobs(self) -> "TrainingJobs": ...
+
+    @property
+    def forgetting(self) -> "Forgetting": ...
+
+    @property
+    def memories(self) -> "Memories": ...
+
+    @property
+    def members(self) -> "Members": ...
+
+    @property
+    def contributors(self) -> "Contributors": ...
 
     @property
     def keys(self) -> "ApiKeys":
@@ -288,30 +383,8 @@ class Hosts(Protocol):
         """
         ...
 
-    async def peek(self, request: ChatRequest) -> Peek:
-        """Make a reply on the host that leaves no trace, whatever the request says of memory and log."""
-        ...
-
-    async def chat(self, request: ChatRequest) -> Interaction:
-        """Run a whole turn on the host: grant, generate, commit."""
-        ...
-
     async def create_model(self, model: ModelId, revision: Revision | None = None) -> ModelView:
-        """Create a personal model, with ``latest`` on ``revision`` if one is given.
-
-        Raises ``InvalidName`` and ``ModelExists``.
-        """
-        ...
-
-    async def show_model(self, model: ModelId) -> ModelView: ...
-
-    async def list_models(
-        self, tenant: str, *, after: str | None = None, limit: int = 100, prefix: str = ""
-    ) -> ModelPage:
-        """List a tenant's models by name, ascending, strictly after the name ``after``.
-
-        Only those whose names begin with ``prefix``.
-        """
+        """Create a personal model, with ``latest`` on ``revision`` if one is given."""
         ...
 
     async def export_model(self, model: ModelId) -> PortableModel:
@@ -326,39 +399,6 @@ class Hosts(Protocol):
         """
         ...
 
-    async def erase_model(self, model: ModelId) -> None:
-        """Erase the model, its data key and everything it owns, after its running turn."""
-        ...
-
-    async def read_log(self, model: ModelId, *, start: int = 0, limit: int = 100) -> tuple[Interaction, ...]:
-        """Read up to ``limit`` interactions, oldest first, at and after ``start``.
-
-        A log whose beginning was compacted is read from the oldest kept interaction on; each one's
-        ``position`` says where that is.
-        """
-        ...
-
-    async def give_feedback(
-        self, model: ModelId, on: int | str, opinion: Opinion, key: str | None = None
-    ) -> Feedback:
-        """Record feedback on a reply beside the log; ``on`` is the reply's position or completion id.
-
-        With the same ``key`` nothing is added and the first is returned; so it is without one for the same
-        opinion, if nothing on the reply spoke of the same since. The last that was given is the newest by
-        ``created_ms``, also if the clock stood still.
-
-        Raises ``InvalidRequest`` for an empty or invalid opinion and for a turn in which nothing was said,
-        ``InteractionNotFound``, ``InteractionForgotten``, ``FeedbackFull``, and ``OperationConflict`` for
-        another opinion with the same key.
-        """
-        ...
-
-    async def read_feedback(
-        self, model: ModelId, *, start: int = 0, limit: int = 1000
-    ) -> tuple[Feedback, ...]:
-        """Read up to ``limit`` opinions on the interactions from ``start`` on, in the log's order."""
-        ...
-
     async def publish_revision(self, model: ModelId, revision: Revision, alias: str = "latest") -> ModelView:
         """Register a revision, prewarm it in an engine, then move ``alias`` to it.
 
@@ -367,26 +407,6 @@ class Hosts(Protocol):
         ``AdapterMismatch``, ``EngineUnavailable`` and ``EngineOverloaded``; the alias has not moved then, and
         the call may be repeated.
         """
-        ...
-
-    async def move_alias(self, model: ModelId, alias: str, reference: str) -> ModelView:
-        """Prewarm a revision of the model, as ``publish_revision`` does, then move ``alias`` to it.
-
-        ``reference`` is the revision's digest, a prefix of it, or another alias. Neither the log nor the
-        cursor moves. Raises as ``publish_revision``, ``RevisionNotFound``, and ``InvalidRequest`` for the
-        base and for a prefix of several digests; the alias has not moved then.
-        """
-        ...
-
-    async def remove_alias(self, model: ModelId, alias: str) -> ModelView:
-        """Remove an alias; its revision stays.
-
-        Raises ``RevisionNotFound`` if there is none, and ``InvalidRequest`` for ``latest``.
-        """
-        ...
-
-    async def list_revisions(self, model: ModelId) -> tuple[Revision, ...]:
-        """List the model's revisions, oldest first."""
         ...
 
     async def adapters_in_use(self, digests: frozenset[str]) -> frozenset[str]:

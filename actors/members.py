@@ -59,7 +59,7 @@ def revision_to_merge(name: str, member: MemberView | None) -> str:
     return member.revision
 
 
-class Members(Protocol):
+class ClientMembers(Protocol):
     """The members of the population. Methods of one model raise ``ModelNotFound``, and as ``Hosts``."""
 
     async def share(self, model: ModelId, sharing: Sharing | None) -> MemberView | None:
@@ -69,12 +69,16 @@ class Members(Protocol):
         """
         ...
 
-    async def of_model(self, model: ModelId) -> MemberView | None:
-        """The model as a member, None if it takes no part."""
-        ...
-
     async def of_tenant(self, tenant: str) -> tuple[MemberView, ...]:
         """The tenant's models that take part, by name."""
+        ...
+
+
+class Members(ClientMembers, Protocol):
+    """The same for gateways and profilers."""
+
+    async def of_model(self, model: ModelId) -> MemberView | None:
+        """The model as a member, None if it takes no part."""
         ...
 
     async def unprofiled(self, probes: str, *, limit: int = 64) -> tuple[MemberView, ...]:

@@ -33,7 +33,7 @@ class MemoryView:
     writes: tuple[MemoryWrite, ...]
 
 
-class Memories(Protocol):
+class ClientMemories(Protocol):
     """Reads and sets memories, for the models of a host or of the whole population. Raises as ``Hosts``."""
 
     async def show(self, model: ModelId, position: int | None = None) -> MemoryView:
@@ -44,9 +44,7 @@ class Memories(Protocol):
         """
         ...
 
-    async def restore(
-        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
-    ) -> Interaction:
+    async def restore(self, model: ModelId, position: int | None, operation: str) -> Interaction:
         """Set the memory to what it was after ``[0, position)``, in a turn of its own; None empties it.
 
         Raises as ``show`` and ``begin_turn``; nothing has changed then.
@@ -87,3 +85,11 @@ def writes_in(records: Sequence[InteractionRecord]) -> tuple[MemoryWrite, ...]:
         for record in reversed(records)
         if record.memory_from is not None
     )
+
+
+class Memories(ClientMemories, Protocol):
+    """The same with the time that a turn may take."""
+
+    async def restore(
+        self, model: ModelId, position: int | None, operation: str, *, turn_seconds_max: float = 120.0
+    ) -> Interaction: ...

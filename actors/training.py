@@ -113,8 +113,48 @@ class UnsettledFeedback(NamedTuple):
     given: int
 
 
-class TrainingJobs(Protocol):
+class ClientJobs(Protocol):
     """The jobs of the population. Methods of one model raise ``ModelNotFound``, and as those of ``Hosts``."""
+
+    async def ask(
+        self,
+        model: ModelId,
+        options: TrainingOptions,
+        key: str | None = None,
+        tasks: Sequence[RewardTask] = (),
+    ) -> TrainingJob:
+        """Ask for a training; a retry with the same ``key`` returns the job that the first call made.
+
+        ``tasks`` are what rl learns from.
+
+        Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay``, ``TrainingUnavailable``, and
+        ``RevisionNotFound`` for an unknown revision to rebuild.
+        """
+        ...
+
+    async def cancel(self, model: ModelId) -> TrainingJob:
+        """Cancel the open job, or return it as it is if its candidate is being promoted.
+
+        Raises ``JobNotFound``, and ``JobEnded``.
+        """
+        ...
+
+    async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]:
+        """The model's jobs, newest first."""
+        ...
+
+    async def roll_back(self, model: ModelId, revision: str) -> ModelView:
+        """Move ``latest`` back from this revision to its parent, and the cursor with it.
+
+        Nothing happens if ``latest`` names another one. A parent of None is the base. Raises
+        ``RevisionNotFound``, also for a parent that the model does not have, and what
+        ``Hosts.publish_revision`` raises.
+        """
+        ...
+
+
+class TrainingJobs(ClientJobs, Protocol):
+    """The same for gateways and trainers."""
 
     async def ask(
         self,
@@ -124,13 +164,7 @@ class TrainingJobs(Protocol):
         tasks: Sequence[RewardTask] = (),
         note: str = "",
     ) -> TrainingJob:
-        """Ask for a training; a retry with the same ``key`` returns the job that the first call made.
-
-        ``tasks`` are what rl learns from; ``note`` is that of the job.
-
-        Raises ``InvalidRequest``, ``OperationConflict``, ``TrainingUnderWay``, ``TrainingUnavailable``, and
-        ``RevisionNotFound`` for an unknown revision to rebuild.
-        """
+        """As a client's; ``note`` is that of the job."""
         ...
 
     async def cancel(self, model: ModelId, number: int | None = None) -> TrainingJob:
@@ -139,10 +173,6 @@ class TrainingJobs(Protocol):
         A job whose candidate is being promoted is not cancelled and is returned as it is, and so is one of
         this number that was cancelled before.
         """
-        ...
-
-    async def of_model(self, model: ModelId) -> tuple[TrainingJob, ...]:
-        """The model's jobs, newest first."""
         ...
 
     async def of_tenant(self, tenant: str, *, limit: int = 100) -> tuple[TrainingJob, ...]:
@@ -200,14 +230,5 @@ class TrainingJobs(Protocol):
         engine prewarms it, and then ``latest`` moves. The call may be repeated, also by another trainer.
         Raises what ``Hosts.publish_revision`` raises; the job then stays open, and the old revision is
         served.
-        """
-        ...
-
-    async def roll_back(self, model: ModelId, revision: str) -> ModelView:
-        """Move ``latest`` back from this revision to its parent, and the cursor with it.
-
-        Nothing happens if ``latest`` names another one. A parent of None is the base. Raises
-        ``RevisionNotFound``, also for a parent that the model does not have, and what
-        ``Hosts.publish_revision`` raises.
         """
         ...
