@@ -10,7 +10,7 @@ from scripts.bench.training.times import TrainingTimes
 from scripts.bench.training_work import Work
 from tests.small_base import make_small_base
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.release("benches")]
 
 WORK = Work(rank=2, steps=3, sequences=2, tokens=(8, 12))
 

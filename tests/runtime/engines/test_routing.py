@@ -32,7 +32,12 @@ from tests.actors.populations import ray_running
 from tests.limits import ENGINE_HANG_SECONDS
 from tests.small_base import make_small_base
 
-pytestmark = [pytest.mark.engine, pytest.mark.ray, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.ray,
+    pytest.mark.release("cluster"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 PEOPLE = 12
 SLOTS = 8

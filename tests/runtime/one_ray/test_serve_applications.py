@@ -53,6 +53,7 @@ def test_an_application_that_runs_is_waited_for_and_only_what_is_named_is_delete
     serve.delete("theirs")
 
 
+@pytest.mark.release("cluster")
 def test_another_number_of_replicas_restarts_none_of_those_that_run() -> None:
     deploy_quickly(Answers.options(graceful_shutdown_wait_loop_s=0).bind(), "grows")
     first = replicas_of("grows")
@@ -79,6 +80,7 @@ def wait_for_replicas(application: str, number: int) -> frozenset[str]:
         time.sleep(0.1)
 
 
+@pytest.mark.release("cluster")
 def test_the_error_of_a_replica_is_the_reason_that_the_start_failed() -> None:
     with pytest.raises(StartFailed, match="the base is missing"):
         deploy_quickly(Fails.bind(), "fails")

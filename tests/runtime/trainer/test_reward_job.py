@@ -150,6 +150,7 @@ async def test_its_requests_are_those_of_its_model(
     assert owners == {Owner(*ADA, Rank.BACKGROUND)}
 
 
+@pytest.mark.release("learning")
 async def test_a_grader_rewards_as_a_function_does(population: Trained) -> None:
     grader = {"input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "ilike"}
     tasks = [task._replace(known={"item": {"answer": "a"}, "grader": grader}) for task in TASKS]
@@ -161,6 +162,7 @@ async def test_a_grader_rewards_as_a_function_does(population: Trained) -> None:
     assert job.progress.curve[-1][1] > job.progress.curve[0][1]
 
 
+@pytest.mark.release("learning")
 async def test_a_trainer_that_is_stopped_goes_on_with_the_tasks(
     population: Trained, rewarding: Callable[[Reward], None]
 ) -> None:

@@ -27,13 +27,7 @@ class Rule(NamedTuple):
     steps: int
 
 
-RULES = [
-    Rule(gated=True, episodes=12, steps=10),
-    *(
-        pytest.param(Rule(gated=gated, episodes=60, steps=100), marks=pytest.mark.release("memory"))
-        for gated in (True, False)
-    ),
-]
+RULES = [Rule(gated=gated, episodes=60, steps=100) for gated in (True, False)]
 
 
 def memory(*arguments: object) -> None:

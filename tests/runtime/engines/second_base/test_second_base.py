@@ -15,7 +15,7 @@ from populace.settings.settings import Settings
 from tests.runtime.engines.second_base.conftest import Rule
 from tests.runtime.engines.test_architectures import assert_served_as_it_is_trained
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.release("memory")]
 
 TELL = Message("user", "I moved to Lisbon last month, and my dog Bruno came with me.")
 ASK = Message("user", "Where do I live?")
