@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from populace.actors.api_keys import ApiKeys
 from populace.actors.contributors import Contributors
@@ -77,6 +77,12 @@ class Operation(Generic[P, T]):
             return result
 
 
+def declared_by(protocol: type) -> dict[str, Any]:
+    """Return what a protocol declares, by name, with what it has from the client's part of it."""
+    parts = reversed(protocol.__mro__[: protocol.__mro__.index(Protocol)])
+    return {name: declared for part in parts for name, declared in vars(part).items()}
+
+
 def operation_of(method: Method[P, T]) -> Operation[P, T]:
     """Return the operation of a protocol's method; raises ``KeyError`` for any other function."""
     return cast("Operation[P, T]", _OPERATION_OF[method])
@@ -110,7 +116,7 @@ _OPERATION_OF: dict[Callable[..., Any], Operation[..., Any]] = {
         is_sent_once=method in _SENT_ONCE,
     )
     for prefix, protocol in PROTOCOLS.items()
-    for name, method in vars(protocol).items()
+    for name, method in declared_by(protocol).items()
     if inspect.iscoroutinefunction(method)
 }
 

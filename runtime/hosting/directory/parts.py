@@ -27,7 +27,7 @@ from populace.actors.training import (
 )
 from populace.actors.training_options import TrainingOptions
 from populace.actors.turn import ChatRequest, ModelId
-from populace.hosting.directory.operations import PROTOCOLS, Method, P, T, operation_of
+from populace.hosting.directory.operations import PROTOCOLS, Method, P, T, declared_by, operation_of
 from populace.policies.placement import KEY_SHARD_TENANT
 
 Made = TypeVar("Made", bound=type)
@@ -64,7 +64,7 @@ def sends(made: Made) -> Made:
     for. What an instance sends with is its ``_router``.
     """
     protocol = next(base for base in made.__mro__ if base in PROTOCOLS.values())
-    for name, declared in vars(protocol).items():
+    for name, declared in declared_by(protocol).items():
         if name in vars(made):
             continue
         if inspect.iscoroutinefunction(declared):
