@@ -11,10 +11,11 @@ INTRODUCTION = """\
 # Clients
 
 Find your client here, with the lines that point it at Populace and with what works in it, tried with a real
-server: the default base on vLLM. Each client has a program in [`tests/clients/programs`](../tests/clients/programs), which runs with the versions
-named here before a release, and that of OpenAI's own client in CI. It must end as this page says, and the
-turns that it made, and no others, must be in the person's log. `make clients-page` makes this page anew from
-a run. Of a refusal it has the words that the caller reads.
+server: the default base on vLLM. Each client has a program in
+[`tests/clients/programs`](../tests/clients/programs), which runs with the versions named here before a
+release, and that of OpenAI's own client in CI. It must end as this page says, and the turns that it made, and
+no others, must be in the person's log. `make clients-page` makes this page anew from a run. Of a refusal it
+has the words that the caller reads.
 """
 
 NOT_RUN = """\
