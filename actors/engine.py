@@ -70,8 +70,7 @@ class Sampling:
     end of the context. ``logprobs`` None returns none, 0 only the chosen token's, k also the k
     most likely alternatives. A stop string or token ends the reply and is no part of its text unless
     ``include_stop``. ``repetition_penalty`` counts the prompt too, the other penalties the reply alone.
-    ``own_words_penalty`` is like it, and counts the chat's earlier replies and the reply, once there is one;
-    unless it is 1, passages that the reply has said are less likely to be said again (``OwnWords``).
+    ``own_words_penalty`` is like it, and counts the chat's earlier replies and the reply, once there is one.
 
     ``min_p`` leaves out tokens less likely than this share of the likeliest one. ``logit_bias`` adds to the
     logits of token ids; with ``allowed_token_ids`` no others are chosen; ``bad_words`` are never completed.

@@ -60,11 +60,11 @@ class TokenChooser:
         end_ids: Collection[int] = (),
         bad_word_ids: Sequence[Sequence[int]] = (),
         kept_ids: Sequence[int] = (),
-        own_word_ids: Collection[int] | None = None,
+        own_word_ids: Collection[int] = (),
     ) -> None:
         """``end_ids`` are not chosen before the reply has ``min_tokens``. ``kept_ids`` draw it.
 
-        ``own_word_ids`` were said in earlier replies; None: own words do not count.
+        ``own_word_ids`` were said in earlier replies, which counts if there are any.
         """
         self._sampling = sampling
         self._token_text = token_text
@@ -73,9 +73,7 @@ class TokenChooser:
         self._end_ids = list(end_ids)
         self._bad_word_ids = [list(ids) for ids in bad_word_ids]
         self._kept = KeptText(kept_ids) if kept_ids else None
-        self._own_words = (
-            OwnWords(own_word_ids, sampling.own_words_penalty) if own_word_ids is not None else None
-        )
+        self._own_words = OwnWords(own_word_ids, sampling.own_words_penalty) if own_word_ids else None
         self._reply: list[int] = []
         self._said: Counter[int] = Counter()
         self._generator = torch.Generator()
@@ -127,7 +125,8 @@ class TokenChooser:
     def _penalised(self, logits_V: torch.Tensor) -> torch.Tensor:
         sampling = self._sampling
         if self._own_words is not None:
-            logits_V = self._own_words.changed(logits_V, self._reply)
+            said = torch.tensor(self._own_words.said(self._reply))
+            logits_V = logits_V.index_copy(0, said, penalised(logits_V[said], self._own_words.penalty))
         if sampling.repetition_penalty != 1.0:
             seen = torch.tensor(sorted(self._prompt_ids | self._said.keys()), dtype=torch.long)
             logits_V = logits_V.index_copy(0, seen, penalised(logits_V[seen], sampling.repetition_penalty))

@@ -2,8 +2,8 @@
 # vLLM's classes are annotated in part only.
 """Changes the logits of replies inside vLLM's workers, as a logits processor of vLLM's interface.
 
-A reply is drawn towards the text that it keeps to, or kept from what was said before in its chat. vLLM has
-two model runners, and each has an interface of its own.
+A reply is drawn towards the text that it keeps to, or kept from the words of its chat's earlier replies. vLLM
+has two model runners, and each has an interface of its own.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProc
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as SecondLogitsProcessor
 
 from populace.engines.kept_text import KEEP_BIAS, KeptText
-from populace.engines.own_words import OwnWords
+from populace.engines.own_words import OwnWords, penalised
 
 KEPT = "populace_kept_text"
 """The key of the tokens that a reply is drawn towards, in its ``SamplingParams.extra_args``."""
@@ -27,14 +27,12 @@ OWN_WORDS = "populace_own_words"
 """The key of the tokens of earlier replies there, after the penalty on them."""
 
 
-def reply_arguments(
-    kept_ids: list[int], own_ids: Collection[int] | None, penalty: float
-) -> dict[str, Any] | None:
+def reply_arguments(kept_ids: list[int], own_ids: Collection[int], penalty: float) -> dict[str, Any] | None:
     """Return the ``extra_args`` of a request whose reply is drawn or kept from tokens; None without any."""
     arguments: dict[str, Any] = {}
     if kept_ids:
         arguments[KEPT] = kept_ids
-    if own_ids is not None:
+    if own_ids:
         arguments[OWN_WORDS] = [penalty, *sorted(own_ids)]
     return arguments or None
 
@@ -61,7 +59,8 @@ class _Reply(NamedTuple):
         if self.kept is not None and (drawn := self.kept.following(self.ids)):
             logits_V[torch.tensor(drawn, device=logits_V.device)] += KEEP_BIAS
         if self.own is not None:
-            logits_V.copy_(self.own.changed(logits_V, self.ids))
+            said = torch.tensor(self.own.said(self.ids), device=logits_V.device)
+            logits_V[said] = penalised(logits_V[said], self.own.penalty)
 
 
 class FirstRunnerReplies(LogitsProcessor):

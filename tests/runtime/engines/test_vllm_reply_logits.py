@@ -32,9 +32,7 @@ PLACEHOLDER = -1
 ANY: Any = None
 
 
-def parameters(
-    ids: list[int], own_ids: Collection[int] | None = None, penalty: float = 1.0
-) -> SamplingParams:
+def parameters(ids: list[int], own_ids: Collection[int] = (), penalty: float = 1.0) -> SamplingParams:
     return SamplingParams(extra_args=reply_arguments(ids, own_ids, penalty))
 
 
