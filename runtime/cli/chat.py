@@ -101,7 +101,7 @@ def run(
 
     Examples:
         populace run ada
-        populace run ada "What is the capital of France?"
+        populace run ada "What is photosynthesis?"
         echo hi | populace run ada
         populace run ada "Summarise this:" < letter.txt > summary.txt
     """

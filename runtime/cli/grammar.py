@@ -173,7 +173,7 @@ POPULACE = Noun(
             ),
         },
     },
-    ('populace run ada "What is the capital of France?"', "populace model ls", "populace model train --help"),
+    ('populace run ada "What is photosynthesis?"', "populace model ls", "populace model train --help"),
 )
 
 SYNONYMS = {

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-QUESTION = "What is the capital of France?"
+QUESTION = "What is photosynthesis?"
 
 FIRST_REPLY_SECONDS_MAX = 60.0
 """How long it is asked again for: a gateway or an engine whose process ended is replaced in that time."""
