@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUESTION = "What is the capital of France?"
-"""Asked greedily: a base as small as the default one may say anything of it when it is sampled."""
 
 FIRST_REPLY_SECONDS_MAX = 60.0
 """How long it is asked again for: a gateway or an engine whose process ended is replaced in that time."""
@@ -276,7 +275,7 @@ def _is_loopback(host: str) -> bool:
 def _curl_lines(url: str, key: str) -> list[str]:
     head = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
     # Greedy, since a small base may also answer this in French.
-    messages = '[{"role": "user", "content": "What is photosynthesis?"}]'
+    messages = f'[{{"role": "user", "content": "{QUESTION}"}}]'
     ask = f'{{"model": "ada", "temperature": 0, "messages": {messages}}}'
     return [
         f"""  curl {url}/v1/personal-models {head} -d '{{"name": "ada"}}'""",
