@@ -323,13 +323,19 @@ class ChatSession:
     def _stream(self, body: dict[str, Any]) -> tuple[str, int | None]:
         pieces: list[str] = []
         position: int | None = None
+        broken: str | None = None
         for chunk in self._client.stream_chat(body):
-            position = chunk.get("populace", {}).get("log_position", position)
+            told = chunk.get("populace", {})
+            position = told.get("log_position", position)
+            broken = told.get("degenerate") or broken
             for choice in chunk["choices"]:
                 # The population's chunk without an answer has a refusal instead of content.
                 piece = choice["delta"].get("content") or choice["delta"].get("refusal") or ""
                 pieces.append(piece)
                 out.print(piece, end="", highlight=False, markup=False, soft_wrap=True)
+        if broken is not None:
+            became = "went round in circles" if broken == "repetition" else "became noise"
+            err.print(f"\n(it {became} and was ended; the next turn does not read that part)", style="dim")
         return "".join(pieces), position
 
     def _fitting(self, message: str, send: Any) -> Any:

@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 QUESTION = "What is the capital of France?"
 
+TALK = "run ada"
+"""The command that it names to talk to a model."""
+
 FIRST_REPLY_SECONDS_MAX = 60.0
 """How long it is asked again for: a gateway or an engine whose process ended is replaced in that time."""
 
@@ -253,7 +256,7 @@ def _greet(started: "Started", reply: str, command: str) -> None:
     out.print("Create a model and talk to it:\n")
     for line in _curl_lines(url, key):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
-    talk = f"\nOr in another terminal: [bold]{escape(command)} chat ada[/]. Ctrl-C stops.\n"
+    talk = f"\nOr in another terminal: [bold]{escape(f'{command} {TALK}')}[/]. Ctrl-C stops.\n"
     out.print(talk, highlight=False, soft_wrap=True)
 
 

@@ -108,7 +108,8 @@ _MODEL_PARTS_KEPT = 4096
 def name_problem(name: str, *, reserved: Collection[str] = ()) -> str | None:
     """Say which rule the name breaks, or None if it is allowed."""
     if NAME_PATTERN.fullmatch(name) is None:
-        return "1 to 64 characters of a-z, 0-9, _ and -, and the first is a letter or digit"
+        near = "" if NAME_PATTERN.fullmatch(name.lower()) is None else f"; `{name.lower()}` is allowed"
+        return f"1 to 64 characters of a-z, 0-9, _ and -, and the first is a letter or digit{near}"
     if name in reserved:
         return f"{', '.join(sorted(reserved))} are reserved"
     return None

@@ -97,3 +97,8 @@ def test_an_alias_never_reads_as_a_digest() -> None:
     assert keys.alias_problem("latest") is None
     assert keys.alias_problem("a" * 64) is not None
     assert keys.alias_problem("A") is not None
+
+
+def test_a_name_with_capitals_is_told_which_one_it_may_have() -> None:
+    assert (keys.name_problem("Ada") or "").endswith("; `ada` is allowed")
+    assert "allowed" not in (keys.name_problem("Åsa") or "")

@@ -9,10 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from populace.cli.console import program
 from populace.cli.gateway_client import GatewayError
-from populace.cli.serve import command_for, first_reply, join_hint, warn_of_unknown
+from populace.cli.main import app
+from populace.cli.serve import TALK, command_for, first_reply, join_hint, warn_of_unknown
 from populace.settings.settings import Settings
 from populace.settings.sources import PREFIX
 
@@ -35,6 +37,13 @@ def test_the_command_for_another_terminal_names_a_data_directory_that_is_not_the
     assert command_for(Settings.from_environment(config_file=file)) == (
         f"POPULACE_CONFIG_FILE={file} {program()}"
     )
+
+
+def test_the_command_that_it_names_to_talk_is_one() -> None:
+    helped = CliRunner().invoke(app, [*TALK.split(), "--help"])
+
+    assert helped.exit_code == 0, helped.output
+    assert "Talk to a personal model" in helped.output
 
 
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
