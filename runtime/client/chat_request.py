@@ -251,6 +251,8 @@ def _context_choice(said: object) -> _ContextChoice:
 
 
 def _messages(told: Sequence[MessageLike]) -> tuple[Message, ...]:
+    if isinstance(told, Mapping | Message):
+        raise InvalidRequest("This is one message of a list: put it into [ ].", "message")
     try:
         said = [_said(entry) for entry in told]
     except TypeError:

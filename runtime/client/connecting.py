@@ -100,9 +100,8 @@ async def _opened(
 ) -> Connection:
     if address is None or not is_url(address):
         if api_key is not None:
-            raise InvalidRequest(
-                "An API key goes with the address of a server, like http://127.0.0.1:8000.", "api_key"
-            )
+            meant = "like http://127.0.0.1:8000" if address is None else f"which begins so: http://{address}"
+            raise InvalidRequest(f"An API key goes with the address of a server, {meant}.", "api_key")
         if address is not None:
             await check_speaks_ray(address)
         # Ray and an engine's client are imported only for a connection inside the cluster.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from populace.actors.errors import ClusterNotFound
+from populace.actors.errors import ClusterNotFound, InvalidRequest
 from populace.client.connecting import connect, connect_async
 from populace.client.progress import TrainingProgress, shown, training_phase
 from tests.actors.test_display import JOB
@@ -32,6 +32,11 @@ def test_no_server_is_said_in_a_few_lines(tmp_path: Path, address: str | None, w
     assert len(ours) <= 3, told
     assert "direct cause" not in "".join(told)
     assert told[-1].startswith("populace.actors.errors.ClusterNotFound: No running Populace found at ")
+
+
+def test_an_address_with_a_key_and_without_its_scheme_is_told_how_it_begins() -> None:
+    with pytest.raises(InvalidRequest, match=r"begins so: http://127\.0\.0\.1:8000"):
+        connect("127.0.0.1:8000", api_key="populace_key")
 
 
 def test_where_nobody_looks_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

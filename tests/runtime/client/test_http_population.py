@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from populace.actors.access_errors import Unauthorized
-from populace.actors.engine import SamplingDefaults
+from populace.actors.engine import Message, SamplingDefaults
 from populace.actors.errors import (
     ClusterNotFound,
     HostUnavailable,
@@ -311,7 +311,7 @@ async def test_a_turn_with_what_no_alias_names_is_refused_as_on_a_host(
 async def test_a_turn_over_http_ends_by_its_callers_deadline(ada: AsyncModel, served: Population) -> None:
     served.engine.hold_before = 0
     with pytest.raises(TurnExpired):
-        await ada.chat("hello", turn_seconds_max=0.05)
+        await ada.chat("hello", turn_seconds_max=0.5)  # which a busy machine needs to accept the message
     with pytest.raises(TurnExpired):
         await ada.peek("hello", turn_seconds_max=0.05)
 
@@ -423,6 +423,12 @@ async def test_what_is_no_question_is_refused_before_it_is_sent(ada: AsyncModel,
         await ada.known(questions)
 
     assert refused.value.parameter == "question"
+
+
+@pytest.mark.parametrize("message", [{"role": "user", "content": "hi"}, Message("user", "hi")])
+async def test_one_message_of_a_list_is_told_to_be_put_into_one(ada: AsyncModel, message: Any) -> None:
+    with pytest.raises(InvalidRequest, match="put it into"):
+        await ada.chat(message)
 
 
 async def test_turns_are_found_and_forgotten(ada: AsyncModel) -> None:

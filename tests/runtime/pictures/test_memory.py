@@ -1,11 +1,13 @@
 """What people see of a memory."""
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from populace.actors.errors import MemoryStateInvalid
+from populace.actors.known import Known
 from populace.actors.memories import MemoryView
 from populace.actors.turn import ModelId
 from populace.adapters.memory.state import StateFormat
@@ -55,3 +57,16 @@ def test_a_state_of_zeros_can_be_drawn() -> None:
 def test_a_damaged_state_is_an_error_by_name() -> None:
     with pytest.raises(MemoryStateInvalid):
         memory(FORMAT.pack(FORMAT.empty())[:-1])
+
+
+def test_a_text_is_one_question_and_not_one_for_each_letter() -> None:
+    asked: list[object] = []
+
+    def ask(questions: Sequence[str], **options: object) -> Known:
+        asked.append(questions)
+        return Known(ADA, (), ())
+
+    for questions in ("Where do I live?", ["Where do I live?"], ()):
+        PersonalMemory.of(MemoryView(ADA, 3, None, ()), ask).known(questions)
+
+    assert asked == ["Where do I live?", ("Where do I live?",), ()]
