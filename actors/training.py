@@ -168,11 +168,7 @@ class TrainingJobs(ClientJobs, Protocol):
         ...
 
     async def cancel(self, model: ModelId, number: int | None = None) -> TrainingJob:
-        """Cancel the job of this number, or the open one. Raises ``JobNotFound``, and ``JobEnded``.
-
-        A job whose candidate is being promoted is not cancelled and is returned as it is, and so is one of
-        this number that was cancelled before.
-        """
+        """As a client's, or the job of this number; one that was cancelled before is returned as it is."""
         ...
 
     async def of_tenant(self, tenant: str, *, limit: int = 100) -> tuple[TrainingJob, ...]:

@@ -98,9 +98,7 @@ class PersonalMemory:
         """
         if self.ask is None:
             raise InvalidRequest("Only the memory as it is now can be asked.", "position")
-        # A text is one question, and not one for each letter.
-        asked = questions if isinstance(questions, str) else tuple(questions)
-        return self.ask(asked, sure_min=sure_min, wait=wait)
+        return self.ask(questions, sure_min=sure_min, wait=wait)
 
     @property
     def norms(self) -> tuple[float, ...]:

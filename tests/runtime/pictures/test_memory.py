@@ -66,7 +66,7 @@ def test_a_text_is_one_question_and_not_one_for_each_letter() -> None:
         asked.append(questions)
         return Known(ADA, (), ())
 
-    for questions in ("Where do I live?", ["Where do I live?"], ()):
+    for questions in ("Where do I live?", ("Where do I live?",), ()):
         PersonalMemory.of(MemoryView(ADA, 3, None, ()), ask).known(questions)
 
     assert asked == ["Where do I live?", ("Where do I live?",), ()]
